@@ -1,0 +1,138 @@
+"""Every error powfast raises, in one tree: catch `PowfastError`, or the leaf that says why.
+
+Each class carries a `code`: a short stable word for logs, metrics and HTTP problem documents.
+"""
+
+from __future__ import annotations
+
+
+class PowfastError(Exception):
+    """Base of every error that powfast raises on purpose."""
+
+    code = "error"
+
+
+# -- wrong use: the caller's program or configuration has to change
+
+
+class InvalidInput(PowfastError, ValueError):
+    """An argument is out of its range or has the wrong type or shape."""
+
+    code = "invalid-input"
+
+
+class MissingExtra(PowfastError, ImportError):
+    """An optional dependency is not installed; the message names the extra."""
+
+    code = "missing-extra"
+
+
+class KernelError(PowfastError, RuntimeError):
+    """The named kernel does not exist, or this CPU cannot run it."""
+
+    code = "kernel"
+
+
+# -- a refused challenge or solution: one leaf per reason
+
+
+class Refused(PowfastError):
+    """A token or its solution was not admitted."""
+
+    code = "refused"
+
+
+class MalformedToken(Refused):
+    """The bytes are not a challenge: wrong size, tag, version or field lengths."""
+
+    code = "malformed-token"
+
+
+class UnknownKey(Refused):
+    """No key of that id is in the ring."""
+
+    code = "unknown-key"
+
+
+class BadSignature(Refused):
+    """The HMAC does not match: the token was altered or signed by another key."""
+
+    code = "bad-signature"
+
+
+class NotYetValid(Refused):
+    """The challenge claims to be issued in the future."""
+
+    code = "not-yet-valid"
+
+
+class Expired(Refused):
+    """The challenge's time is over."""
+
+    code = "expired"
+
+
+class UnsupportedAlgorithm(Refused):
+    """The challenge names a puzzle algorithm that is not allowed here."""
+
+    code = "unsupported-algorithm"
+
+
+class WrongAccount(Refused):
+    """The challenge was issued to another account."""
+
+    code = "wrong-account"
+
+
+class WrongRequest(Refused):
+    """The challenge was issued for another request."""
+
+    code = "wrong-request"
+
+
+class MalformedSolution(Refused):
+    """The solution is not one unsigned 64-bit nonce per part."""
+
+    code = "malformed-solution"
+
+
+class WrongSolution(Refused):
+    """A nonce does not reach the target of its part."""
+
+    code = "wrong-solution"
+
+
+class AlreadyRedeemed(Refused):
+    """The challenge was redeemed before."""
+
+    code = "already-redeemed"
+
+
+# -- solving
+
+
+class TooMuchWork(PowfastError):
+    """The challenge asks for more work than the solver allows."""
+
+    code = "too-much-work"
+
+
+class Cancelled(PowfastError):
+    """Solving was cancelled before a solution was found."""
+
+    code = "cancelled"
+
+
+# -- serving
+
+
+class PaymentRequired(PowfastError):
+    """The request has to be paid for first; carries what the gate decided."""
+
+    code = "payment-required"
+
+
+class TooManyUnpaid(PowfastError):
+    """The account, or the server as a whole, holds too many unpaid answers."""
+
+    code = "too-many-unpaid"
