@@ -1,0 +1,157 @@
+"""The estimator on scikit-learn's digits: deterministic, keyed, and it tells digits from noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from powfast.errors import InvalidInput
+from powfast.leakage import LeakageEstimator, NeighbourVotes, TeacherEnsemble
+
+KEY = b"k" * 32
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = load_digits(return_X_y=True)
+    images = images / 16.0
+    model = LogisticRegression(max_iter=500).fit(images[:700], labels[:700])
+    return images, labels, model
+
+
+@pytest.fixture(scope="module")
+def estimator(digits):
+    images, labels, model = digits
+    estimator = LeakageEstimator(seed=1, tie_key=KEY).fit(images[:700], labels[:700])
+    return estimator.calibrate(images[700:1250], model.predict_proba(images[700:1250]))
+
+
+def test_honest_queries_average_at_most_one_and_others_more(digits, estimator):
+    images, _, model = digits
+    rng = np.random.default_rng(0)
+
+    def evidence(x):
+        return estimator.evidence(x, model.predict_proba(x), b"digest")
+
+    honest = evidence(images[1250:])
+    assert honest.mean() < 1.0 + 4 * honest.std() / np.sqrt(len(honest))
+    for strange in (rng.uniform(size=(300, 64)), 1.0 - images[1250:1550]):
+        assert np.median(evidence(strange)) > 2.0
+        assert np.log(evidence(strange)).mean() > 0.5 > np.log(honest).mean()
+
+
+def test_same_seed_and_key_same_evidence(digits, estimator):
+    images, labels, model = digits
+    x, p = images[1250:1300], model.predict_proba(images[1250:1300])
+    again = LeakageEstimator(seed=1, tie_key=KEY).fit(images[:700], labels[:700])
+    again.calibrate(images[700:1250], model.predict_proba(images[700:1250]))
+    first = estimator.evidence(x, p, b"one")
+    assert (again.evidence(x, p, b"one") == first).all()
+    assert (estimator.evidence(x, p, b"one") == first).all(), "asking again draws nothing new"
+    assert (estimator.evidence(x, p, b"two") != first).any(), "ties depend on the request"
+    other = LeakageEstimator(seed=1).fit(images[:700], labels[:700])
+    other.calibrate(images[700:1250], model.predict_proba(images[700:1250]))
+    assert (other.evidence(x, p, b"one") != first).any(), "and on the key"
+
+
+def test_scores_have_names_and_shape(digits, estimator):
+    images, _, model = digits
+    scores = estimator.scores(images[:5], model.predict_proba(images[:5]))
+    assert scores.shape == (5, len(estimator.score_names))
+    assert estimator.scores(np.empty((0, 64)), np.empty((0, 10))).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "features, probabilities",
+    [
+        (np.full((1, 64), np.nan), np.full((1, 10), 0.1)),
+        (np.full((1, 64), np.inf), np.full((1, 10), 0.1)),
+        (np.zeros((1, 63)), np.full((1, 10), 0.1)),
+        (np.zeros(64), np.full((1, 10), 0.1)),
+        (np.zeros((1, 64)), np.full((2, 10), 0.1)),
+        (np.zeros((1, 64)), np.full((1, 10), 0.2)),
+        (np.zeros((1, 64)), np.full((1, 10), np.nan)),
+        (np.zeros((1, 64)), [[-0.1, 1.1] + [0.0] * 8]),
+    ],
+)
+def test_bad_queries_raise(estimator, features, probabilities):
+    with pytest.raises(InvalidInput):
+        estimator.evidence(features, probabilities)
+
+
+def test_unfitted_and_short_keys_raise(digits):
+    images, labels, model = digits
+    estimator = LeakageEstimator(tie_key=b"short")
+    with pytest.raises(InvalidInput, match="fit first"):
+        estimator.scores(images[:1], model.predict_proba(images[:1]))
+    estimator.fit(images[:700], labels[:700])
+    with pytest.raises(InvalidInput, match="calibrate first"):
+        estimator.evidence(images[:1], model.predict_proba(images[:1]))
+    with pytest.raises(InvalidInput, match="16 bytes"):
+        estimator.calibrate(images[700:], model.predict_proba(images[700:]))
+
+
+@pytest.mark.parametrize("split", ["shards", "bootstrap"])
+def test_each_head_is_a_ridge_regression(split):
+    """The first head equals the textbook normal equations on its own rows."""
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(120, 4)) * [1, 10, 0.1, 3] + 2.0, rng.integers(0, 3, 120)
+    ensemble = TeacherEnsemble(6, ridge=0.1, split=split, seed=9).fit(X, y)
+    draw = np.random.default_rng(9)
+    rows = draw.permutation(120)[:20] if split == "shards" else draw.integers(120, size=120)
+    Z = np.column_stack([(X - X.mean(0)) / X.std(0), np.ones(120)])[rows]
+    target = np.where(y[rows][:, None] == np.arange(3), 1.0, -1.0)
+    weights = np.linalg.lstsq(
+        np.vstack([Z, np.sqrt(0.1 * len(rows)) * np.eye(5)]),
+        np.vstack([target, np.zeros((5, 3))]),
+        rcond=None,
+    )[0]
+    np.testing.assert_allclose(ensemble.weights_[:, :3], weights, rtol=1e-9)
+
+
+def test_teacher_votes_are_counted_winners(digits):
+    images, labels, _ = digits
+    ensemble = TeacherEnsemble(20).fit(images[:700], labels[:700])
+    votes = ensemble.votes(images[700:])
+    assert (votes.sum(axis=1) == 20).all()
+    assert (ensemble.classes_[votes.argmax(axis=1)] == labels[700:]).mean() > 0.8
+    Z = np.column_stack([(images[700:710] - ensemble.mean_) / ensemble.scale_, np.ones(10)])
+    for i in range(10):
+        heads = [Z[i] @ ensemble.weights_[:, 10 * k : 10 * k + 10] for k in range(20)]
+        winners = [int(np.argmax(h)) for h in heads]
+        assert votes[i].tolist() == [winners.count(c) for c in range(10)]
+
+
+def test_neighbours_by_sorting(digits):
+    images, labels, _ = digits
+    reference = NeighbourVotes(7).fit(images[:300], labels[:300])
+    queries = images[300:340]
+    points = (images[:300] - reference.mean_) / reference.scale_
+    for i, query in enumerate((queries - reference.mean_) / reference.scale_):
+        distances = np.sqrt(((points - query) ** 2).sum(axis=1))
+        order = np.argsort(distances)[:7]
+        assert reference.distance(queries)[i] == pytest.approx(distances[order[-1]], rel=1e-9)
+        assert reference.votes(queries)[i].tolist() == [
+            int((labels[order] == c).sum()) for c in range(10)
+        ]
+
+
+@pytest.mark.parametrize(
+    "estimator, X, y",
+    [
+        (TeacherEnsemble(50), np.zeros((49, 2)), np.arange(49)),
+        (TeacherEnsemble(2), np.zeros((9, 2)), np.zeros(9)),
+        (TeacherEnsemble(2), np.full((9, 2), np.nan), np.arange(9)),
+        (TeacherEnsemble(2), np.zeros((9, 2)), np.arange(8)),
+        (TeacherEnsemble(2, ridge=0.0), np.zeros((9, 2)), np.arange(9)),
+        (TeacherEnsemble(2, split="thirds"), np.zeros((9, 2)), np.arange(9)),
+        (TeacherEnsemble(1), np.zeros((9, 2)), np.arange(9)),
+        (NeighbourVotes(10), np.zeros((9, 2)), np.arange(9)),
+        (NeighbourVotes(0), np.zeros((9, 2)), np.arange(9)),
+    ],
+)
+def test_fitting_on_bad_data_raises(estimator, X, y):
+    with pytest.raises(InvalidInput):
+        estimator.fit(X, y)
