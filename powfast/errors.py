@@ -136,3 +136,9 @@ class TooManyUnpaid(PowfastError):
     """The account, or the server as a whole, holds too many unpaid answers."""
 
     code = "too-many-unpaid"
+
+
+class BodyTooLarge(PowfastError):
+    """The body of a request is larger than the server reads."""
+
+    code = "body-too-large"

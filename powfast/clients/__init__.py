@@ -1,0 +1,1 @@
+"""Clients that answer challenges by themselves, one module per HTTP library."""

@@ -1,0 +1,15 @@
+"""`PowAuth` for httpx2: `httpx2.Client(auth=PowAuth())`, or `AsyncClient`."""
+
+from __future__ import annotations
+
+from powfast.clients.flow import HttpxFlow
+from powfast.errors import MissingExtra
+
+try:
+    import httpx2
+except ImportError as error:
+    raise MissingExtra("powfast.clients.httpx2 needs httpx2: pip install 'powfast[client]'") from error
+
+
+class PowAuth(HttpxFlow, httpx2.Auth):
+    """Answers every proof-of-work challenge; other headers, an API key's included, stay as set."""

@@ -1,0 +1,143 @@
+"""Answers that wait for their payment: computed once, released by the solution.
+
+Bounded in number, bytes and time, per account and in all, so that unpaid inference is bounded too:
+a request takes its place before the model runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from powfast.errors import TooManyUnpaid
+
+Key = tuple[str, bytes]
+
+
+@dataclass
+class Place:
+    """One unpaid request: reserved while the model runs, then with its price and answer."""
+
+    expires: float
+    work: int = 0
+    answer: Any = None
+    size: int = 0
+
+
+class HeldAnswers:
+    """Unpaid answers in the memory of one process; thread-safe.
+
+    Parameters
+    ----------
+    lifetime : float
+        Seconds that an answer is kept for its payment.
+    per_account, in_all : int
+        Unpaid requests of one account, and of all accounts together.
+    account_bytes, all_bytes : int
+        Bytes of held answers. An answer that does not fit is not kept: the model runs again once
+        it is paid.
+    clock
+        Seconds; only differences matter.
+    """
+
+    def __init__(
+        self,
+        *,
+        lifetime: float = 120.0,
+        per_account: int = 64,
+        in_all: int = 4096,
+        account_bytes: int = 16 << 20,
+        all_bytes: int = 256 << 20,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lifetime = lifetime
+        self._limits = (per_account, in_all)
+        self._byte_limits = (account_bytes, all_bytes)
+        self._clock = clock
+        self._places: OrderedDict[Key, Place] = OrderedDict()  # first in, first expired
+        self._of: dict[str, list[int]] = {}  # account -> [places, bytes]
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def max_answer(self) -> int:
+        """Bytes of the largest answer that can be held."""
+        return min(self._byte_limits)
+
+    def __len__(self) -> int:
+        """Unpaid requests at this moment."""
+        with self._lock:
+            self._drop_expired()
+            return len(self._places)
+
+    def reserve(self, account: str, digest: bytes) -> Place:
+        """Take the place of a request; the one it has already, where it was asked before.
+
+        Raises
+        ------
+        TooManyUnpaid
+            The account, or all accounts together, have too many unpaid requests.
+        """
+        with self._lock:
+            self._drop_expired()
+            place = self._places.pop((account, digest), None)
+            if place is None:
+                self._refuse_beyond_limits(account)
+                place = Place(0.0)
+                self._of.setdefault(account, [0, 0])[0] += 1
+            place.expires = self._clock() + self._lifetime
+            self._places[account, digest] = place
+            return place
+
+    def fill(self, account: str, digest: bytes, work: int, answer: Any, size: int) -> None:
+        """Keep the answer of a reserved request with its price, where there is room for it."""
+        with self._lock:
+            place = self._places.get((account, digest))
+            if place is None:
+                return
+            self._count_bytes(account, -place.size)
+            place.work, place.answer, place.size = work, None, 0
+            account_bytes, all_bytes = self._byte_limits
+            if self._of[account][1] + size <= account_bytes and self._bytes + size <= all_bytes:
+                place.answer, place.size = answer, size
+                self._count_bytes(account, size)
+
+    def release(self, account: str, digest: bytes) -> Any:
+        """Give the place of a request back, and return its answer (`None`: not kept)."""
+        with self._lock:
+            self._drop_expired()
+            return self._drop((account, digest))
+
+    def _refuse_beyond_limits(self, account: str) -> None:
+        per_account, in_all = self._limits
+        if self._of.get(account, (0, 0))[0] >= per_account:
+            raise TooManyUnpaid(f"{per_account} answers wait for payment: solve one of them first")
+        if len(self._places) >= in_all:
+            raise TooManyUnpaid("the server holds too many unpaid answers: try again later")
+
+    def _count_bytes(self, account: str, size: int) -> None:
+        self._of[account][1] += size
+        self._bytes += size
+
+    def _drop(self, key: Key) -> Any:
+        place = self._places.pop(key, None)
+        if place is None:
+            return None
+        account = key[0]
+        self._count_bytes(account, -place.size)
+        self._of[account][0] -= 1
+        if not self._of[account][0]:
+            del self._of[account]
+        return place.answer
+
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        while self._places:
+            key, place = next(iter(self._places.items()))
+            if place.expires > now:
+                return
+            self._drop(key)
