@@ -1,0 +1,147 @@
+/*
+ * powfast.h: proof-of-work puzzles of one SHA-256 block, solved and checked.
+ *
+ * Conventions. Outputs come first, then inputs; a length follows its array. No pointer may be
+ * null unless it says so. The library allocates nothing, keeps no mutable global state and may
+ * be called from any number of threads. Functions return POWFAST_OK (0) or say why not.
+ *
+ * Part i of a puzzle is solved by a nonce for which the first 64 bits, big-endian, of
+ *
+ *     SHA-256( seed[32] || "powfast/v1:" || i as u32 big-endian || nonce as u64 big-endian )
+ *
+ * are below floor(2^64 / w), where w = ceil(work / parts); w = 1 takes every nonce.
+ *
+ *     const powfast_kernel *kernel;
+ *     powfast_puzzle puzzle = {.work = 1000000, .parts = 16};    // and fill puzzle.seed
+ *     uint64_t nonces[16];
+ *     if (powfast_kernel_select(&kernel, NULL, powfast_cpu_features()) == POWFAST_OK &&
+ *         powfast_solve(nonces, kernel, &puzzle) == POWFAST_OK)
+ *         assert(powfast_verify(kernel, &puzzle, nonces) == POWFAST_OK);
+ */
+#ifndef POWFAST_H
+#define POWFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* cdef: begin (cffi reads from here to the end mark, as it stands) */
+
+#define POWFAST_SEED_BYTES 32
+#define POWFAST_MAX_PARTS 1024
+
+typedef enum powfast_status {
+    POWFAST_OK = 0,
+    POWFAST_INVALID_ARGUMENT = 1, /* work or parts out of range */
+    POWFAST_NOT_FOUND = 2,        /* the range holds no solution */
+    POWFAST_WRONG = 3,            /* a nonce misses its target */
+    POWFAST_PENDING = 4,          /* the budget is spent, the puzzle is not solved */
+    POWFAST_CANCELLED = 5,
+    POWFAST_UNKNOWN_KERNEL = 6,
+    POWFAST_UNSUPPORTED_KERNEL = 7, /* this CPU cannot run it */
+    POWFAST_SELFTEST_FAILED = 8     /* it gives wrong answers on this machine */
+} powfast_status;
+
+/* ---- kernels: one implementation of the hash for one instruction set ---- */
+
+typedef struct powfast_kernel powfast_kernel;
+
+/* What the CPU and the operating system offer; one bit for each instruction set. */
+uint32_t powfast_cpu_features(void);
+
+/* Compiled-in kernels, best first: index 0 .. count - 1. */
+size_t powfast_kernel_count(void);
+const powfast_kernel *powfast_kernel_at(size_t index);
+const char *powfast_kernel_name(const powfast_kernel *kernel);
+int powfast_kernel_supported(const powfast_kernel *kernel, uint32_t features);
+
+/* Recompute known answers; run only kernels that are supported here. */
+powfast_status powfast_kernel_selftest(const powfast_kernel *kernel);
+
+/* The kernel called `name`; null: the one the environment variable POWFAST_KERNEL names, and
+ * without it the best supported one that passes its self-test. On failure *kernel is null. */
+powfast_status powfast_kernel_select(const powfast_kernel **kernel, const char *name,
+                                     uint32_t features);
+
+/* ---- puzzles ---- */
+
+typedef struct powfast_puzzle {
+    uint8_t seed[32];
+    uint64_t work;  /* expected number of evaluations over all parts, at least 1 */
+    uint32_t parts; /* 1 .. POWFAST_MAX_PARTS */
+} powfast_puzzle;
+
+/* POWFAST_OK, or POWFAST_INVALID_ARGUMENT. Every function below checks this itself. */
+powfast_status powfast_puzzle_check(const powfast_puzzle *puzzle);
+
+/* ceil(work / parts), and the largest 64-bit value that solves a part: floor(2^64 / w) - 1. */
+uint64_t powfast_part_work(const powfast_puzzle *puzzle);
+uint64_t powfast_part_limit(const powfast_puzzle *puzzle);
+
+/* ---- verifying ---- */
+
+/* POWFAST_OK if every nonce solves its part, else POWFAST_WRONG. nonces: one for each part. */
+powfast_status powfast_verify(const powfast_kernel *kernel, const powfast_puzzle *puzzle,
+                              const uint64_t *nonces);
+
+/* Many puzzles of equally many parts: ok[i] becomes 1 or 0. seeds: count times 32 bytes,
+ * works: count, nonces: count times parts. A work of 0 makes ok[i] 0. */
+powfast_status powfast_verify_batch(uint8_t *ok, const powfast_kernel *kernel,
+                                    const uint8_t *seeds, const uint64_t *works,
+                                    const uint64_t *nonces, size_t count, uint32_t parts);
+
+/* ---- solving ---- */
+
+/* The smallest solution of one part in first .. first + count - 1, which must not pass 2^64. */
+powfast_status powfast_search(uint64_t *nonce, const powfast_kernel *kernel,
+                              const powfast_puzzle *puzzle, uint32_t part, uint64_t first,
+                              uint64_t count);
+
+/* Solve on the calling thread until done. nonces: one for each part. */
+powfast_status powfast_solve(uint64_t *nonces, const powfast_kernel *kernel,
+                             const powfast_puzzle *puzzle);
+
+/* A search that many threads share and that can be cancelled. The fields are the library's. */
+typedef struct powfast_part {
+    uint64_t next; /* first nonce that nobody has taken yet */
+    uint64_t nonce;
+    uint32_t solved;
+} powfast_part;
+
+typedef struct powfast_solver {
+    const powfast_kernel *kernel;
+    powfast_puzzle puzzle;
+    powfast_part *parts;
+    uint64_t evaluations;
+    uint32_t turn;
+    uint32_t unsolved;
+    uint32_t cancelled;
+} powfast_solver;
+
+/* parts: puzzle->parts elements that live as long as the solver. */
+powfast_status powfast_solver_init(powfast_solver *solver, powfast_part *parts,
+                                   const powfast_kernel *kernel, const powfast_puzzle *puzzle);
+
+/* Work until the puzzle is solved (POWFAST_OK), cancelled, or about `budget` evaluations are
+ * spent (POWFAST_PENDING). Call it from as many threads at once as shall work. */
+powfast_status powfast_solver_run(powfast_solver *solver, uint64_t budget);
+
+/* From any thread: make every run return within a few thousand evaluations. */
+void powfast_solver_cancel(powfast_solver *solver);
+
+/* Nonces tried so far. When solved by one thread: exactly those up to each part's solution. */
+uint64_t powfast_solver_evaluations(const powfast_solver *solver);
+
+/* The solution, once a run has returned POWFAST_OK; nonces: one for each part. */
+void powfast_solver_nonces(uint64_t *nonces, const powfast_solver *solver);
+
+/* cdef: end */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

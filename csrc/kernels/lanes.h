@@ -1,0 +1,152 @@
+/*
+ * SHA-256 with one hash in each lane of a vector. A kernel defines LANES, TARGET, the type vec
+ * and SET, LOAD, STORE, ADD, AND, XOR, SHL, SHR, AT_MOST, includes this file, and has `search`
+ * and `digest`. It may define ROTR, XOR3, CHOOSE and MAJORITY where it has better instructions.
+ */
+#ifndef ROTR
+#define ROTR(x, n) XOR(SHR(x, n), SHL(x, 32 - (n)))
+#endif
+#ifndef XOR3
+#define XOR3(x, y, z) XOR(XOR(x, y), z)
+#endif
+#ifndef CHOOSE
+#define CHOOSE(e, f, g) XOR(g, AND(e, XOR(f, g)))
+#endif
+#ifndef MAJORITY /* b where a = b, else c; a ^ b is the next round's b ^ c */
+#define MAJORITY(a, b, c) XOR(b, AND(XOR(a, b), XOR(b, c)))
+#endif
+
+#define BIG_SIGMA0(x) XOR3(ROTR(x, 2), ROTR(x, 13), ROTR(x, 22))
+#define BIG_SIGMA1(x) XOR3(ROTR(x, 6), ROTR(x, 11), ROTR(x, 25))
+#define SMALL_SIGMA0(x) XOR3(ROTR(x, 7), ROTR(x, 18), SHR(x, 3))
+#define SMALL_SIGMA1(x) XOR3(ROTR(x, 17), ROTR(x, 19), SHR(x, 10))
+
+#define ROUND(a, b, c, d, e, f, g, h, kw)                                                          \
+    do {                                                                                           \
+        h = ADD(ADD(h, kw), ADD(BIG_SIGMA1(e), CHOOSE(e, f, g)));                                  \
+        d = ADD(d, h);                                                                             \
+        h = ADD(h, ADD(BIG_SIGMA0(a), MAJORITY(a, b, c)));                                         \
+    } while (0)
+
+/* Eight rounds, after which the names are back in place; KW(t) is constant plus schedule word. */
+#define EIGHT_ROUNDS(KW, t)                                                                        \
+    ROUND(a, b, c, d, e, f, g, h, KW((t) + 0));                                                    \
+    ROUND(h, a, b, c, d, e, f, g, KW((t) + 1));                                                    \
+    ROUND(g, h, a, b, c, d, e, f, KW((t) + 2));                                                    \
+    ROUND(f, g, h, a, b, c, d, e, KW((t) + 3));                                                    \
+    ROUND(e, f, g, h, a, b, c, d, KW((t) + 4));                                                    \
+    ROUND(d, e, f, g, h, a, b, c, KW((t) + 5));                                                    \
+    ROUND(c, d, e, f, g, h, a, b, KW((t) + 6));                                                    \
+    ROUND(b, c, d, e, f, g, h, a, KW((t) + 7))
+
+/* Schedule word t from the last sixteen, in place, plus the round constant. */
+#define EXPAND(t)                                                                                  \
+    (w[(t) & 15] = ADD(ADD(w[(t) & 15], SMALL_SIGMA0(w[((t) + 1) & 15])),                          \
+                       ADD(w[((t) + 9) & 15], SMALL_SIGMA1(w[((t) + 14) & 15]))))
+#define GIVEN_KW(t) ADD(w[t], SET(powfast_k[t]))
+#define EXPANDED_KW(t) ADD(EXPAND(t), SET(powfast_k[t]))
+
+TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
+                                const uint32_t words[16][LANES]) {
+    vec a = SET(powfast_h[0]), b = SET(powfast_h[1]), c = SET(powfast_h[2]), d = SET(powfast_h[3]);
+    vec e = SET(powfast_h[4]), f = SET(powfast_h[5]), g = SET(powfast_h[6]), h = SET(powfast_h[7]);
+    vec w[16];
+    for (int t = 0; t < 16; t++)
+        w[t] = LOAD(words[t]);
+    EIGHT_ROUNDS(GIVEN_KW, 0);
+    EIGHT_ROUNDS(GIVEN_KW, 8);
+    EIGHT_ROUNDS(EXPANDED_KW, 16);
+    EIGHT_ROUNDS(EXPANDED_KW, 24);
+    EIGHT_ROUNDS(EXPANDED_KW, 32);
+    EIGHT_ROUNDS(EXPANDED_KW, 40);
+    EIGHT_ROUNDS(EXPANDED_KW, 48);
+    EIGHT_ROUNDS(EXPANDED_KW, 56);
+    STORE(first, ADD(a, SET(powfast_h[0])));
+    STORE(second, ADD(b, SET(powfast_h[1])));
+}
+
+static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
+    for (size_t i = 0; i < count; i += LANES) {
+        uint32_t words[16][LANES], first[LANES], second[LANES];
+        for (size_t lane = 0; lane < LANES; lane++)
+            for (int t = 0; t < 16; t++)
+                words[t][lane] = blocks[i + lane < count ? i + lane : count - 1][t];
+        digest_lanes(first, second, (const uint32_t(*)[LANES])words);
+        for (size_t lane = 0; lane < LANES && i + lane < count; lane++)
+            digests[i + lane] = (uint64_t)first[lane] << 32 | second[lane];
+    }
+}
+
+/* Schedule words 16 .. 31 whose constant part is known; the others are wholly constant. */
+#define C(t) SET(job->constant[t])
+#define CONSTANT_KW(t) SET(powfast_k[t] + job->constant[t])
+#define VARIABLE_KW(t) ADD(w[(t) & 15], SET(powfast_k[t]))
+
+TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
+    const uint32_t *s = job->state;
+    uint32_t t1 = s[7] + big_sigma1(s[4]) + choose(s[4], s[5], s[6]) + powfast_k[13] + job->constant[13];
+    uint32_t t2 = big_sigma0(s[0]) + majority(s[0], s[1], s[2]);
+    /* after round 13 */
+    vec a = ADD(SET(t1 + t2), w13), b = SET(s[0]), c = SET(s[1]), d = SET(s[2]);
+    vec e = ADD(SET(s[3] + t1), w13), f = SET(s[4]), g = SET(s[5]), h = SET(s[6]);
+    vec w[16];
+    w[0] = C(16), w[1] = C(17), w[2] = C(18), w[3] = C(19);
+    w[4] = ADD(C(20), w13);
+    w[5] = C(21);
+    w[6] = ADD(C(22), SMALL_SIGMA1(w[4]));
+    w[7] = C(23);
+    w[8] = ADD(C(24), SMALL_SIGMA1(w[6]));
+    w[9] = C(25);
+    w[10] = ADD(C(26), SMALL_SIGMA1(w[8]));
+    w[11] = ADD(C(27), w[4]);
+    w[12] = ADD(ADD(C(28), SMALL_SIGMA1(w[10])), SMALL_SIGMA0(w13));
+    w[13] = ADD(ADD(C(29), SMALL_SIGMA1(w[11])), ADD(w[6], w13));
+    w[14] = ADD(C(30), SMALL_SIGMA1(w[12]));
+    w[15] = ADD(ADD(C(31), SMALL_SIGMA1(w[13])), w[8]);
+
+    ROUND(a, b, c, d, e, f, g, h, CONSTANT_KW(14));
+    ROUND(h, a, b, c, d, e, f, g, CONSTANT_KW(15));
+    ROUND(g, h, a, b, c, d, e, f, CONSTANT_KW(16));
+    ROUND(f, g, h, a, b, c, d, e, CONSTANT_KW(17));
+    ROUND(e, f, g, h, a, b, c, d, CONSTANT_KW(18));
+    ROUND(d, e, f, g, h, a, b, c, CONSTANT_KW(19));
+    ROUND(c, d, e, f, g, h, a, b, VARIABLE_KW(20));
+    ROUND(b, c, d, e, f, g, h, a, CONSTANT_KW(21));
+    ROUND(a, b, c, d, e, f, g, h, VARIABLE_KW(22));
+    ROUND(h, a, b, c, d, e, f, g, CONSTANT_KW(23));
+    ROUND(g, h, a, b, c, d, e, f, VARIABLE_KW(24));
+    ROUND(f, g, h, a, b, c, d, e, CONSTANT_KW(25));
+    ROUND(e, f, g, h, a, b, c, d, VARIABLE_KW(26));
+    ROUND(d, e, f, g, h, a, b, c, VARIABLE_KW(27));
+    ROUND(c, d, e, f, g, h, a, b, VARIABLE_KW(28));
+    ROUND(b, c, d, e, f, g, h, a, VARIABLE_KW(29));
+    ROUND(a, b, c, d, e, f, g, h, VARIABLE_KW(30));
+    ROUND(h, a, b, c, d, e, f, g, VARIABLE_KW(31));
+    ROUND(g, h, a, b, c, d, e, f, EXPANDED_KW(32));
+    ROUND(f, g, h, a, b, c, d, e, EXPANDED_KW(33));
+    ROUND(e, f, g, h, a, b, c, d, EXPANDED_KW(34));
+    ROUND(d, e, f, g, h, a, b, c, EXPANDED_KW(35));
+    ROUND(c, d, e, f, g, h, a, b, EXPANDED_KW(36));
+    ROUND(b, c, d, e, f, g, h, a, EXPANDED_KW(37));
+    EIGHT_ROUNDS(EXPANDED_KW, 38);
+    EIGHT_ROUNDS(EXPANDED_KW, 46);
+    EIGHT_ROUNDS(EXPANDED_KW, 54);
+    ROUND(a, b, c, d, e, f, g, h, EXPANDED_KW(62));
+    ROUND(h, a, b, c, d, e, f, g, EXPANDED_KW(63));
+    return AT_MOST(ADD(g, SET(powfast_h[0])), SET(job->limit));
+}
+
+TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint32_t count) {
+    uint32_t first[LANES];
+    for (uint32_t lane = 0; lane < LANES; lane++)
+        first[lane] = (low + lane) << 8 | 0x80;
+    vec w13 = LOAD(first);
+    for (uint32_t i = 0; i < count; i += LANES, w13 = ADD(w13, SET(LANES << 8))) {
+        uint32_t hits = search_lanes(job, w13);
+        if (hits) {
+            i += (uint32_t)__builtin_ctz(hits);
+            return i < count ? i : count;
+        }
+    }
+    return count;
+}

@@ -1,0 +1,148 @@
+/* The SHA extensions of x86. A hash is one chain of sha256rnds2; two of them interleaved hide
+ * its latency. */
+#include "../powfast_impl.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("sha,ssse3,sse4.1")))
+#define INLINE TARGET static inline __attribute__((always_inline))
+typedef __m128i vec;
+
+/* The state as the instructions want it: a, b, e, f and c, d, g, h from the top lane down. */
+struct chain {
+    vec abef, cdgh;
+};
+
+INLINE vec four(const uint32_t *words) { return _mm_loadu_si128((const vec *)words); }
+INLINE vec k(int t) { return four(powfast_k + t); }
+
+/* Four rounds; kw holds their constants plus schedule words. */
+INLINE void rounds(struct chain *s, vec kw) {
+    s->cdgh = _mm_sha256rnds2_epu32(s->cdgh, s->abef, kw);
+    s->abef = _mm_sha256rnds2_epu32(s->abef, s->cdgh, _mm_shuffle_epi32(kw, 0x0e));
+}
+
+/* The next four schedule words into w[0], from the sixteen before in w[0] .. w[3]. */
+INLINE vec expand(vec w0, vec w1, vec w2, vec w3) {
+    vec sum = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8(w3, w2, 4));
+    return _mm_sha256msg2_epu32(sum, w3);
+}
+
+INLINE struct chain pack(const uint32_t s[8]) {
+    vec abcd = _mm_shuffle_epi32(four(s), 0xb1), efgh = _mm_shuffle_epi32(four(s + 4), 0x1b);
+    return (struct chain){_mm_alignr_epi8(abcd, efgh, 8), _mm_blend_epi16(efgh, abcd, 0xf0)};
+}
+
+enum { STREAMS = 2 };
+#define EACH for (int i = 0; i < STREAMS; i++)
+
+/* ---- search ---- */
+
+struct constants {
+    struct chain after13;    /* less word 13, which adds to a and e */
+    vec kw14, kw16;          /* rounds 14, 15 (in the low half) and 16 .. 19 */
+    vec w12, w16;            /* schedule words, less word 13 */
+    vec sum20, sum24;       /* what goes into sha256msg2, less what depends on word 13 */
+};
+
+INLINE void prepare(struct constants *c, const struct powfast_job *job) {
+    uint32_t s[8];
+    memcpy(s, job->state, sizeof s);
+    sha256_round(s, powfast_k[13] + job->constant[13]);
+    c->after13 = pack(s);
+    vec w4 = four(job->constant + 4), w8 = four(job->constant + 8);
+    c->w12 = four(job->constant + 12);
+    c->w16 = four(job->constant + 16);
+    c->kw14 = _mm_srli_si128(_mm_add_epi32(c->w12, k(12)), 8);
+    c->kw16 = _mm_add_epi32(c->w16, k(16));
+    c->sum20 = _mm_add_epi32(_mm_sha256msg1_epu32(w4, w8), _mm_alignr_epi8(c->w16, c->w12, 4));
+    c->sum24 = _mm_sha256msg1_epu32(w8, c->w12);
+}
+
+/* The first digest words of two candidates, less the initial value, in the upper half. */
+INLINE vec search_streams(const struct constants *c, const vec w13[STREAMS]) {
+    struct chain s[STREAMS];
+    vec w[4][STREAMS];
+    EACH {
+        s[i] = c->after13;
+        s[i].abef = _mm_add_epi32(s[i].abef, _mm_shuffle_epi32(w13[i], 0x11));
+        s[i].cdgh = _mm_sha256rnds2_epu32(s[i].cdgh, s[i].abef, c->kw14);
+    }
+    /* After an odd number of pairs the two halves have changed places. */
+    EACH s[i] = (struct chain){s[i].cdgh, s[i].abef};
+    EACH rounds(&s[i], c->kw16);
+    EACH {
+        w[3][i] = _mm_add_epi32(c->w12, _mm_shuffle_epi32(w13[i], 0x51));
+        w[0][i] = c->w16;
+        w[1][i] = _mm_sha256msg2_epu32(_mm_add_epi32(c->sum20, w13[i]), w[0][i]);
+        vec sum24 = _mm_add_epi32(c->sum24, _mm_alignr_epi8(w[1][i], w[0][i], 4));
+        w[2][i] = _mm_sha256msg2_epu32(sum24, w[1][i]);
+    }
+    EACH rounds(&s[i], _mm_add_epi32(w[1][i], k(20)));
+    EACH rounds(&s[i], _mm_add_epi32(w[2][i], k(24)));
+#pragma GCC unroll 9
+    for (int t = 28; t < 64; t += 4) {
+        vec *now = w[(t / 4) & 3], *w1 = w[(t / 4 + 1) & 3];
+        vec *w2 = w[(t / 4 + 2) & 3], *w3 = w[(t / 4 + 3) & 3];
+        EACH now[i] = expand(now[i], w1[i], w2[i], w3[i]);
+        EACH rounds(&s[i], _mm_add_epi32(now[i], k(t)));
+    }
+    return _mm_unpackhi_epi32(s[0].abef, s[1].abef);
+}
+
+TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint32_t count) {
+    struct constants c;
+    prepare(&c, job);
+    vec limit = _mm_set1_epi32((int)job->limit), initial = _mm_set1_epi32((int)powfast_h[0]);
+    vec w13[STREAMS];
+    EACH w13[i] = _mm_cvtsi32_si128((int)((low + (uint32_t)i) << 8 | 0x80));
+    for (uint32_t n = 0; n < count; n += STREAMS) {
+        vec first = _mm_add_epi32(search_streams(&c, w13), initial);
+        vec at_most = _mm_cmpeq_epi32(_mm_min_epu32(first, limit), first);
+        uint32_t hits = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(at_most)) >> 2;
+        if (hits) {
+            n += (uint32_t)__builtin_ctz(hits);
+            return n < count ? n : count;
+        }
+        EACH w13[i] = _mm_add_epi32(w13[i], _mm_cvtsi32_si128(STREAMS << 8));
+    }
+    return count;
+}
+
+/* ---- digests of any block ---- */
+
+INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks)[16]) {
+    struct chain start = pack(powfast_h), s[STREAMS];
+    vec w[4][STREAMS];
+    EACH s[i] = start;
+#pragma GCC unroll 16
+    for (int t = 0; t < 64; t += 4) {
+        vec *now = w[(t / 4) & 3], *w1 = w[(t / 4 + 1) & 3];
+        vec *w2 = w[(t / 4 + 2) & 3], *w3 = w[(t / 4 + 3) & 3];
+        EACH now[i] = t < 16 ? four(blocks[i] + t) : expand(now[i], w1[i], w2[i], w3[i]);
+        EACH rounds(&s[i], _mm_add_epi32(now[i], k(t)));
+    }
+    EACH {
+        vec sum = _mm_add_epi32(s[i].abef, start.abef); /* a, b on top: already in order */
+        digests[i] = (uint64_t)_mm_extract_epi64(sum, 1);
+    }
+}
+
+TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
+    size_t n = 0;
+    for (; n + STREAMS <= count; n += STREAMS)
+        digest_streams(digests + n, blocks + n);
+    if (n < count) {
+        uint64_t last[STREAMS];
+        uint32_t twice[STREAMS][16];
+        EACH memcpy(twice[i], blocks[n], sizeof twice[i]);
+        digest_streams(last, (const uint32_t(*)[16])twice);
+        digests[n] = last[0];
+    }
+}
+
+const struct powfast_kernel powfast_kernel_shani = {"shani", CPU_SHANI, search, digest};
+
+#endif

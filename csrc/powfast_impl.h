@@ -1,0 +1,76 @@
+/* Private: what a kernel is, and the pieces of SHA-256 that kernels share. */
+#ifndef POWFAST_IMPL_H
+#define POWFAST_IMPL_H
+
+#include "powfast.h"
+
+#include <string.h>
+
+/* Feature bits of powfast_cpu_features. */
+enum { CPU_SHANI = 1, CPU_AVX2 = 2 };
+
+/* Candidates that share everything but the low 24 bits of the nonce: only message word 13
+ * differs, as (low << 8) | 0x80. */
+struct powfast_job {
+    uint32_t state[8];     /* after rounds 0 .. 12 */
+    uint32_t constant[64]; /* of each schedule word: its terms that do not depend on word 13 */
+    uint32_t limit;        /* high half of the part's limit */
+};
+
+struct powfast_kernel {
+    const char *name;
+    uint32_t needs; /* feature bits */
+
+    /* The first i < count for which the first digest word of low + i is at most job->limit,
+     * else count. low + count <= 2^24. */
+    uint32_t (*search)(const struct powfast_job *job, uint32_t low, uint32_t count);
+
+    /* The first 64 bits of the digests of `count` padded messages of one block. */
+    void (*digest)(uint64_t *digests, const uint32_t (*blocks)[16], size_t count);
+};
+
+#define KERNEL(name) extern const struct powfast_kernel powfast_kernel_##name;
+#include "kernels.def"
+#undef KERNEL
+
+/* Here rather than in one file, so that vector code gets them as constants. */
+static const uint32_t powfast_h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                               0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
+static const uint32_t powfast_k[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+/* puzzle.c */
+void powfast_block(uint32_t block[16], const uint32_t seed[8], uint32_t part, uint64_t nonce);
+void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint64_t limit);
+uint64_t powfast_limit(uint64_t part_work);
+
+static inline uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
+static inline uint32_t big_sigma0(uint32_t x) { return rotr(x, 2) ^ rotr(x, 13) ^ rotr(x, 22); }
+static inline uint32_t big_sigma1(uint32_t x) { return rotr(x, 6) ^ rotr(x, 11) ^ rotr(x, 25); }
+static inline uint32_t small_sigma0(uint32_t x) { return rotr(x, 7) ^ rotr(x, 18) ^ x >> 3; }
+static inline uint32_t small_sigma1(uint32_t x) { return rotr(x, 17) ^ rotr(x, 19) ^ x >> 10; }
+static inline uint32_t choose(uint32_t e, uint32_t f, uint32_t g) { return g ^ (e & (f ^ g)); }
+static inline uint32_t majority(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | (c & (a | b)); }
+
+/* One round on s = a .. h; kw is the round constant plus the schedule word. */
+static inline void sha256_round(uint32_t s[8], uint32_t kw) {
+    uint32_t t1 = s[7] + big_sigma1(s[4]) + choose(s[4], s[5], s[6]) + kw;
+    uint32_t t2 = big_sigma0(s[0]) + majority(s[0], s[1], s[2]);
+    memmove(s + 1, s, 7 * sizeof *s);
+    s[4] += t1;
+    s[0] = t1 + t2;
+}
+
+static inline uint32_t load_be32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+#endif

@@ -1,0 +1,131 @@
+#include "powfast_impl.h"
+
+/* Nonces a thread takes at a time. Small enough to stop at once, large enough that preparing a
+ * job does not show. */
+enum { CHUNK = 4096 };
+
+static void first_block(uint32_t block[16], const powfast_puzzle *puzzle, uint32_t part,
+                        uint64_t nonce) {
+    uint32_t seed[8];
+    for (int i = 0; i < 8; i++)
+        seed[i] = load_be32(puzzle->seed + 4 * i);
+    powfast_block(block, seed, part, nonce);
+}
+
+static uint64_t digest64(uint32_t block[16], uint32_t low) {
+    uint64_t digest;
+    block[13] = low << 8 | 0x80;
+    powfast_kernel_scalar.digest(&digest, (const uint32_t(*)[16])block, 1);
+    return digest;
+}
+
+/* Search nonces that share all but their low 24 bits. Returns the offset of the first solution,
+ * else count. A kernel only proposes candidates: the scalar code decides. */
+static uint32_t search_job(const powfast_kernel *kernel, const struct powfast_job *job,
+                           uint32_t block[16], uint64_t limit, uint32_t low, uint32_t count) {
+    for (uint32_t done = 0; done < count; done++) {
+        done += kernel->search(job, low + done, count - done);
+        if (done >= count || digest64(block, low + done) <= limit)
+            return done < count ? done : count;
+    }
+    return count;
+}
+
+powfast_status powfast_search(uint64_t *nonce, const powfast_kernel *kernel,
+                              const powfast_puzzle *puzzle, uint32_t part, uint64_t first,
+                              uint64_t count) {
+    if (powfast_puzzle_check(puzzle) != POWFAST_OK || part >= puzzle->parts ||
+        (count && first + (count - 1) < first))
+        return POWFAST_INVALID_ARGUMENT;
+    uint64_t limit = powfast_part_limit(puzzle);
+    while (count) {
+        struct powfast_job job;
+        uint32_t block[16], low = (uint32_t)first & 0xffffff;
+        uint32_t n = 0x1000000 - low;
+        if (n > count)
+            n = (uint32_t)count;
+        first_block(block, puzzle, part, first);
+        powfast_job_prepare(&job, block, limit);
+        uint32_t i = search_job(kernel, &job, block, limit, low, n);
+        if (i < n) {
+            *nonce = first + i;
+            return POWFAST_OK;
+        }
+        first += n;
+        count -= n;
+    }
+    return POWFAST_NOT_FOUND;
+}
+
+powfast_status powfast_solve(uint64_t *nonces, const powfast_kernel *kernel,
+                             const powfast_puzzle *puzzle) {
+    powfast_status status = powfast_puzzle_check(puzzle);
+    for (uint32_t i = 0; i < puzzle->parts && status == POWFAST_OK; i++)
+        status = powfast_search(&nonces[i], kernel, puzzle, i, 0, UINT64_MAX);
+    return status;
+}
+
+powfast_status powfast_solver_init(powfast_solver *solver, powfast_part *parts,
+                                   const powfast_kernel *kernel, const powfast_puzzle *puzzle) {
+    if (powfast_puzzle_check(puzzle) != POWFAST_OK)
+        return POWFAST_INVALID_ARGUMENT;
+    memset(parts, 0, puzzle->parts * sizeof *parts);
+    *solver = (powfast_solver){
+        .kernel = kernel, .puzzle = *puzzle, .parts = parts, .unsolved = puzzle->parts};
+    return POWFAST_OK;
+}
+
+/* The next part in turn that nobody has solved. So threads begin on different parts and share
+ * the last ones; leaving a part half searched costs nothing, for the search has no memory. */
+static uint32_t pick(powfast_solver *solver) {
+    uint32_t parts = solver->puzzle.parts;
+    uint32_t part = __atomic_fetch_add(&solver->turn, 1, __ATOMIC_RELAXED) % parts;
+    for (uint32_t i = 0; i < parts; i++) {
+        if (!__atomic_load_n(&solver->parts[part].solved, __ATOMIC_RELAXED))
+            break;
+        part = part + 1 < parts ? part + 1 : 0;
+    }
+    return part;
+}
+
+/* Search one chunk of a part; returns how many nonces were tried. */
+static uint64_t advance(powfast_solver *solver, uint32_t index) {
+    powfast_part *part = &solver->parts[index];
+    uint64_t nonce, first = __atomic_fetch_add(&part->next, CHUNK, __ATOMIC_RELAXED);
+    if (powfast_search(&nonce, solver->kernel, &solver->puzzle, index, first, CHUNK) != POWFAST_OK)
+        return CHUNK;
+    if (!__atomic_exchange_n(&part->solved, 1, __ATOMIC_RELAXED)) {
+        part->nonce = nonce;
+        __atomic_fetch_sub(&solver->unsolved, 1, __ATOMIC_RELEASE);
+    }
+    return nonce - first + 1;
+}
+
+powfast_status powfast_solver_run(powfast_solver *solver, uint64_t budget) {
+    uint32_t part = pick(solver);
+    for (uint64_t spent = 0; __atomic_load_n(&solver->unsolved, __ATOMIC_ACQUIRE);) {
+        if (__atomic_load_n(&solver->cancelled, __ATOMIC_RELAXED))
+            return POWFAST_CANCELLED;
+        if (spent >= budget)
+            return POWFAST_PENDING;
+        if (__atomic_load_n(&solver->parts[part].solved, __ATOMIC_RELAXED))
+            part = pick(solver);
+        uint64_t tried = advance(solver, part);
+        __atomic_fetch_add(&solver->evaluations, tried, __ATOMIC_RELAXED);
+        spent += tried;
+    }
+    return POWFAST_OK;
+}
+
+void powfast_solver_cancel(powfast_solver *solver) {
+    __atomic_store_n(&solver->cancelled, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t powfast_solver_evaluations(const powfast_solver *solver) {
+    return __atomic_load_n(&solver->evaluations, __ATOMIC_RELAXED);
+}
+
+void powfast_solver_nonces(uint64_t *nonces, const powfast_solver *solver) {
+    for (uint32_t i = 0; i < solver->puzzle.parts; i++)
+        nonces[i] = solver->parts[i].nonce;
+}
