@@ -18,6 +18,7 @@ class BuildPy(build_py):
     """Also ship the public header, for whoever embeds the library."""
 
     def run(self) -> None:
+        """Copy the modules, then the header."""
         super().run()
         if not self.editable_mode:
             folder = Path(self.build_lib) / "powfast" / "include"

@@ -1,6 +1,6 @@
 #include "powfast_impl.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef POWFAST_X86
 
 #include <cpuid.h>
 

@@ -6,6 +6,11 @@
 
 #include <string.h>
 
+/* POWFAST_NO_SIMD leaves only the scalar kernel. */
+#if !defined(POWFAST_NO_SIMD) && (defined(__x86_64__) || defined(__i386__))
+#define POWFAST_X86
+#endif
+
 /* Feature bits of powfast_cpu_features. */
 enum { CPU_SHANI = 1, CPU_AVX2 = 2 };
 

@@ -147,8 +147,8 @@ def decode(token: bytes) -> Challenge:
         if end + _MAC_BYTES > len(token):
             raise errors.MalformedToken("a field is longer than the token")
         fields.append(token[start:end])
-    if tag != TAG or end + _MAC_BYTES != len(token):
-        raise errors.MalformedToken("not a powfast/c1 token, or bytes too many")
+    if tag != TAG or not fields[0] or end + _MAC_BYTES != len(token):
+        raise errors.MalformedToken("no powfast/c1 token, no key id, or bytes too many")
     if algorithm != ALGORITHM:
         raise errors.UnsupportedAlgorithm(f"puzzle algorithm {algorithm}, known is {ALGORITHM}")
     try:
@@ -302,6 +302,11 @@ class Issuer:
         self._ttl_ms = math.ceil(ttl * 1000)
         self._clock = clock
         self._claim = SpentChallenges(clock=clock) if claim is None else claim
+
+    @property
+    def ttl(self) -> float:
+        """Seconds a challenge lives."""
+        return self._ttl_ms / 1000
 
     def issue(
         self,

@@ -91,8 +91,7 @@ class Puzzle:
 
 @dataclass(frozen=True, slots=True)
 class KernelInfo:
-    """One compiled kernel: whether this CPU runs it, whether its self-test passes, and whether
-    it is the one in use."""
+    """One compiled kernel: can this CPU run it, does its self-test pass, is it in use."""
 
     name: str
     supported: bool

@@ -1,7 +1,7 @@
 /* Eight lanes of 32 bits. */
 #include "../powfast_impl.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef POWFAST_X86
 
 #include <immintrin.h>
 

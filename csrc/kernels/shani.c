@@ -2,7 +2,7 @@
  * its latency. */
 #include "../powfast_impl.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef POWFAST_X86
 
 #include <immintrin.h>
 
