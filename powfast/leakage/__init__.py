@@ -4,18 +4,22 @@ A score says how much answering a query reveals, evidence how unusual its scores
 honest queries. Neither is a privacy guarantee.
 """
 
-from powfast.leakage.estimator import LeakageEstimator, entropy
+from powfast.leakage.density import ClassDensity
+from powfast.leakage.estimator import LeakageEstimator, entropy, margin
 from powfast.leakage.neighbours import NeighbourVotes
 from powfast.leakage.reference import HonestReference
-from powfast.leakage.teachers import TeacherEnsemble
+from powfast.leakage.teachers import TeacherEnsemble, from_predictions
 from powfast.leakage.votes import from_votes, warmup
 
 __all__ = [
+    "ClassDensity",
     "HonestReference",
     "LeakageEstimator",
     "NeighbourVotes",
     "TeacherEnsemble",
     "entropy",
+    "from_predictions",
     "from_votes",
+    "margin",
     "warmup",
 ]

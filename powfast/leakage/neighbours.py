@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterator
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,17 +12,21 @@ from powfast.errors import InvalidInput
 from powfast.leakage import _checks
 from powfast.leakage._checks import Floats, Integers
 from powfast.leakage.parameters import Parameters
+from powfast.leakage.scaling import mean_and_spread
+from powfast.leakage.storage import Stored
 
 _BLOCK = 1 << 22  # distances held at once
 
 
-class NeighbourVotes(Parameters):
-    """The k nearest reference points vote with their labels (the paper's pkNN).
+class NeighbourVotes(Parameters, Stored):
+    """The k nearest reference points vote with their labels (the paper's pkNN); exact search.
 
     Parameters
     ----------
     neighbours : int
         k.
+    metric : {"euclidean", "cosine"}
+        Of standardised features; "cosine" first scales every point to length 1.
     subsample : int, optional
         Keep at most this many reference points, drawn with `seed`.
     seed : int
@@ -29,19 +34,30 @@ class NeighbourVotes(Parameters):
     Attributes
     ----------
     classes_ : (C,) the labels, sorted
-    points_ : (r, d) float64 standardised reference points
+    points_ : (r, d) float64 standardised reference points, codes_ : (r,) their labels' indices
     """
 
+    _settings = ("neighbours", "metric", "subsample", "seed")
+    _arrays = ("classes_", "mean_", "spread_", "points_", "codes_")
+
     def __init__(
-        self, neighbours: int = 10, *, subsample: int | None = None, seed: int = 0
+        self,
+        neighbours: int = 10,
+        *,
+        metric: Literal["euclidean", "cosine"] = "euclidean",
+        subsample: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.neighbours = neighbours
+        self.metric = metric
         self.subsample = subsample
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Keep X (n, d) and its labels y (n,) as the reference."""
         k = _checks.whole(self.neighbours, "neighbours")
+        if self.metric not in ("euclidean", "cosine"):
+            raise InvalidInput(f"metric must be 'euclidean' or 'cosine', not {self.metric!r}")
         data = _checks.matrix(X, "X")
         self.classes_, codes = np.unique(_checks.labels(y, len(data)), return_inverse=True)
         if self.subsample is not None:
@@ -50,43 +66,48 @@ class NeighbourVotes(Parameters):
             data, codes = data[rows], codes[rows]
         if len(data) < k:
             raise InvalidInput(f"{k} neighbours need at least as many points, not {len(data)}")
-        self.mean_ = data.mean(axis=0)
-        spread = data.std(axis=0)
-        self.scale_ = np.where(spread > 1e-12 * (1.0 + np.abs(self.mean_)), spread, 1.0)
-        self.points_ = (data - self.mean_) / self.scale_
-        self.codes_ = codes
-        self.squares_ = (self.points_**2).sum(axis=1)
+        self.mean_, self.spread_ = mean_and_spread(data)
+        self.points_, self.codes_ = self._place(data), codes
+        self._restore()
         return self
 
     def votes(self, X: ArrayLike) -> Integers:
         """Return the (n, C) votes of the k nearest reference points of X (n, d)."""
         k, classes = self.neighbours, len(self.classes_)
-        out = np.zeros((len(np.asarray(X)), classes), dtype=np.int64)
-        for start, distances in self._blocks(X):
-            nearest = self.codes_[np.argpartition(distances, k - 1, axis=1)[:, :k]]
-            rows = np.repeat(np.arange(start, start + len(distances)), k)
-            np.add.at(out, (rows, nearest.ravel()), 1)
-        return out
+        parts = [np.empty((0, classes), dtype=np.int64)]
+        for squared in self._blocks(X):
+            nearest = self.codes_[np.argpartition(squared, k - 1, axis=1)[:, :k]]
+            cells = nearest + np.arange(len(nearest))[:, None] * classes
+            counts = np.bincount(cells.ravel(), minlength=len(nearest) * classes)
+            parts.append(counts.reshape(-1, classes))
+        return np.concatenate(parts)
 
     def distance(self, X: ArrayLike) -> Floats:
-        """Return the (n,) Euclidean distances to the k-th nearest, in standard deviations."""
+        """Return the (n,) distances to the k-th nearest reference point."""
         k = self.neighbours
-        parts = [np.partition(block, k - 1, axis=1)[:, k - 1] for _, block in self._blocks(X)]
-        squared = np.concatenate(parts) if parts else np.empty(0)
-        return np.sqrt(np.maximum(squared, 0.0))
+        parts = [np.partition(block, k - 1, axis=1)[:, k - 1] for block in self._blocks(X)]
+        squared = np.concatenate([np.empty(0), *parts])
+        distances: Floats = np.sqrt(np.maximum(squared, 0.0))
+        return distances
 
-    def _blocks(self, X: ArrayLike) -> list[tuple[int, Floats]]:
+    def _restore(self) -> None:
+        self._squares = (self.points_**2).sum(axis=1)
+
+    def _place(self, data: Floats) -> Floats:
+        data = (data - self.mean_) / self.spread_
+        if self.metric == "cosine":
+            data /= np.maximum(np.linalg.norm(data, axis=1, keepdims=True), 1e-300)
+        return data
+
+    def _blocks(self, X: ArrayLike) -> Iterator[Floats]:
+        """Yield squared distances to all reference points, a bounded number of rows at a time."""
         self._fitted("points_")
-        data = (_checks.matrix(X, "X", len(self.mean_)) - self.mean_) / self.scale_
+        data = self._place(_checks.matrix(X, "X", len(self.mean_)))
         step = max(1, _BLOCK // len(self.points_))
-        return [
-            (start, self._squared(data[start : start + step]))
-            for start in range(0, len(data), step)
-        ]
-
-    def _squared(self, data: Floats) -> Floats:
-        squared: Floats = data @ self.points_.T
-        squared *= -2.0
-        squared += self.squares_
-        squared += (data**2).sum(axis=1)[:, None]
-        return squared
+        for start in range(0, len(data), step):
+            block = data[start : start + step]
+            squared: Floats = block @ self.points_.T
+            squared *= -2.0
+            squared += self._squares
+            squared += (block**2).sum(axis=1)[:, None]
+            yield squared

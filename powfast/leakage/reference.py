@@ -2,145 +2,321 @@
 
 from __future__ import annotations
 
-from typing import Self
+import math
+from functools import lru_cache
+from statistics import NormalDist
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks
 from powfast.leakage._checks import Floats, Integers
+from powfast.leakage.storage import Stored
 
-KAPPAS = (0.05, 0.1, 0.2, 0.5)
+KAPPAS = np.array([0.05, 0.1, 0.2, 0.5])
 
 
 def p_to_e(p: Floats) -> Floats:
-    """Return the mean over kappa of kappa p^(kappa - 1): its integral over (0, 1) is 1.
+    """Return g(p), the mean over kappa of kappa p^(kappa - 1); its integral over (0, 1) is 1.
 
-    Vovk, Wang, "E-values: Calibration, combination and applications" (2021), eq. 1.
+    Vovk, Wang, "E-values: Calibration, combination and applications" (2021), section 2.
     """
-    log_p = np.log(p)
-    total = np.zeros_like(log_p)
-    for kappa in KAPPAS:
-        total += kappa * np.exp((kappa - 1.0) * log_p)
-    return total / len(KAPPAS)
+    log_p = np.log(p)[..., None]
+    value: Floats = (KAPPAS * np.exp((KAPPAS - 1.0) * log_p)).mean(axis=-1)
+    return value
 
 
-class HonestReference:
+class StratumCheck(NamedTuple):
+    """Mean evidence of one stratum's honest queries, with an interval of `confidence`."""
+
+    stratum: int
+    queries: int
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether a mean of at most 1 lies within the interval."""
+        return self.low <= 1.0
+
+
+class Drift(NamedTuple):
+    """Distance between fresh and reference scores of one stratum, and how often chance does it."""
+
+    stratum: int
+    score: int
+    queries: int
+    distance: float
+    p_value: float
+
+
+class HonestReference(Stored):
     """Scores of honest queries, sorted per stratum; turns new scores into e-values.
 
     A query is compared with the honest queries of its stratum alone (Mondrian conformal
-    prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World"), one smoothed
-    p-value per score; each is calibrated to an e-value and their mean is the evidence, at most
-    1 on average for a query exchangeable with the honest ones of its stratum.
+    prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World"): one smoothed
+    p-value per score, each calibrated to an e-value; their mean is the evidence. It is at most 1
+    on average for a query exchangeable with the honest ones of its stratum, however the scores
+    depend on each other.
 
     Pooling: strata with fewer than `minimum` honest queries form one pooled stratum, which takes
     in the smallest of the others until it has `minimum` as well. Strata never seen are compared
     with the pool, or, where there is none, with all honest queries. Make one with `fit`.
+
+    Attributes
+    ----------
+    scores : (n, m) float64 honest scores, oldest first
+    strata : (n,) int64
+    minimum, delta : as given to `fit`
     """
 
-    def __init__(self, values: Floats, starts: Integers, sizes: Integers, strata: Integers) -> None:
-        self._values = values  # (m, total): per score the groups' sorted values, end to end
-        self._starts = starts  # (groups,), the last group the one for unseen strata
-        self._sizes = sizes
-        self._strata = strata  # (s, 2): stratum -> group, sorted by stratum
+    _settings = ("minimum", "delta")
+    _arrays = ("scores", "strata")
+
+    scores: Floats
+    strata: Integers
+    minimum: int
+    delta: float | None
 
     @classmethod
-    def fit(cls, scores: ArrayLike, strata: ArrayLike, *, minimum: int = 20) -> Self:
-        """Return the reference of honest scores (n, m) in strata (n,) of integers.
+    def fit(
+        cls,
+        scores: ArrayLike,
+        strata: ArrayLike | None = None,
+        *,
+        minimum: int = 20,
+        delta: float | None = None,
+    ) -> Self:
+        """Return the reference of honest scores (n, m) in strata (n,), one stratum if None.
+
+        "At most 1 on average" holds over honest queries *and* over the draw of the reference
+        itself; which reference was drawn is the luck of all accounts. With `delta`, evidence is
+        divided by `luck`, so that in each stratum it averages at most 1 with probability
+        1 - delta over the reference.
 
         Raises
         ------
         InvalidInput
             Scores are not finite, shapes differ, or there is no query.
         """
-        table = _checks.matrix(scores, "scores")
-        groups = _strata(strata, len(table))
-        if len(table) == 0:
-            raise InvalidInput("an honest reference needs at least one honest query")
-        names, counts = np.unique(groups, return_counts=True)
-        pooled = _pool(counts, _checks.whole(minimum, "minimum"))
-        own = names[~pooled]
-        members = [np.flatnonzero(groups == name) for name in own]
-        rest = (
-            np.flatnonzero(np.isin(groups, names[pooled]))
-            if pooled.any()
-            else np.arange(len(table))
-        )
-        members.append(rest)
-        sizes = np.array([len(rows) for rows in members])
-        values = np.concatenate([np.sort(table[rows], axis=0) for rows in members]).T
-        home = np.column_stack([own, np.arange(len(own))])
-        return cls(np.ascontiguousarray(values), np.cumsum(sizes) - sizes, sizes, home)
+        made = cls()
+        made.scores = _checks.matrix(scores, "scores")
+        made.strata = _strata(strata, len(made.scores))
+        made.minimum = _checks.whole(minimum, "minimum")
+        made.delta = None if delta is None else _checks.probability(delta, "delta")
+        made._restore()
+        return made
 
-    def p_values(self, scores: ArrayLike, strata: ArrayLike, ties: ArrayLike) -> Floats:
+    def p_values(self, scores: ArrayLike, strata: ArrayLike | None, ties: ArrayLike) -> Floats:
         """Return the (n, m) smoothed conformal p-values, small where a score is unusually large.
 
         Parameters
         ----------
         scores : (n, m) finite
-        strata : (n,) integers
-        ties : (n,) or (n, m) in (0, 1), uniform: decide how equal scores are ordered
+        strata : (n,) integers, or None where the reference has one stratum
+        ties : (n,) or (n, m) in (0, 1), uniform: they order a score among its equals
         """
-        table = _checks.matrix(scores, "scores", len(self._values))
-        uniform = np.asarray(ties, dtype=np.float64)
-        if uniform.ndim == 1:
-            uniform = uniform[:, None]
-        if uniform.shape not in {(len(table), 1), table.shape}:
-            raise InvalidInput(
-                f"ties must be ({len(table)},) or {table.shape}, not {np.shape(ties)}"
-            )
-        if not ((uniform > 0.0) & (uniform < 1.0)).all():
-            raise InvalidInput("ties must lie strictly between 0 and 1")
-        group = self._group(_strata(strata, len(table)))
-        sizes = self._sizes[group][:, None]
-        below = self._count(table, group, strict=True)
-        upto = self._count(table, group, strict=False)
-        p: Floats = (sizes - upto + uniform * (upto - below + 1)) / (sizes + 1)
+        table = _checks.matrix(scores, "scores", self.scores.shape[1])
+        uniform = _ties(ties, table.shape)
+        size, above, equal = self._ranks(table, self._group(_strata(strata, len(table))))
+        p: Floats = (above + uniform * (equal + 1)) / (size + 1)
         return p
 
-    def evidence(self, scores: ArrayLike, strata: ArrayLike, ties: ArrayLike) -> Floats:
+    def evidence(
+        self, scores: ArrayLike, strata: ArrayLike | None = None, ties: ArrayLike | None = None
+    ) -> Floats:
         """Return the (n,) e-values of queries: at least 0, at most 1 on average if honest.
 
-        Parameters as in `p_values`.
+        Without `ties` every p-value's evidence is averaged over them in closed form: the same
+        mean, less spread, faster growth for who is not honest, and no randomness to re-roll.
+        Parameters else as in `p_values`.
         """
-        value: Floats = p_to_e(self.p_values(scores, strata, ties)).mean(axis=1)
+        table = _checks.matrix(scores, "scores", self.scores.shape[1])
+        group = self._group(_strata(strata, len(table)))
+        size, above, equal = self._ranks(table, group)
+        if ties is None:
+            # the integral of g from 0 to p, at p = k / (size + 1), is in _gain at _at + k
+            at = self._at[group][:, None] + above
+            mean = self._gain[at + equal + 1] - self._gain[at]
+            each = mean * (size + 1) / (equal + 1)
+        else:
+            each = p_to_e((above + _ties(ties, table.shape) * (equal + 1)) / (size + 1))
+        value: Floats = each.mean(axis=1) / self._luck[group]
         return value
 
-    def _group(self, strata: Integers) -> Integers:
-        unseen = len(self._sizes) - 1
-        if len(self._strata) == 0:
-            return np.full(len(strata), unseen)
-        names = self._strata[:, 0]
-        at = np.minimum(np.searchsorted(names, strata), len(names) - 1)
-        return np.where(names[at] == strata, self._strata[at, 1], unseen)
+    def check(
+        self, scores: ArrayLike, strata: ArrayLike | None = None, *, confidence: float = 0.99
+    ) -> list[StratumCheck]:
+        """Return, per stratum, the mean evidence of held-out honest queries.
 
-    def _count(self, table: Floats, group: Integers, *, strict: bool) -> Integers:
-        """Return how many honest scores of each query's group lie below (strict) or not above it.
-
-        One binary search for all queries and scores at once.
+        The interval is the normal one, two-sided; strata with one query have none (infinite).
         """
-        low = np.broadcast_to(self._starts[group][:, None], table.shape).copy()
-        high = low + self._sizes[group][:, None]
-        score = np.arange(table.shape[1])
-        last = self._values.shape[1] - 1
+        level = _checks.probability(confidence, "confidence")
+        evidence = self.evidence(scores, strata)
+        groups = _strata(strata, len(evidence))
+        width = NormalDist().inv_cdf(0.5 + level / 2.0)
+        rows = []
+        for name in np.unique(groups):
+            own = evidence[groups == name]
+            error = own.std(ddof=1) / math.sqrt(len(own)) if len(own) > 1 else math.inf
+            mean = float(own.mean())
+            rows.append(
+                StratumCheck(int(name), len(own), mean, mean - width * error, mean + width * error)
+            )
+        return rows
+
+    def update(
+        self, scores: ArrayLike, strata: ArrayLike | None = None, *, keep: int | None = None
+    ) -> HonestReference:
+        """Return a new reference with fresh honest queries added, of the newest `keep` of all.
+
+        Whoever can add to the reference decides what counts as honest: look at `drift` first,
+        and add only traffic that an operator vouches for.
+        """
+        table = _checks.matrix(scores, "scores", self.scores.shape[1])
+        groups = _strata(strata, len(table))
+        start = 0
+        if keep is not None:
+            start = max(0, len(self.scores) + len(table) - _checks.whole(keep, "keep"))
+        return HonestReference.fit(
+            np.concatenate([self.scores, table])[start:],
+            np.concatenate([self.strata, groups])[start:],
+            minimum=self.minimum,
+            delta=self.delta,
+        )
+
+    def drift(self, scores: ArrayLike, strata: ArrayLike | None = None) -> list[Drift]:
+        """Return, per stratum and score, the Kolmogorov-Smirnov distance of fresh traffic.
+
+        p_value bounds how often chance alone does as much (Smirnov's two-sample limit,
+        2 exp(-2 D^2 n r / (n + r))); by itself it means little with many strata: divide.
+        """
+        table = _checks.matrix(scores, "scores", self.scores.shape[1])
+        groups = _strata(strata, len(table))
+        home = self._group(groups)
+        rows = []
+        for name in np.unique(groups):
+            of = np.flatnonzero(groups == name)
+            group = int(home[of[0]])
+            start, size = int(self._starts[group]), int(self._sizes[group])
+            effective = len(of) * size / (len(of) + size)
+            for d in range(table.shape[1]):
+                old, new = self._values[d, start : start + size], np.sort(table[of, d])
+                at = np.concatenate([old, new])
+                cdf_old = np.searchsorted(old, at, "right") / size
+                cdf_new = np.searchsorted(new, at, "right") / len(new)
+                distance = float(np.abs(cdf_old - cdf_new).max())
+                p = min(1.0, 2.0 * math.exp(-2.0 * effective * distance**2))
+                rows.append(Drift(int(name), d, len(of), distance, p))
+        return rows
+
+    def _restore(self) -> None:
+        """Sort the honest scores by group; the last group serves strata without their own."""
+        if len(self.scores) == 0:
+            raise InvalidInput("an honest reference needs at least one honest query")
+        names, counts = np.unique(self.strata, return_counts=True)
+        pooled = _pool(counts, self.minimum)
+        self._own = names[~pooled]
+        members = [np.flatnonzero(self.strata == name) for name in self._own]
+        everyone = np.arange(len(self.scores))
+        pool = np.flatnonzero(np.isin(self.strata, names[pooled]))
+        members.append(pool if len(pool) else everyone)
+        self._sizes = np.array([len(rows) for rows in members])
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        parts = [np.sort(self.scores[rows], axis=0) for rows in members]
+        self._values = np.ascontiguousarray(np.concatenate(parts).T)
+        gains = [_gain(int(size)) for size in self._sizes]
+        self._gain = np.concatenate(gains)
+        self._at = np.cumsum([0] + [len(g) for g in gains[:-1]])
+        self._luck = np.array([luck(int(size), self.delta) for size in self._sizes])
+
+    def _group(self, strata: Integers) -> Integers:
+        last = len(self._own)
+        if last == 0:
+            return np.zeros(len(strata), dtype=np.int64)
+        at = np.minimum(np.searchsorted(self._own, strata), last - 1)
+        return np.where(self._own[at] == strata, at, last)
+
+    def _ranks(self, table: Floats, group: Integers) -> tuple[Integers, Integers, Integers]:
+        """Return (size of the group, honest scores above, honest scores equal), each (n, m).
+
+        One binary search for all queries and scores at once, for both sides of the ties.
+        """
+        start = self._starts[group][:, None]
+        size = self._sizes[group][:, None]
+        shape = (2, *table.shape)
+        low = np.broadcast_to(start, shape).copy()
+        high = np.broadcast_to(start + size, shape).copy()
+        values, width = self._values.ravel(), self._values.shape[1]
+        row = np.arange(table.shape[1]) * width
         for _ in range(int(self._sizes.max()).bit_length()):
             middle = (low + high) >> 1
-            value = self._values[score, np.minimum(middle, last)]
-            right = (value < table if strict else value <= table) & (low < high)
-            low = np.where(right, middle + 1, low)
-            high = np.where(right, high, middle)
-        return low - self._starts[group][:, None]
+            value = values[np.minimum(middle, width - 1) + row]
+            right = np.empty(shape, dtype=bool)
+            np.less(value[0], table, out=right[0])
+            np.less_equal(value[1], table, out=right[1])
+            right &= low < high
+            np.copyto(low, middle + 1, where=right)
+            np.copyto(high, middle, where=~right)
+        return size, start + size - low[1], low[1] - low[0]
 
 
-def _strata(strata: ArrayLike, rows: int) -> Integers:
+@lru_cache(maxsize=256)
+def luck(size: int, delta: float | None) -> float:
+    """Return c such that evidence averages at most c with probability 1 - delta.
+
+    The honest mass between neighbouring order statistics of `size` honest scores is Dirichlet(1,
+    ..., 1), whatever their distribution, so the mean of evidence given the reference is
+    sum_r w_r e_r with w so distributed. By Markov and Markov-Krein, for 0 < t < 1/(e_max - c),
+    P(sum_r w_r e_r >= c) <= prod_r 1 / (1 - t (e_r - c)); the left side's argument may be any
+    conditional expectation or average of such sums (ties, several scores), the function being
+    convex. c is the smallest value for which some t brings the product down to delta.
+    """
+    if delta is None:
+        return 1.0
+    evidence = (size + 1) * np.diff(_gain(size))
+    low, high = 1.0, float(evidence[0])
+    fractions = np.linspace(0.0, 1.0, 202)[1:-1, None]
+    for _ in range(30):
+        c = 0.5 * (low + high)
+        excess = evidence - c
+        bound = -np.log1p(-fractions * (excess / excess[0])).sum(axis=1).max()
+        low, high = (c, high) if bound > math.log(delta) else (low, c)
+    return high
+
+
+@lru_cache(maxsize=256)
+def _gain(size: int) -> Floats:
+    """Return the integral of g from 0 to k / (size + 1), mean of p^kappa, for k = 0 .. size + 1."""
+    p = np.arange(size + 2) / (size + 1)
+    gain: Floats = (p[:, None] ** KAPPAS).mean(axis=1)
+    return gain
+
+
+def _strata(strata: ArrayLike | None, rows: int) -> Integers:
+    if strata is None:
+        return np.zeros(rows, dtype=np.int64)
     groups = _checks.integers(strata, "strata")
     if groups.shape != (rows,):
         raise InvalidInput(f"strata must be ({rows},), one per query, not {groups.shape}")
     return groups
 
 
-def _pool(counts: Integers, minimum: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _ties(ties: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    uniform = np.asarray(ties, dtype=np.float64)
+    if uniform.ndim == 1:
+        uniform = uniform[:, None]
+    if uniform.shape not in {(shape[0], 1), shape}:
+        raise InvalidInput(f"ties must be ({shape[0]},) or {shape}, not {np.shape(ties)}")
+    if not ((uniform > 0.0) & (uniform < 1.0)).all():
+        raise InvalidInput("ties must lie strictly between 0 and 1")
+    return uniform
+
+
+def _pool(counts: Integers, minimum: int) -> NDArray[np.bool_]:
     """Return which strata go into the pool: the smallest first, until it is large enough."""
     pooled = np.zeros(len(counts), dtype=bool)
     total = 0

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
 from powfast.errors import InvalidInput
-from powfast.leakage import LeakageEstimator, NeighbourVotes, TeacherEnsemble
-
-KEY = b"k" * 32
+from powfast.leakage import (
+    ClassDensity,
+    LeakageEstimator,
+    NeighbourVotes,
+    TeacherEnsemble,
+    entropy,
+    from_predictions,
+    margin,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +32,7 @@ def digits():
 @pytest.fixture(scope="module")
 def estimator(digits):
     images, labels, model = digits
-    estimator = LeakageEstimator(seed=1, tie_key=KEY).fit(images[:700], labels[:700])
+    estimator = LeakageEstimator(seed=1).fit(images[:700], labels[:700])
     return estimator.calibrate(images[700:1250], model.predict_proba(images[700:1250]))
 
 
@@ -33,7 +41,7 @@ def test_honest_queries_average_at_most_one_and_others_more(digits, estimator):
     rng = np.random.default_rng(0)
 
     def evidence(x):
-        return estimator.evidence(x, model.predict_proba(x), b"digest")
+        return estimator.evidence(x, model.predict_proba(x))
 
     honest = evidence(images[1250:])
     assert honest.mean() < 1.0 + 4 * honest.std() / np.sqrt(len(honest))
@@ -42,18 +50,18 @@ def test_honest_queries_average_at_most_one_and_others_more(digits, estimator):
         assert np.log(evidence(strange)).mean() > 0.5 > np.log(honest).mean()
 
 
-def test_same_seed_and_key_same_evidence(digits, estimator):
+def test_same_seed_same_evidence(digits, estimator):
     images, labels, model = digits
     x, p = images[1250:1300], model.predict_proba(images[1250:1300])
-    again = LeakageEstimator(seed=1, tie_key=KEY).fit(images[:700], labels[:700])
+    again = LeakageEstimator(seed=1).fit(images[:700], labels[:700])
     again.calibrate(images[700:1250], model.predict_proba(images[700:1250]))
-    first = estimator.evidence(x, p, b"one")
-    assert (again.evidence(x, p, b"one") == first).all()
-    assert (estimator.evidence(x, p, b"one") == first).all(), "asking again draws nothing new"
-    assert (estimator.evidence(x, p, b"two") != first).any(), "ties depend on the request"
-    other = LeakageEstimator(seed=1).fit(images[:700], labels[:700])
-    other.calibrate(images[700:1250], model.predict_proba(images[700:1250]))
-    assert (other.evidence(x, p, b"one") != first).any(), "and on the key"
+    first = estimator.evidence(x, p)
+    assert (again.evidence(x, p) == first).all()
+    assert (estimator.evidence(x, p) == first).all(), "asking again draws nothing new"
+    parts = np.concatenate([estimator.evidence(x[:7], p[:7]), estimator.evidence(x[7:], p[7:])])
+    np.testing.assert_allclose(parts, first, rtol=1e-9, err_msg="splitting a batch")
+    other = LeakageEstimator(seed=2).fit(images[:700], labels[:700])
+    assert (other.scores(x, p)[:, 0] != estimator.scores(x, p)[:, 0]).any()
 
 
 def test_scores_have_names_and_shape(digits, estimator):
@@ -81,16 +89,14 @@ def test_bad_queries_raise(estimator, features, probabilities):
         estimator.evidence(features, probabilities)
 
 
-def test_unfitted_and_short_keys_raise(digits):
+def test_unfitted_raises(digits):
     images, labels, model = digits
-    estimator = LeakageEstimator(tie_key=b"short")
+    estimator = LeakageEstimator()
     with pytest.raises(InvalidInput, match="fit first"):
         estimator.scores(images[:1], model.predict_proba(images[:1]))
     estimator.fit(images[:700], labels[:700])
     with pytest.raises(InvalidInput, match="calibrate first"):
         estimator.evidence(images[:1], model.predict_proba(images[:1]))
-    with pytest.raises(InvalidInput, match="16 bytes"):
-        estimator.calibrate(images[700:], model.predict_proba(images[700:]))
 
 
 @pytest.mark.parametrize("split", ["shards", "bootstrap"])
@@ -117,7 +123,7 @@ def test_teacher_votes_are_counted_winners(digits):
     votes = ensemble.votes(images[700:])
     assert (votes.sum(axis=1) == 20).all()
     assert (ensemble.classes_[votes.argmax(axis=1)] == labels[700:]).mean() > 0.8
-    Z = np.column_stack([(images[700:710] - ensemble.mean_) / ensemble.scale_, np.ones(10)])
+    Z = np.column_stack([(images[700:710] - ensemble.mean_) / ensemble.spread_, np.ones(10)])
     for i in range(10):
         heads = [Z[i] @ ensemble.weights_[:, 10 * k : 10 * k + 10] for k in range(20)]
         winners = [int(np.argmax(h)) for h in heads]
@@ -128,8 +134,8 @@ def test_neighbours_by_sorting(digits):
     images, labels, _ = digits
     reference = NeighbourVotes(7).fit(images[:300], labels[:300])
     queries = images[300:340]
-    points = (images[:300] - reference.mean_) / reference.scale_
-    for i, query in enumerate((queries - reference.mean_) / reference.scale_):
+    points = (images[:300] - reference.mean_) / reference.spread_
+    for i, query in enumerate((queries - reference.mean_) / reference.spread_):
         distances = np.sqrt(((points - query) ** 2).sum(axis=1))
         order = np.argsort(distances)[:7]
         assert reference.distance(queries)[i] == pytest.approx(distances[order[-1]], rel=1e-9)
@@ -155,3 +161,69 @@ def test_neighbours_by_sorting(digits):
 def test_fitting_on_bad_data_raises(estimator, X, y):
     with pytest.raises(InvalidInput):
         estimator.fit(X, y)
+
+
+def test_density_by_hand(digits):
+    """Distances written out: pool, whiten, shrink, and the nearest class's own covariance."""
+    images, labels, _ = digits
+    keep = images[:500].std(axis=0) > 0.2
+    X, y = images[:500, keep], labels[:500]
+    d = X.shape[1]
+    density = ClassDensity().fit(X, y)
+    Z = (X - X.mean(0)) / X.std(0)
+    means = np.stack([Z[y == c].mean(0) for c in range(10)])
+    pooled = sum((Z[y == c] - means[c]).T @ (Z[y == c] - means[c]) for c in range(10)) / 500
+    pooled += 1e-3 * np.eye(d)
+    for x in images[500:520, keep]:
+        z = (x - X.mean(0)) / X.std(0)
+        c = np.argmin([(z - m) @ np.linalg.solve(pooled, z - m) for m in means])
+        own = Z[y == c] - means[c]
+        share = d / (d + len(own))
+        covariance = (1 - share) * own.T @ own / len(own) + share * pooled
+        expected = (z - means[c]) @ np.linalg.solve(covariance, z - means[c])
+        expected += np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(pooled)[1]
+        assert density.distance(x[None])[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_entropy_and_margin():
+    table = [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.7, 0.2, 0.1]]
+    assert entropy(table) == pytest.approx(stats.entropy(table, axis=1))
+    assert margin(table) == pytest.approx([0.0, -1.0, -0.5])
+
+
+def test_random_features_let_heads_see_what_is_not_linear():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 2))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    plain = TeacherEnsemble(10).fit(X[:3000], y[:3000])
+    mapped = TeacherEnsemble(10, random_features=200).fit(X[:3000], y[:3000])
+    assert (plain.predict(X[3000:]) == y[3000:]).mean() < 0.7
+    assert (mapped.predict(X[3000:]) == y[3000:]).mean() > 0.9
+
+
+def test_labels_come_from_the_model_where_none_are_given(digits):
+    images, _, model = digits
+    given = TeacherEnsemble(10).fit(images[:500], model.predict(images[:500]))
+    asked = TeacherEnsemble(10, model=model).fit(images[:500])
+    assert (given.weights_ == asked.weights_).all()
+    with pytest.raises(InvalidInput, match="labels y, or a model"):
+        TeacherEnsemble(10).fit(images[:500])
+
+
+def test_votes_of_any_predictors(digits):
+    images, labels, model = digits
+    trees = [
+        DecisionTreeClassifier(random_state=k).fit(
+            images[k * 100 : k * 100 + 300], labels[k * 100 : k * 100 + 300]
+        )
+        for k in range(4)
+    ]
+    predictors = [*trees, model.predict]
+    votes = from_predictions(predictors, images[900:950], classes=np.arange(10))
+    for i, row in enumerate(votes):
+        answers = [int(p(images[900 + i : 901 + i])[0]) for p in (t.predict for t in trees)]
+        answers.append(int(model.predict(images[900 + i : 901 + i])[0]))
+        assert row.tolist() == [answers.count(c) for c in range(10)]
+    for bad in ([model], [model, lambda x: np.full(len(x), 77)], [model, 3]):
+        with pytest.raises(InvalidInput):
+            from_predictions(bad, images[:5], classes=np.arange(10))
