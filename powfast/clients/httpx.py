@@ -8,7 +8,9 @@ from powfast.errors import MissingExtra
 try:
     import httpx
 except ImportError as error:
-    raise MissingExtra("powfast.clients.httpx needs httpx: pip install 'powfast[client]'") from error
+    raise MissingExtra(
+        "powfast.clients.httpx needs httpx: pip install 'powfast[client]'"
+    ) from error
 
 
 class PowAuth(HttpxFlow, httpx.Auth):

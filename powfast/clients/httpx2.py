@@ -8,7 +8,9 @@ from powfast.errors import MissingExtra
 try:
     import httpx2
 except ImportError as error:
-    raise MissingExtra("powfast.clients.httpx2 needs httpx2: pip install 'powfast[client]'") from error
+    raise MissingExtra(
+        "powfast.clients.httpx2 needs httpx2: pip install 'powfast[client]'"
+    ) from error
 
 
 class PowAuth(HttpxFlow, httpx2.Auth):

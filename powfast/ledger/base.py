@@ -26,9 +26,7 @@ class Ledger(Protocol):
 class AsyncLedger(Protocol):
     """The same store behind an event loop."""
 
-    async def charge(
-        self, account: str, group: str, request_id: bytes, evidence: ArrayLike
-    ) -> int:
+    async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         ...
 
