@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from powfast import errors, leakage, tariff
+    import powfast.errors as errors
+    import powfast.leakage as leakage
+    import powfast.tariff as tariff
     from powfast.challenge import Challenge, Issuer, Receipt, decode
     from powfast.errors import PowfastError
     from powfast.gate import Gate

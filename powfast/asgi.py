@@ -68,11 +68,6 @@ class Charge:
         self.work = 0
         """Work still owed for this request: an expected number of SHA-256 evaluations."""
 
-    @property
-    def request(self) -> bytes:
-        """Digest of the request, for evidence that must not be drawn anew when it is repeated."""
-        return self._asked.digest
-
     async def charge(self, evidence: ArrayLike) -> None:
         """Charge this request for the evidence of its queries, (n,) numbers at least 0.
 

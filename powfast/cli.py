@@ -123,7 +123,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     try:
         from powfast.demo import report, run
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtra(f"the demo needs {error.name}: pip install 'powfast[demo]'") from error
 
     with _status("starting") as say:
@@ -224,7 +224,7 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, width=None if stream.isatty() else 140)
 
 
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     table = Table(header[0])

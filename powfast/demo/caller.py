@@ -26,7 +26,7 @@ class Row:
     queries: int = 0
     accuracy: float | None = None
     fidelity: float | None = None
-    mean_leakage: float = 0.0
+    mean_leakage: float = 0.0  # mean evidence: at most about 1 where honest
     work: int = 0
     seconds: float = 0.0
     undefended_seconds: float = 0.0
@@ -96,10 +96,13 @@ class Caller:
         row.work += work
         row.seconds += elapsed + solving
 
-    def _post(self, path: str, images: Images, auth: PowAuth | None = None) -> httpx.Response:
+    def _post(self, path: str, images: Images, auth: httpx.Auth | None = None) -> httpx.Response:
         key = f"Bearer {self._row.name} {self._row.accounts}"
         response = self._http.post(
-            path, json={"images": images.tolist()}, headers={"authorization": key}, auth=auth
+            path,
+            json={"images": images.tolist()},
+            headers={"authorization": key},
+            auth=auth or httpx.Auth(),
         )
         if response.status_code != 402:
             response.raise_for_status()

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits, load_sample_images
 Images = NDArray[np.float64]
 """(n, 64) grey values in [0, 1], 8 x 8 pixels a row."""
 
-_SIZES = {"victim": 500, "reference": 450, "tariff": 300, "honest": 250, "seeds": 97, "test": 200}
+_SIZES = {"victim": 500, "reference": 450, "tariff": 300, "honest": 250, "seeds": 47, "test": 250}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from powfast.demo.caller import Caller, Row
 from powfast.demo.data import Images, Split, digits, redrawn
 from powfast.demo.extractors import Copy, Extractor, copycat, in_batches, jacobian, noise
 from powfast.demo.service import Victim, application, served
-from powfast.leakage import from_votes
 from powfast.profile import hash_rate
 from powfast.tariff import EvidenceTariff, calibrate
 
@@ -170,12 +169,10 @@ def _best_account(tariff: EvidenceTariff, evidence: Images) -> int:
         float(np.mean([tariff.work(part)[0].sum() for part in evidence.reshape(-1, size)])) / size
         for size in sizes
     ]
-    return sizes[int(np.argmin(prices))]
+    return min(zip(prices, sizes, strict=True))[1]
 
 
-def _played(
-    role: Role, url: str, rate: float, budget: float, victim: Victim, test: Split
-) -> Row:
+def _played(role: Role, url: str, rate: float, budget: float, victim: Victim, test: Split) -> Row:
     """Let one role call the service, and judge the copy that it can train."""
     row = Row(role.name, role.kind)
     limit = budget if role.kind == "extractor" else float("inf")
@@ -191,8 +188,7 @@ def _played(
             sent.append(role.queries.send(answered[-1]))
     except StopIteration:
         caller.close()
-    teachers = victim.estimator.teachers_.votes(np.vstack(sent))
-    row.mean_leakage = float(from_votes(teachers, metric="rdp", sigma=2.0).mean())
+    row.mean_leakage = float(victim.evidence(np.vstack(sent)).mean())
     row.multiple = row.seconds / row.undefended_seconds
     return row
 

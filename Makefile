@@ -1,0 +1,39 @@
+# make demo | make test | make lint | make dist: each sets up what it needs in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.[ch]' -o -name '*.cpp' -o -name '*.def' -o -name 'capi_build.py')
+
+.PHONY: demo test lint dist clean
+
+demo: .venv/.demo
+	@$(BIN)/powfast demo
+
+test: .venv/.test
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# sdist and wheel, the wheel installed and used in an environment that has nothing else
+dist: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+	rm -rf .venv/clean
+	$(PYTHON) -m venv .venv/clean
+	.venv/clean/bin/pip install --quiet dist/*.whl
+	cd .venv && clean/bin/python ../tests/installed.py
+
+.venv/bin/python:
+	@$(PYTHON) -m venv .venv || { echo "powfast needs Python 3.11 or newer with its venv module"; exit 1; }
+
+.venv/.%: .venv/bin/python $(SOURCES)
+	@echo "setting up .venv for 'make $*'"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info powfast/*.so

@@ -1,0 +1,30 @@
+"""Run with a bare installation of the wheel: numpy and cffi, and none of the extras."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import powfast
+from powfast.errors import MissingExtra
+from powfast.puzzle import Puzzle
+
+installed = Path(powfast.__file__).parent
+assert "site-packages" in installed.parts, f"imported from {installed}, not from the wheel"
+assert (installed / "include" / "powfast.h").is_file()
+assert (installed / "py.typed").is_file()
+
+issuer = powfast.Issuer({"a": bytes(range(32))})
+token = issuer.issue(work=50_000, account="alice")
+assert issuer.verify(token, powfast.solve(token), account="alice").work == 50_000
+assert powfast.verify(Puzzle(bytes(32), 1, 1), (0,))
+
+for extra, module in {"server": "powfast.fastapi", "client": "powfast.clients.httpx"}.items():
+    try:
+        __import__(module)
+    except MissingExtra as error:
+        assert f"powfast[{extra}]" in str(error)
+    else:
+        raise AssertionError(f"{module} has to ask for the extra {extra}")
+assert "numba" not in sys.modules
+print("the wheel works")
