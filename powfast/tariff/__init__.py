@@ -1,0 +1,25 @@
+"""Ledger state and evidence to work, in expected SHA-256 evaluations.
+
+A tariff is a pure function: it knows evidence only as arrays, and neither accounts nor clocks.
+"""
+
+from __future__ import annotations
+
+from powfast.tariff.calibration import Calibration, HasHashRate, calibrate
+from powfast.tariff.evidence import LAMBDAS, EvidenceTariff
+from powfast.tariff.loading import Tariff, from_json
+from powfast.tariff.recursion import warmup
+from powfast.tariff.simulation import Simulation, simulate
+
+__all__ = [
+    "LAMBDAS",
+    "Calibration",
+    "EvidenceTariff",
+    "HasHashRate",
+    "Simulation",
+    "Tariff",
+    "calibrate",
+    "from_json",
+    "simulate",
+    "warmup",
+]

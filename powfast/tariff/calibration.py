@@ -1,0 +1,297 @@
+"""Choosing a tariff so that honest accounts keep to an overhead, and saying what it is worth."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from powfast import __version__
+from powfast.errors import InvalidInput
+from powfast.tariff import attacks, document
+from powfast.tariff.checks import nonnegative_array, number
+from powfast.tariff.evidence import EvidenceTariff
+from powfast.tariff.loading import from_json
+from powfast.tariff.recursion import FloatArray
+
+# The overhead is that of a whole account of at least so many queries.
+ACCOUNT_QUERIES = 1000
+_SHORTEST = 50
+
+# Every query as unusual as the most unusual hundredth of honest ones in every score gets about 6.
+_NOMINAL = {"nominal": np.array([6.0])}
+
+_OPENINGS = np.concatenate([[0.0], 2.0 ** np.arange(0.0, 14.5, 0.5)])
+# The optimum is flat, and new honest accounts pay the opening: take the least one this close to it.
+_NEARLY_BEST = 0.95
+
+
+class HasHashRate(Protocol):
+    """A client profile, as far as calibration needs one."""
+
+    @property
+    def hash_rate(self) -> float:
+        """SHA-256 evaluations per second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A chosen tariff, what it does to accounts held out from the choice, and where it comes from.
+
+    Attributes
+    ----------
+    tariff : EvidenceTariff
+    report : dict
+        Figures as JSON values; overheads are (service + solving time) / service time, prices of
+        attacks are per useful query.
+    provenance : dict
+        Arguments, software version and digests of the evidence.
+    """
+
+    tariff: EvidenceTariff
+    report: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the tariff's document with report and provenance; `from_json` reads either."""
+        content = document.read(self.tariff.to_json())
+        return document.write({**content, "report": self.report, "provenance": self.provenance})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Calibration:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        InvalidInput
+            If the document is not valid, or lacks report or provenance.
+        """
+        content = document.only(
+            document.read(text), {"input", "parameters", "report", "provenance"}
+        )
+        return cls(from_json(text), content["report"], content["provenance"])
+
+
+def calibrate(
+    honest: Iterable[npt.ArrayLike],
+    *,
+    service_time: float,
+    hash_rate: float | None = None,
+    profile: HasHashRate | None = None,
+    max_overhead: float = 2.0,
+    quantile: float = 0.99,
+    suspicious: Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | None = None,
+    seed: int = 0,
+) -> Calibration:
+    """Choose base and opening work: the best split pays most while honest accounts keep within.
+
+    One half of the accounts chooses, the other half is reported on. The opening in base prices
+    depends on the evidence alone; service time and hash rate scale both works together.
+
+    Parameters
+    ----------
+    honest : iterable of (n_i,) array_like
+        Evidence of one honest account each, in order. The overhead is counted over at least 1000
+        queries: a shorter account is continued by draws from its own; one of fewer than 50 is
+        left out.
+    service_time : float
+        Seconds of the bare call per query.
+    hash_rate, profile : float or ClientProfile
+        SHA-256 evaluations per second of the client whose time is counted; exactly one of them.
+    max_overhead : float
+        Bound on (service + solving time) / service time of a whole account; above 1.
+    quantile : float
+        Share of honest accounts that keep within; in (0, 1).
+    suspicious : mapping or sequence of (n,) array_like, optional
+        Evidence of extractors, by name. The geometric mean of their best splits is maximised;
+        without any, that of an extractor whose every query has evidence 6.
+    seed : int
+        Of the division into halves and of all draws.
+
+    Raises
+    ------
+    InvalidInput
+        If an argument is out of its range, fewer than two accounts are left, or the bound cannot
+        be kept with at least one evaluation per query.
+    """
+    if (hash_rate is None) == (profile is None):
+        raise InvalidInput("give either hash_rate or profile")
+    rate = number(hash_rate if profile is None else profile.hash_rate, "hash_rate", 1e-9)
+    seconds = number(service_time, "service_time", 1e-12)
+    max_overhead = number(max_overhead, "max_overhead", 1.0 + 1e-9)
+    quantile = number(quantile, "quantile", 1e-9, 1.0 - 1e-9)
+    rng = np.random.default_rng(seed)
+
+    accounts = [nonnegative_array(trace, "honest evidence") for trace in honest]
+    extractors = _named(suspicious)
+    long_enough = [trace for trace in accounts if len(trace) >= _SHORTEST]
+    if len(long_enough) < 2:
+        raise InvalidInput(
+            f"at least two honest accounts of {_SHORTEST} queries and more are needed, "
+            f"got {len(long_enough)}"
+        )
+    extended = [_extended(long_enough[i], rng) for i in rng.permutation(len(long_enough))]
+    chosen_on, held_out = extended[::2], extended[1::2]
+
+    opening = _best_opening(chosen_on, extractors, quantile, seed)
+    affordable = (max_overhead - 1.0) * seconds * rate
+    base_work = math.floor(affordable / _high_quantile(_prices(chosen_on, opening), quantile))
+    if base_work < 1:
+        raise InvalidInput(
+            f"no base work of at least one evaluation keeps the overhead within {max_overhead:g}: "
+            "honest accounts are priced as extractors, so they do not look like the reference"
+        )
+    tariff = EvidenceTariff(float(base_work), opening * base_work)
+
+    per_base_price = base_work / (seconds * rate)
+    pool = np.concatenate(long_enough)
+    report = {
+        "opening_in_base_prices": opening,
+        "honest": _honest_report(held_out, opening, per_base_price, max_overhead, rng),
+        "attacks": {
+            name: _attack_report(tariff, evidence, pool, per_base_price, seed)
+            for name, evidence in extractors.items()
+        },
+        "warnings": _warnings(len(accounts), len(long_enough), len(chosen_on), quantile),
+    }
+    provenance = {
+        "powfast": __version__,
+        "service_time": seconds,
+        "hash_rate": rate,
+        "max_overhead": max_overhead,
+        "quantile": quantile,
+        "seed": seed,
+        "honest_accounts": len(accounts),
+        "honest_queries": sum(map(len, accounts)),
+        "honest_sha256": _digest(accounts),
+        "suspicious_sha256": {name: _digest([values]) for name, values in extractors.items()},
+    }
+    return Calibration(tariff, report, provenance)
+
+
+def _named(
+    suspicious: Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | None,
+) -> dict[str, FloatArray]:
+    if suspicious is None:
+        suspicious = _NOMINAL
+    if not isinstance(suspicious, Mapping):
+        suspicious = {f"extractor {i}": evidence for i, evidence in enumerate(suspicious, 1)}
+    named = {
+        name: nonnegative_array(evidence, f"evidence of {name}")
+        for name, evidence in suspicious.items()
+    }
+    if not named or not all(map(len, named.values())):
+        raise InvalidInput("suspicious must hold at least one extractor, each with queries")
+    return named
+
+
+def _extended(trace: FloatArray, rng: np.random.Generator) -> FloatArray:
+    missing = ACCOUNT_QUERIES - len(trace)
+    return np.concatenate([trace, rng.choice(trace, missing)]) if missing > 0 else trace
+
+
+def _prices(accounts: list[FloatArray], opening: float) -> FloatArray:
+    """Work per query of whole accounts in base prices, the opening included."""
+    tariff = EvidenceTariff(1.0, opening, max_work=2.0**63)
+    return np.array([tariff.work(trace)[0].mean() for trace in accounts])
+
+
+def _best_opening(
+    accounts: list[FloatArray], extractors: dict[str, FloatArray], quantile: float, seed: int
+) -> float:
+    splits = [
+        attacks.split(evidence, np.random.default_rng(seed)) for evidence in extractors.values()
+    ]
+    running = _prices(accounts, 0.0)
+    lengths = np.array([len(trace) for trace in accounts])
+    worth = np.array(
+        [
+            np.exp(np.mean([np.log(split.best(opening)) for split in splits]))
+            / _high_quantile(running + opening / lengths, quantile)
+            for opening in _OPENINGS
+        ]
+    )
+    return float(_OPENINGS[np.argmax(worth >= _NEARLY_BEST * worth.max())])
+
+
+def _high_quantile(values: FloatArray, quantile: float) -> float:
+    return float(np.quantile(values, quantile, method="higher"))
+
+
+def _honest_report(
+    accounts: list[FloatArray],
+    opening: float,
+    per_base_price: float,
+    max_overhead: float,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    overhead = 1.0 + per_base_price * _prices(accounts, opening)
+    short = 1.0 + per_base_price * _prices([trace[:100] for trace in accounts], opening)
+    resampled = rng.choice(overhead, (1000, len(overhead)))
+    quantiles = {}
+    for q in (0.5, 0.95, 0.99):
+        low, high = np.quantile(np.quantile(resampled, q, axis=1, method="higher"), [0.025, 0.975])
+        quantiles[f"{q:.0%}"] = {
+            "overhead": _high_quantile(overhead, q),
+            "interval_95%": [float(low), float(high)],
+            "overhead_of_first_100_queries": _high_quantile(short, q),
+        }
+    return {
+        "held_out_accounts": len(accounts),
+        "quantiles": quantiles,
+        "share_above_max_overhead": float(np.mean(overhead > max_overhead)),
+    }
+
+
+def _attack_report(
+    tariff: EvidenceTariff,
+    evidence: FloatArray,
+    honest: FloatArray,
+    per_base_price: float,
+    seed: int,
+) -> dict[str, Any]:
+    ordinary = float(np.quantile(honest, 0.01))
+    opening = tariff.opening_work / tariff.base_work
+    prices = {
+        "one_account": attacks.single(tariff, evidence, np.random.default_rng(seed)),
+        "best_split": attacks.split(evidence, np.random.default_rng(seed)).best(opening),
+        "best_dilution": attacks.best_dilution(
+            evidence, ordinary, opening, np.random.default_rng(seed)
+        ),
+    }
+    return {
+        name: {
+            "base_prices": price,
+            "overhead": 1.0 + per_base_price * price,
+            "overhead_at_hash_rate": {
+                f"{faster}x": 1.0 + per_base_price * price / faster for faster in (10, 100, 1000)
+            },
+        }
+        for name, price in prices.items()
+    }
+
+
+def _warnings(given: int, used: int, chosen_on: int, quantile: float) -> list[str]:
+    warnings = []
+    if used < given:
+        warnings.append(f"{given - used} accounts of fewer than {_SHORTEST} queries were left out")
+    needed = math.ceil(round(1.0 / (1.0 - quantile), 6))
+    if chosen_on < needed:
+        warnings.append(
+            f"{chosen_on} accounts cannot support the {quantile:.4g} quantile: "
+            f"it needs at least {needed} in each half"
+        )
+    return warnings
+
+
+def _digest(arrays: list[FloatArray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(len(array).to_bytes(8, "little"))
+        digest.update(array.astype("<f8").tobytes())
+    return digest.hexdigest()

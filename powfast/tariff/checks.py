@@ -1,0 +1,35 @@
+"""Checks of what comes from outside: arrays and numbers, one clear error each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from powfast.errors import InvalidInput
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def nonnegative_array(values: npt.ArrayLike, name: str) -> FloatArray:
+    """`values` as (n,) float64, none of them negative or NaN; infinity passes."""
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "fiu"):
+        raise InvalidInput(
+            f"{name} must be one-dimensional and real, got shape {array.shape} of {array.dtype}"
+        )
+    array = array.astype(np.float64, copy=False)
+    if not (array >= 0.0).all():
+        raise InvalidInput(f"{name} must be nonnegative, and no NaN")
+    return array
+
+
+def number(value: Any, name: str, low: float, high: float = math.inf) -> float:
+    """`value` as a finite float in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InvalidInput(f"{name} must be a number, got {type(value).__name__}")
+    if not (low <= value <= high and math.isfinite(value)):
+        raise InvalidInput(f"{name} must be finite and in [{low:g}, {high:g}], got {value}")
+    return float(value)

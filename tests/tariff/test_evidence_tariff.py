@@ -1,0 +1,252 @@
+"""The evidence tariff against a naive oracle in exact arithmetic, and its invariants."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from powfast.errors import InvalidInput
+from powfast.tariff import EvidenceTariff, recursion, simulate
+
+BETS = [Fraction(text) for text in (".001", ".003", ".01", ".03", ".1", ".3", ".9")]
+BASE, OPENING, MOST = 1000, 7000, 10**9
+TARIFF = EvidenceTariff(float(BASE), float(OPENING), max_work=float(MOST))
+
+evidence_lists = st.lists(st.floats(0.0, 50.0), min_size=1, max_size=150)
+
+
+def oracle(evidence: list[float]) -> list[float]:
+    """Work per query as DESIGN section 6 writes it, in rational numbers."""
+    wealth, work = [Fraction(0)] * len(BETS), []
+    for n, e in enumerate(evidence, 1):
+        restart = Fraction(1, n * (n + 1))
+        wealth = [
+            (had + restart) * (1 + bet * (Fraction(e) - 1))
+            for had, bet in zip(wealth, BETS, strict=True)
+        ]
+        price = min(BASE * max(1, sum(wealth) / len(BETS)), MOST)
+        work.append(float(price + (OPENING if n == 1 else 0)))
+    return work
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        [1.0],
+        [0.0] * 5,
+        [0.0, 80.0, 0.2, 3.5, 1.0],
+        [6.0] * 40,
+        list(np.random.default_rng(1).exponential(1.2, 150)),
+    ],
+    ids=["one", "zeros", "few", "extractor", "mixed"],
+)
+def test_follows_the_formula(evidence: list[float]) -> None:
+    np.testing.assert_allclose(TARIFF.work(evidence)[0], oracle(evidence), rtol=1e-12)
+
+
+def test_the_first_prices_by_hand() -> None:
+    # One query of evidence 11: L = (1 + 10 λ) / 2, the bets sum to 1.344, so W = (7 + 13.44) / 14.
+    work, state = EvidenceTariff(100.0, 5.0).work([11.0])
+    assert work == pytest.approx([100 * 20.44 / 14 + 5])
+    assert state[0] == 1 and state[7] == pytest.approx(5.0)
+
+
+def test_engines_agree_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    evidence = np.random.default_rng(2).exponential(1.3, 20_000)
+    compiled = TARIFF.work(evidence)
+    monkeypatch.setattr(recursion, "_compiled", lambda bets: None)
+    for fast, plain in zip(compiled, TARIFF.work(evidence), strict=True):
+        assert (fast == plain).all()
+
+
+@given(evidence_lists, st.data())
+def test_cutting_a_batch_changes_nothing(evidence: list[float], data: st.DataObject) -> None:
+    whole, last = TARIFF.work(evidence)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(evidence)), max_size=4)))
+    state, pieces = None, []
+    for low, high in zip([0, *cuts], [*cuts, len(evidence)], strict=True):
+        work, state = TARIFF.work(evidence[low:high], state)
+        pieces.append(work)
+    assert (np.concatenate(pieces) == whole).all()
+    assert (state == last).all()
+
+
+@given(evidence_lists, st.data())
+def test_more_evidence_never_lowers_a_price(evidence: list[float], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(evidence) - 1))
+    more = list(evidence)
+    more[index] += data.draw(st.floats(0.0, math.inf))
+    assert (TARIFF.work(more)[0] >= TARIFF.work(evidence)[0]).all()
+
+
+@given(st.lists(st.floats(0.0, math.inf), min_size=1, max_size=100))
+def test_prices_stay_between_base_and_clamp(evidence: list[float]) -> None:
+    work, state = TARIFF.work(evidence)
+    work[0] -= OPENING
+    assert ((work >= BASE) & (work <= MOST)).all()
+    assert np.isfinite(state).all()
+    assert TARIFF.price(state) == pytest.approx(work[-1] / BASE)
+
+
+def test_does_not_modify_what_it_is_given() -> None:
+    evidence = np.full(200, 2.0)
+    _, state = TARIFF.work(evidence)
+    kept = state.copy()
+    TARIFF.work(evidence, state)
+    assert (state == kept).all() and (evidence == 2.0).all()
+
+
+def test_zeros_are_a_new_account() -> None:
+    assert (TARIFF.work([2.0], np.zeros(8))[0] == TARIFF.work([2.0])[0]).all()
+    assert TARIFF.work([], None)[0].shape == (0,)
+    assert TARIFF.work([2.0], TARIFF.work([])[1])[0][0] > OPENING
+    assert TARIFF.price() == 1.0
+
+
+def test_infinite_evidence_asks_for_the_highest_price_and_leaves_a_usable_state() -> None:
+    work, state = TARIFF.work([math.inf, 0.0, 0.0])
+    assert work.tolist() == [MOST + OPENING, MOST, MOST]
+    TARIFF.work([1.0], state)
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        [math.nan],
+        [-1e-9],
+        [1.0, -math.inf],
+        [[1.0]],
+        1.0,
+        ["1"],
+        [True],
+        [1j],
+        [None],
+        np.full(100, np.nan),
+    ],
+    ids=repr,
+)
+def test_refuses_what_is_not_evidence(evidence: object) -> None:
+    with pytest.raises(InvalidInput):
+        TARIFF.work(evidence)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        [0.0] * 7,
+        [0.0] * 9,
+        [0.5] + [0.0] * 7,
+        [-1.0] + [0.0] * 7,
+        [1.0] + [math.nan] * 7,
+        [math.inf] + [0.0] * 7,
+        [1.0] + [1e300] * 7,
+        [[0.0] * 8],
+        "state",
+    ],
+    ids=repr,
+)
+def test_refuses_what_is_not_a_state(state: object) -> None:
+    with pytest.raises(InvalidInput):
+        TARIFF.work([1.0], state)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"base_work": 0.5},
+        {"base_work": math.nan},
+        {"base_work": math.inf},
+        {"base_work": "1000"},
+        {"base_work": True},
+        {"base_work": 10.0, "opening_work": -1.0},
+        {"base_work": 10.0, "max_work": 9.0},
+        {"base_work": 10.0, "max_work": 2.0**64},
+        {"base_work": 10.0, "step": 0.1},
+        {"base_work": 10.0, "step": 1.0},
+    ],
+    ids=repr,
+)
+def test_refuses_parameters_out_of_range(parameters: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        EvidenceTariff(**parameters)
+
+
+def test_is_a_value() -> None:
+    assert EvidenceTariff(10, 5) == EvidenceTariff(10.0, 5.0)
+    assert len({EvidenceTariff(10.0), EvidenceTariff(10.0), EvidenceTariff(11.0)}) == 2
+    with pytest.raises(AttributeError):
+        TARIFF.base_work = 1.0
+
+
+# -- what is published
+
+
+@given(
+    st.integers(1, 2**40),
+    st.lists(st.floats(1.0, 2.0**60), min_size=1, max_size=20),
+    st.integers(1, 8),
+)
+def test_published_work_loses_nothing(base: int, owed: list[float], digits: int) -> None:
+    tariff = EvidenceTariff(float(base), step=2.0**-digits, max_work=2.0**63)
+    paid, carry = 0, 0.0
+    for amount in owed:
+        total = amount + carry
+        published, carry = tariff.publish(amount, carry)
+        paid += published
+        assert isinstance(published, int) and published >= 1
+        assert 0.0 <= carry <= tariff.step * total + 1.0
+    assert paid + carry == pytest.approx(sum(owed), rel=1e-12)
+
+
+def test_ordinary_requests_are_published_exactly() -> None:
+    tariff = EvidenceTariff(199_999.0)
+    for queries in (1, 2, 7, 16, 24, 64):
+        assert tariff.publish(queries * 199_999.0) == (queries * 199_999, 0.0)
+
+
+def test_published_work_is_coarse() -> None:
+    tariff = EvidenceTariff(1000.0)
+    published = {tariff.publish(owed)[0] for owed in np.linspace(1000, 16_000, 5000)}
+    assert published == {
+        *range(1000, 2000, 125),
+        *range(2000, 4000, 250),
+        *range(4000, 8000, 500),
+        *range(8000, 16_001, 1000),
+    }
+
+
+@pytest.mark.parametrize(
+    ("owed", "carry"), [(0.0, 0.0), (math.nan, 0.0), (5.0, -1.0), (5.0, math.inf), ("5", 0.0)]
+)
+def test_publish_refuses_nonsense(owed: float, carry: float) -> None:
+    with pytest.raises(InvalidInput):
+        TARIFF.publish(owed, carry)
+
+
+def test_published_work_fits_64_bits() -> None:
+    published, carry = TARIFF.publish(1e300)
+    assert 2**63 < published < 2**64 and carry > 0
+
+
+# -- many accounts
+
+
+def test_simulate_totals() -> None:
+    traces = [[6.0] * 30, [0.5], [], [1.0, 40.0]]
+    result = simulate(TARIFF, traces)
+    assert result.queries.tolist() == [30, 1, 0, 2]
+    for i, trace in enumerate(traces):
+        expected = oracle(trace)
+        assert result.work[i] == pytest.approx(expected)
+        assert result.totals[i] == pytest.approx(sum(expected))
+        if trace:
+            assert result.mean_price[i] == pytest.approx(sum(expected) / len(trace) / BASE)
+            expected[0] -= OPENING
+            assert result.max_price[i] == pytest.approx(max(expected) / BASE)
+    assert math.isnan(result.mean_price[2]) and result.max_price[2] == 0.0
