@@ -16,15 +16,28 @@ uint32_t powfast_cpu_features(void) {
     if (!__get_cpuid(1, &a, &b, &c, &d))
         return 0;
     int ssse3_sse41 = (c & bit_SSSE3) && (c & bit_SSE4_1);
-    int ymm = (c & bit_OSXSAVE) && (saved_state() & 6) == 6;
+    uint64_t saved = c & bit_OSXSAVE ? saved_state() : 0;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return 0;
     if (ssse3_sse41 && (b & bit_SHA))
         features |= CPU_SHANI;
-    if (ymm && (b & bit_AVX2))
+    if ((saved & 0x06) == 0x06 && (b & bit_AVX2)) /* xmm, ymm */
         features |= CPU_AVX2;
+    if ((saved & 0xe6) == 0xe6 && (b & bit_AVX512F)) /* and the masks and zmm */
+        features |= CPU_AVX512;
     return features;
 }
+
+#elif defined(POWFAST_ARM64) && defined(__linux__)
+
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+uint32_t powfast_cpu_features(void) { return getauxval(AT_HWCAP) & HWCAP_SHA2 ? CPU_SHA2 : 0; }
+
+#elif defined(POWFAST_ARM64) && defined(__APPLE__)
+
+uint32_t powfast_cpu_features(void) { return CPU_SHA2; } /* every Apple chip of 64 bits has it */
 
 #else
 

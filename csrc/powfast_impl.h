@@ -10,14 +10,20 @@
 #if !defined(POWFAST_NO_SIMD) && (defined(__x86_64__) || defined(__i386__))
 #define POWFAST_X86
 #endif
+#if !defined(POWFAST_NO_SIMD) && defined(__aarch64__)
+#define POWFAST_ARM64
+#endif
+#if !defined(POWFAST_NO_SIMD) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__))
+#define POWFAST_VECTOR
+#endif
 
 /* Feature bits of powfast_cpu_features. */
-enum { CPU_SHANI = 1, CPU_AVX2 = 2 };
+enum { CPU_SHANI = 1, CPU_AVX2 = 2, CPU_AVX512 = 4, CPU_SHA2 = 8 };
 
 /* Candidates that share everything but the low 24 bits of the nonce: only message word 13
  * differs, as (low << 8) | 0x80. */
 struct powfast_job {
-    uint32_t state[8];     /* after rounds 0 .. 12 */
+    uint32_t state[8];     /* after rounds 0 .. 11 */
     uint32_t constant[64]; /* of each schedule word: its terms that do not depend on word 13 */
     uint32_t limit;        /* high half of the part's limit */
 };

@@ -35,7 +35,7 @@ void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint
     uint32_t *w = job->constant;
     uint64_t varies = 1u << 13;
     memcpy(job->state, powfast_h, sizeof job->state);
-    for (int t = 0; t < 13; t++)
+    for (int t = 0; t < 12; t++)
         sha256_round(job->state, powfast_k[t] + block[t]);
     memcpy(w, block, 16 * sizeof *w);
     w[13] = 0;

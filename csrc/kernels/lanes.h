@@ -82,13 +82,11 @@ static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count
 #define CONSTANT_KW(t) SET(powfast_k[t] + job->constant[t])
 #define VARIABLE_KW(t) ADD(w[(t) & 15], SET(powfast_k[t]))
 
+/* One bit for each lane that reaches the limit; job->state is after round 13, less word 13. */
 TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
     const uint32_t *s = job->state;
-    uint32_t t1 = s[7] + big_sigma1(s[4]) + choose(s[4], s[5], s[6]) + powfast_k[13] + job->constant[13];
-    uint32_t t2 = big_sigma0(s[0]) + majority(s[0], s[1], s[2]);
-    /* after round 13 */
-    vec a = ADD(SET(t1 + t2), w13), b = SET(s[0]), c = SET(s[1]), d = SET(s[2]);
-    vec e = ADD(SET(s[3] + t1), w13), f = SET(s[4]), g = SET(s[5]), h = SET(s[6]);
+    vec a = ADD(SET(s[0]), w13), b = SET(s[1]), c = SET(s[2]), d = SET(s[3]);
+    vec e = ADD(SET(s[4]), w13), f = SET(s[5]), g = SET(s[6]), h = SET(s[7]);
     vec w[16];
     w[0] = C(16), w[1] = C(17), w[2] = C(18), w[3] = C(19);
     w[4] = ADD(C(20), w13);
@@ -136,8 +134,11 @@ TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
     return AT_MOST(ADD(g, SET(powfast_h[0])), SET(job->limit));
 }
 
-TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint32_t count) {
+TARGET static uint32_t search(const struct powfast_job *start, uint32_t low, uint32_t count) {
+    struct powfast_job advanced = *start, *job = &advanced;
     uint32_t first[LANES];
+    for (int t = 12; t < 14; t++)
+        sha256_round(job->state, powfast_k[t] + job->constant[t]);
     for (uint32_t lane = 0; lane < LANES; lane++)
         first[lane] = (low + lane) << 8 | 0x80;
     vec w13 = LOAD(first);

@@ -50,7 +50,8 @@ struct constants {
 INLINE void prepare(struct constants *c, const struct powfast_job *job) {
     uint32_t s[8];
     memcpy(s, job->state, sizeof s);
-    sha256_round(s, powfast_k[13] + job->constant[13]);
+    for (int t = 12; t < 14; t++)
+        sha256_round(s, powfast_k[t] + job->constant[t]);
     c->after13 = pack(s);
     vec w4 = four(job->constant + 4), w8 = four(job->constant + 8);
     c->w12 = four(job->constant + 12);

@@ -1,0 +1,26 @@
+/* Sixteen lanes of 32 bits, with rotation and any function of three bits in one instruction. */
+#include "../powfast_impl.h"
+
+#ifdef POWFAST_X86
+
+#include <immintrin.h>
+
+#define LANES 16
+#define TARGET __attribute__((target("avx512f")))
+typedef __m512i vec;
+#define SET(x) _mm512_set1_epi32((int)(x))
+#define LOAD(p) _mm512_loadu_si512(p)
+#define STORE(p, x) _mm512_storeu_si512(p, x)
+#define ADD(x, y) _mm512_add_epi32(x, y)
+#define SHR(x, n) _mm512_srli_epi32(x, n)
+#define ROTR(x, n) _mm512_ror_epi32(x, n)
+#define XOR3(x, y, z) _mm512_ternarylogic_epi32(x, y, z, 0x96)
+#define CHOOSE(e, f, g) _mm512_ternarylogic_epi32(e, f, g, 0xca)
+#define MAJORITY(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0xe8)
+#define AT_MOST(x, y) (uint32_t)_mm512_cmple_epu32_mask(x, y)
+
+#include "lanes.h"
+
+const struct powfast_kernel powfast_kernel_avx512 = {"avx512", CPU_AVX512, search, digest};
+
+#endif
