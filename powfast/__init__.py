@@ -13,15 +13,35 @@ if TYPE_CHECKING:
     import powfast.errors as errors
     import powfast.leakage as leakage
     import powfast.tariff as tariff
-    from powfast.challenge import Challenge, Issuer, Receipt, decode
+    from powfast.challenge import Challenge, Issuer, Receipt, decode, solve
     from powfast.errors import PowfastError
     from powfast.gate import Gate
-    from powfast.puzzle import Puzzle, solve, verify
+    from powfast.ledger import MemoryLedger
+    from powfast.puzzle import Puzzle, verify
+
+__all__ = [
+    "Challenge",
+    "Gate",
+    "Issuer",
+    "MemoryLedger",
+    "PowfastError",
+    "Puzzle",
+    "Receipt",
+    "__version__",
+    "decode",
+    "errors",
+    "leakage",
+    "solve",
+    "tariff",
+    "verify",
+]
+__version__ = "0.1.0"
 
 _HOME = {
     "Challenge": "challenge",
     "Gate": "gate",
     "Issuer": "challenge",
+    "MemoryLedger": "ledger",
     "PowfastError": "errors",
     "Puzzle": "puzzle",
     "Receipt": "challenge",
@@ -29,16 +49,12 @@ _HOME = {
     "solve": "challenge",
     "verify": "puzzle",
 }
-_MODULES = ("errors", "leakage", "tariff")
-
-__all__ = [*_HOME, *_MODULES, "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"powfast.{_HOME[name]}"), name)
-    if name in _MODULES:
+    if name in __all__:
         return import_module(f"powfast.{name}")
     raise AttributeError(f"module 'powfast' has no attribute {name!r}")
 

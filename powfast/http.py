@@ -108,7 +108,7 @@ def parse_solution(header: str) -> tuple[bytes, Solution]:
     """
     if len(header) > MAX_SOLUTION_HEADER:
         raise MalformedSolution(
-            f"{SOLUTION_HEADER} has {len(header)} characters, at most {MAX_SOLUTION_HEADER} are read"
+            f"{SOLUTION_HEADER} has {len(header)} characters, at most {MAX_SOLUTION_HEADER}"
         )
     token, dot, nonces = header.partition(".")
     if not dot:

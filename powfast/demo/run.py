@@ -165,7 +165,7 @@ def _best_account(tariff: EvidenceTariff, evidence: Images) -> int:
     The extractor is granted what it could not know: the tariff and its own evidence.
     """
     sizes = [2**k for k in range(7)]  # they divide a batch
-    prices = [
+    prices: list[float] = [
         float(np.mean([tariff.work(part)[0].sum() for part in evidence.reshape(-1, size)])) / size
         for size in sizes
     ]

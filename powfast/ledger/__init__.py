@@ -1,4 +1,4 @@
-"""What is remembered per account and group: who was charged what, and which challenges are spent."""
+"""What is remembered per account and group: charges, and the challenges that are spent."""
 
 from powfast.ledger.base import AsyncLedger, Ledger
 from powfast.ledger.memory import MemoryLedger
