@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from powfast.tariff.calibration import Calibration, HasHashRate, calibrate
 from powfast.tariff.evidence import LAMBDAS, EvidenceTariff
+from powfast.tariff.iclr2022 import Iclr2022Tariff
 from powfast.tariff.loading import Tariff, from_json
 from powfast.tariff.recursion import warmup
 from powfast.tariff.simulation import Simulation, simulate
@@ -16,6 +17,7 @@ __all__ = [
     "Calibration",
     "EvidenceTariff",
     "HasHashRate",
+    "Iclr2022Tariff",
     "Simulation",
     "Tariff",
     "calibrate",

@@ -74,7 +74,10 @@ class Calibration:
         content = document.only(
             document.read(text), {"input", "parameters", "report", "provenance"}
         )
-        return cls(from_json(text), content["report"], content["provenance"])
+        tariff = from_json(text)
+        if not isinstance(tariff, EvidenceTariff):
+            raise InvalidInput(f"a calibration is of the evidence tariff, not {tariff.input!r}")
+        return cls(tariff, content["report"], content["provenance"])
 
 
 def calibrate(

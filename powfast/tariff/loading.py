@@ -7,10 +7,11 @@ from dataclasses import fields
 from powfast.errors import InvalidInput
 from powfast.tariff import document
 from powfast.tariff.evidence import EvidenceTariff
+from powfast.tariff.iclr2022 import Iclr2022Tariff
 
-Tariff = EvidenceTariff
+Tariff = EvidenceTariff | Iclr2022Tariff
 
-_KINDS = {kind.input: kind for kind in (EvidenceTariff,)}
+_KINDS: dict[str, type[Tariff]] = {kind.input: kind for kind in (EvidenceTariff, Iclr2022Tariff)}
 
 
 def from_json(text: str | bytes) -> Tariff:
