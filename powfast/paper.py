@@ -135,21 +135,26 @@ def plot(data: Path, file: Path) -> None:
     except ImportError:
         raise MissingExtra("plots need matplotlib: pip install 'powfast[demo]'") from None
     figure = Figure(figsize=(13, 7.5), layout="constrained")
-    axes = figure.subplots(2, len(DATASETS), sharey="col")
+    axes = figure.subplots(2, len(DATASETS), sharex="col", sharey="col")
+    colours: dict[str, str] = {}
     for column, dataset in enumerate(DATASETS):
         checkpoints = evaluate(data, dataset)
         for mode in dict.fromkeys(point.mode for point in checkpoints):
             points = [point for point in checkpoints if point.mode == mode]
             accuracy = [point.accuracy for point in points]
-            axes[0, column].plot([point.seconds for point in points], accuracy, label=mode)
-            axes[1, column].plot([point.pow_seconds for point in points], accuracy, label=mode)
+            label = None if mode in colours else mode
+            colour = colours.setdefault(mode, f"C{len(colours)}")
+            style = {"color": colour, "linewidth": 1.2}
+            axes[0, column].plot([p.seconds for p in points], accuracy, label=label, **style)
+            axes[1, column].plot([p.pow_seconds for p in points], accuracy, **style)
         axes[0, column].set_title(dataset)
-        axes[0, column].legend(fontsize="small", frameon=False, loc="lower right")
         for row, name in enumerate(("without proof of work", "with proof of work")):
             axes[row, column].set_xscale("log")
             axes[row, column].set_xlabel(f"seconds, {name}")
+            axes[row, column].tick_params(labelbottom=True)
             axes[row, column].grid(alpha=0.25)
             axes[row, column].spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=len(colours), frameon=False)
     for row in (0, 1):
         axes[row, 0].set_ylabel("accuracy of the copy, %")
     figure.savefig(file, dpi=150)
