@@ -4,20 +4,23 @@ A score says how much answering a query reveals, evidence how unusual its scores
 honest queries. Neither is a privacy guarantee.
 """
 
+from powfast.leakage.accountant import Accountant
 from powfast.leakage.density import ClassDensity
 from powfast.leakage.estimator import LeakageEstimator, entropy, margin
 from powfast.leakage.neighbours import NeighbourVotes
 from powfast.leakage.reference import HonestReference
 from powfast.leakage.teachers import TeacherEnsemble, from_predictions
-from powfast.leakage.votes import from_votes, warmup
+from powfast.leakage.votes import from_labels, from_votes, warmup
 
 __all__ = [
+    "Accountant",
     "ClassDensity",
     "HonestReference",
     "LeakageEstimator",
     "NeighbourVotes",
     "TeacherEnsemble",
     "entropy",
+    "from_labels",
     "from_predictions",
     "from_votes",
     "margin",

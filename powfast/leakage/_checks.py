@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from powfast.errors import InvalidInput
+from powfast.leakage.gnmax import MOST_VOTES
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_MOST_VOTES = 2**53
+_LARGEST = 2**53
 
 
 def positive(value: Any, name: str) -> float:
@@ -48,10 +49,10 @@ def integers(values: ArrayLike, name: str) -> Integers:
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise InvalidInput(f"{name} must be finite")
-        if (np.abs(array) > _MOST_VOTES).any() or (array != np.trunc(array)).any():
+        if (np.abs(array) > _LARGEST).any() or (array != np.trunc(array)).any():
             raise InvalidInput(f"{name} must be whole numbers up to 2**53")
     elif array.dtype.kind == "u":
-        if array.size and array.max() > _MOST_VOTES:
+        if array.size and array.max() > _LARGEST:
             raise InvalidInput(f"{name} must be whole numbers up to 2**53")
     elif array.dtype.kind != "i":
         raise InvalidInput(f"{name} must be integers, not an array of {array.dtype}")
@@ -65,8 +66,8 @@ def votes(values: ArrayLike, teachers: int | None = None) -> Integers:
         raise InvalidInput(f"votes must be (n, C) with at least two classes, not {array.shape}")
     if len(array) == 0:
         return array
-    if array.min() < 0 or array.max() > _MOST_VOTES:
-        raise InvalidInput("votes must be counts from 0 to 2**53")
+    if array.min() < 0 or array.max() > MOST_VOTES:
+        raise InvalidInput("votes must be counts from 0 to 2**31")
     totals = array.sum(axis=1)
     expected = int(totals[0]) if teachers is None else teachers
     if expected < 1 or (totals != expected).any():

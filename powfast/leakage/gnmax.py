@@ -30,7 +30,15 @@ ORDERS: Floats = np.concatenate(
 )
 """64 orders, dense near 1, for composed reports."""
 
+MOST_VOTES = 2**31
+"""Votes a class may get; sums of them stay exact."""
+
+TABLE_LOWEST = -200.0
+"""Tables by log q reach from here to 0."""
+
 _TABLE_LIMIT = 1 << 14
+_SMALLEST_TAIL = 1e-290
+_NEVER = np.iinfo(np.int64).max  # the gap of the winner to itself
 
 
 def log_tail(z: float) -> float:
@@ -44,23 +52,14 @@ def log_tail(z: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def log_tail_table(sigma: float, size: int) -> Floats:
-    """Return log Q(g / (sqrt 2 sigma)) for the gaps g = 0 .. size - 1; read-only, shared."""
+def tail_table(sigma: float) -> Floats:
+    """Return Q(g / (sqrt 2 sigma)) for gaps g = 0, 1 .. as far as it is clear of underflow."""
     scale = math.sqrt(0.5) / sigma
-    table = np.array([log_tail(gap * scale) for gap in range(size)])
+    size = min(int(36.4 / scale) + 1, _TABLE_LIMIT)
+    table = np.array([math.exp(log_tail(gap * scale)) for gap in range(size)])
+    table = table[table > _SMALLEST_TAIL]
     table.setflags(write=False)
     return table
-
-
-def _log_tails(gaps: Integers, sigma: float) -> Floats:
-    largest = int(gaps.max(initial=0))
-    if largest < _TABLE_LIMIT:
-        table: Floats = log_tail_table(sigma, 1 << largest.bit_length())[gaps]
-        return table
-    distinct, where = np.unique(gaps, return_inverse=True)
-    scale = math.sqrt(0.5) / sigma
-    values = np.array([log_tail(int(gap) * scale) for gap in distinct])
-    return values[where].reshape(gaps.shape)
 
 
 def log_q(votes: Integers, sigma: float) -> Floats:
@@ -80,12 +79,45 @@ def log_q(votes: Integers, sigma: float) -> Floats:
         return np.empty(0)
     winner = votes.argmax(axis=1)
     rows = np.arange(n)
-    terms = _log_tails(votes[rows, winner][:, None] - votes, sigma)
-    terms[rows, winner] = -np.inf
-    largest = terms.max(axis=1)
-    total = largest + np.log(np.exp(terms - largest[:, None]).sum(axis=1))
+    gaps = votes[rows, winner][:, None] - votes
+    gaps[rows, winner] = _NEVER
+    table = tail_table(sigma)
+    nearest = gaps.min(axis=1)
+    with np.errstate(divide="ignore"):  # rows beyond the table follow
+        total = np.log(np.append(table, 0.0)[np.minimum(gaps, len(table))].sum(axis=1))
+    far = nearest >= len(table)
+    if far.any():
+        total[far] = _log_sum_tails(gaps[far], sigma)
     capped: Floats = np.minimum(total, math.log1p(-1.0 / classes))
     return capped
+
+
+def log_q_of_labels(labels: Integers, classes: int, sigma: float) -> Floats:
+    """Return log q per query from the teachers' labels (n, K) in 0 .. classes - 1."""
+    n = len(labels)
+    cells = labels + np.arange(n)[:, None] * classes
+    votes = np.bincount(cells.ravel(), minlength=n * classes).reshape(n, classes)
+    return log_q(votes, sigma)
+
+
+def _log_sum_tails(gaps: Integers, sigma: float) -> Floats:
+    """Return the log of the sum of Q over each row's gaps, where Q itself would underflow."""
+    scale = math.sqrt(0.5) / sigma
+    distinct, where = np.unique(gaps, return_inverse=True)
+    values = [-math.inf if gap == _NEVER else log_tail(int(gap) * scale) for gap in distinct]
+    terms = np.array(values)[where].reshape(gaps.shape)
+    largest = terms.max(axis=1)
+    total: Floats = largest + np.log(np.exp(terms - largest[:, None]).sum(axis=1))
+    return total
+
+
+def look_up(table: Floats, log_q: Floats) -> Floats:
+    """Return the table's entry just above each log q, log q itself where it has none."""
+    scale = len(table) / -TABLE_LOWEST
+    cell = ((np.maximum(log_q, TABLE_LOWEST) - TABLE_LOWEST) * scale).astype(np.int64)
+    entry = table[cell]
+    found: Floats = np.where((log_q > TABLE_LOWEST) & (entry >= 0.0), entry, log_q)
+    return found
 
 
 def _log1mexp(x: Floats) -> Floats:
@@ -124,24 +156,47 @@ def rdp(log_q: Floats, sigma: float, orders: Floats, *, bounded: bool = True) ->
         log_p = _log1mexp(lq)
         log_a = log_p - _log1mexp((lq + e2) * (mu2 - 1.0) / mu2)
         log_b = e1 - lq / (mu1 - 1.0)
-        dependent = np.logaddexp(log_p + t * log_a, lq + t * log_b) / t
+        apart = np.logaddexp(log_p + t * log_a, lq + t * log_b)
+        # near order 1 the terms nearly add up to one
+        rise = np.exp(log_p) * np.expm1(t * log_a) + np.exp(lq) * np.expm1(t * log_b)
+        dependent = np.where((t < 0.5) & (t * log_b < 700.0), np.log1p(rise), apart) / t
     if bounded:
         dependent = np.minimum(dependent, flat)
     value: Floats = np.where(applies, dependent, flat)
     return value
 
 
-def epsilon_classic(rdp: Floats, orders: Floats, delta: float) -> Floats:
-    """Return the smallest rdp + log(1/delta) / (order - 1) over the last axis (Mironov 2017)."""
-    value: Floats = (rdp + math.log(1.0 / delta) / (orders - 1.0)).min(axis=-1)
-    return value
+def conversion(metric: str, delta: float) -> tuple[Floats, Floats]:
+    """Return (orders, offsets): epsilon at delta is the smallest rdp + offset, at least 0.
 
-
-def epsilon_tight(rdp: Floats, orders: Floats, delta: float) -> Floats:
-    """Return epsilon over the last axis, at least 0.
-
-    Balle et al. 2020, Theorem 21; Canonne et al. 2020, Proposition 12.
+    "eps" is the tight conversion (Balle et al. 2020, Theorem 21; Canonne et al. 2020,
+    Proposition 12) over `ORDERS`, anything else the classic one (Mironov 2017, Proposition 3)
+    over `ORDERS_ICLR2022`.
     """
-    value = rdp + np.log1p(-1.0 / orders) - (math.log(delta) + np.log(orders)) / (orders - 1.0)
-    smallest: Floats = np.maximum(value.min(axis=-1), 0.0)
-    return smallest
+    if metric == "eps":
+        tight = np.log1p(-1.0 / ORDERS) - (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1.0)
+        return ORDERS, tight
+    return ORDERS_ICLR2022, math.log(1.0 / delta) / (ORDERS_ICLR2022 - 1.0)
+
+
+def running_minimum(values: Floats) -> Floats:
+    """Return (m + 1,) the minimum of values[k:] for every k, infinity at the end."""
+    return np.append(np.minimum.accumulate(values[::-1])[::-1], np.inf)
+
+
+def confident_rdp(
+    votes: Integers, threshold: float, sigma_threshold: float, sigma: float, orders: Floats
+) -> tuple[Floats, Floats]:
+    """Return Confident-GNMax's (n,) probabilities of an answer and (n, m) expected Rényi DP.
+
+    PATE, Algorithm 1: the largest count plus noise of scale `sigma_threshold` has to reach
+    `threshold`, only then GNMax with noise of scale `sigma` answers. The check is a Gaussian
+    mechanism of sensitivity 1 on one number, whose outcome flips with probability at most the
+    smaller of its two probabilities; its cost is always paid, GNMax's only if it answers.
+    """
+    z = (threshold - votes.max(axis=1)) / sigma_threshold
+    log_near = np.array([log_tail(abs(float(value))) for value in z])  # of the rarer outcome
+    rarer = np.exp(log_near)
+    answered: Floats = np.where(z > 0.0, rarer, 1.0 - rarer)
+    check = rdp(np.minimum(log_near, -math.log(2.0)), math.sqrt(2.0) * sigma_threshold, orders)
+    return answered, check + answered[:, None] * rdp(log_q(votes, sigma), sigma, orders)

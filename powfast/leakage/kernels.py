@@ -1,66 +1,150 @@
-"""The formulas of `gnmax` as Numba kernels: serial, one row at a time, without the GIL.
+"""The formulas of `gnmax` as Numba kernels: serial, row by row, without the GIL.
 
-Imported when first needed: `import powfast.leakage` does not load Numba.
+Imported when first needed: `import powfast.leakage` does not load Numba. Signatures are explicit,
+so the import compiles everything and no request ever waits for a compiler.
 """
 
-# Numba infers the types: rows are 1-D and tables 2-D arrays of float64 or int64.
+# Numba knows the types from the signatures; helpers are compiled into their callers.
 # mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
 
 from __future__ import annotations
 
 import math
 
-from numba import njit
+import numpy as np
+from numba import float64, int64, njit, types
 
 from powfast.leakage import gnmax
 
 _jit = njit(nogil=True, error_model="numpy")
 _log_tail = _jit(gnmax.log_tail)
 
+_VOTES = types.Array(int64, 2, "C", readonly=True)
+_INPUT = types.Array(float64, 1, "C", readonly=True)
+_OUTPUT = float64[::1]
+
+_MOST = gnmax.MOST_VOTES
+_LOWEST = gnmax.TABLE_LOWEST
+
+
+def _kernel(*arguments, result=types.void):
+    return njit(result(*arguments), nogil=True, error_model="numpy")
+
 
 @_jit
-def _log_q_row(row, scale, tails):
-    """Log q of one row of votes. `tails`: Q by gap where it is no smaller than 1e-290."""
-    classes = len(row)
-    winner = 0
-    for j in range(1, classes):
-        if row[j] > row[winner]:
-            winner = j
-    top = row[winner]
-    nearest = top  # gap of the runner-up
-    unvoted = 0
+def _log_q_row(row, unvoted, scale, tails):
+    """Log q of one row of counts and `unvoted` more classes without a vote.
+
+    `tails` holds Q by gap, as far as it does not underflow; beyond it the sum is in logarithms.
+    """
+    top = row.max()
+    ties = 0
+    nearest = top  # gap between the winner and the next
     total = 0.0
-    small = len(tails)
-    for j in range(classes):
-        if row[j] == 0:
+    for count in row:
+        if count == 0:
             unvoted += 1
-        elif j != winner:
-            gap = top - row[j]
+        elif count == top:
+            ties += 1
+        else:
+            gap = top - count
             nearest = min(nearest, gap)
-            if gap < small:
+            if gap < len(tails):
                 total += tails[gap]
-    if top == 0:
-        unvoted -= 1
-    if nearest < small:
-        if top < small:
+    if ties > 1:
+        nearest = 0
+        total += 0.5 * (ties - 1)
+    if nearest < len(tails):
+        if top < len(tails):
             total += unvoted * tails[top]
         result = math.log(total)
     else:
         first = _log_tail(nearest * scale)
-        for j in range(classes):
-            if row[j] != 0 and j != winner:
-                total += math.exp(_log_tail((top - row[j]) * scale) - first)
-        total += unvoted * math.exp(_log_tail(top * scale) - first)
+        total = unvoted * math.exp(_log_tail(top * scale) - first)
+        for count in row:
+            if 0 < count < top:
+                total += math.exp(_log_tail((top - count) * scale) - first)
         result = first + math.log(total)
-    return min(result, math.log1p(-1.0 / classes))
+    return result
 
 
 @_jit
-def log_q(votes, sigma, tails, out):
-    """Fill out (n,) with log q of votes (n, C)."""
+def _teachers(row):
+    """Return how many voted in a row, -1 where it is no row of counts."""
+    total = 0
+    for count in row:
+        if count < 0 or count > _MOST:
+            return -1
+        total += count
+    return total
+
+
+@_kernel(_VOTES, int64, float64, _INPUT, _OUTPUT, result=int64)
+def log_q(votes, teachers, sigma, tails, out):
+    """Fill out (n,) with log q of votes (n, C); return 0, or -1 where a row is malformed.
+
+    teachers: what every row has to sum to; 0: what the first row sums to.
+    """
     scale = math.sqrt(0.5) / sigma
+    cap = math.log1p(-1.0 / votes.shape[1])
     for i in range(len(votes)):
-        out[i] = _log_q_row(votes[i], scale, tails)
+        row = votes[i]
+        total = _teachers(row)
+        if teachers == 0:
+            teachers = total
+        if total != teachers or total < 1:
+            return -1
+        out[i] = min(_log_q_row(row, 0, scale, tails), cap)
+    return 0
+
+
+@_kernel(_VOTES, int64, float64, _INPUT, _OUTPUT, result=int64)
+def log_q_of_labels(labels, classes, sigma, tails, out):
+    """Fill out (n,) with log q of teachers' labels (n, K) in 0 .. classes - 1; return 0 or -1.
+
+    Takes time in K, not in the number of classes.
+    """
+    scale = math.sqrt(0.5) / sigma
+    cap = math.log1p(-1.0 / classes)
+    counts = np.zeros(classes, dtype=np.int64)
+    row = np.empty(labels.shape[1], dtype=np.int64)
+    for i in range(len(labels)):
+        voted = 0
+        for label in labels[i]:
+            if label < 0 or label >= classes:
+                return -1
+            counts[label] += 1
+        for label in labels[i]:
+            if counts[label] > 0:
+                row[voted] = counts[label]
+                counts[label] = 0
+                voted += 1
+        out[i] = min(_log_q_row(row[:voted], classes - voted, scale, tails), cap)
+    return 0
+
+
+@_kernel(_INPUT, _OUTPUT, result=int64)
+def look_up(table, values):
+    """Replace log q in values by the table's entry just above it; return how many have none."""
+    scale = len(table) / -_LOWEST
+    left = 0
+    for i in range(len(values)):
+        entry = -1.0
+        if values[i] > _LOWEST:
+            entry = table[int((values[i] - _LOWEST) * scale)]
+        if entry >= 0.0:
+            values[i] = entry
+        else:
+            left += 1
+    return left
+
+
+@_kernel(_VOTES, int64, float64, _INPUT, _INPUT, _OUTPUT, result=int64)
+def log_q_and_look_up(votes, teachers, sigma, tails, table, out):
+    """Do `log_q` and `look_up` in one call; return -1, or how many are left."""
+    if log_q(votes, teachers, sigma, tails, out) < 0:
+        return -1
+    return look_up(table, out)
 
 
 @_jit
@@ -69,46 +153,62 @@ def _log1mexp(x):
 
 
 @_jit
-def _rdp_row(lq, sigma, orders, bounded, out):
-    """Fill out (m,) with the Rényi DP at each order."""
+def _theorem6(lq, sigma):
+    """Return (order below which Theorem 6 applies, log(1 - q), log A, log B)."""
     variance = sigma * sigma
-    limit = 0.0  # Theorem 6 applies below this order
     mu2 = sigma * math.sqrt(-lq)
     mu1 = mu2 + 1.0
     e2 = mu2 / variance
-    log_p = log_a = log_b = 0.0
-    if mu2 > 1.0 and -lq > e2:
-        penalty = math.log1p(1.0 / (mu1 - 1.0)) + math.log1p(1.0 / (mu2 - 1.0))
-        if lq <= (mu2 - 1.0) * e2 - mu2 * penalty:
-            limit = mu1
-            log_p = _log1mexp(lq)
-            log_a = log_p - _log1mexp((lq + e2) * (mu2 - 1.0) / mu2)
-            log_b = mu1 / variance - lq / (mu1 - 1.0)
-    for k in range(len(orders)):
-        order = orders[k]
-        value = order / variance
-        if order < limit:
-            t = order - 1.0
-            a = log_p + t * log_a
-            b = lq + t * log_b
-            dependent = (max(a, b) + math.log1p(math.exp(-abs(a - b)))) / t
-            value = min(value, dependent) if bounded else dependent
-        out[k] = value
+    if not (mu2 > 1.0 and -lq > e2):
+        return 0.0, 0.0, 0.0, 0.0
+    penalty = math.log1p(1.0 / (mu1 - 1.0)) + math.log1p(1.0 / (mu2 - 1.0))
+    if not lq <= (mu2 - 1.0) * e2 - mu2 * penalty:
+        return 0.0, 0.0, 0.0, 0.0
+    log_p = _log1mexp(lq)
+    log_a = log_p - _log1mexp((lq + e2) * (mu2 - 1.0) / mu2)
+    return mu1, log_p, log_a, mu1 / variance - lq / (mu1 - 1.0)
 
 
 @_jit
+def _dependent(t, lq, log_p, log_a, log_b):
+    """Theorem 6 at order t + 1: log((1 - q) A^t + q B^t) / t."""
+    if t < 0.5 and t * log_b < 700.0:  # the terms nearly add up to one
+        rise = math.exp(log_p) * math.expm1(t * log_a) + math.exp(lq) * math.expm1(t * log_b)
+        return math.log1p(rise) / t
+    a = log_p + t * log_a
+    b = lq + t * log_b
+    if b - a > 40.0:  # the smaller term is below the larger one's last digit
+        return b / t
+    if a - b > 40.0:  # log1p(x) = x, but a may be smaller still
+        return (a + math.exp(b - a)) / t
+    return (max(a, b) + math.log1p(math.exp(-abs(a - b)))) / t
+
+
+@_kernel(_INPUT, float64, _INPUT, types.boolean, float64[:, ::1])
 def rdp(log_q, sigma, orders, bounded, out):
-    """Fill out (n, m) with the Rényi DP of each query at each order."""
+    """Fill out (n, m) with the Rényi DP of each query at each of m rising orders."""
+    flat = 1.0 / (sigma * sigma)
     for i in range(len(log_q)):
-        _rdp_row(log_q[i], sigma, orders, bounded, out[i])
+        limit, log_p, log_a, log_b = _theorem6(log_q[i], sigma)
+        covered = np.searchsorted(orders, limit)
+        for k in range(covered):
+            value = _dependent(orders[k] - 1.0, log_q[i], log_p, log_a, log_b)
+            out[i, k] = min(value, orders[k] * flat) if bounded else value
+        for k in range(covered, len(orders)):
+            out[i, k] = orders[k] * flat
 
 
-@_jit
-def epsilon(log_q, sigma, orders, bounded, offsets, scratch, out):
-    """Fill out (n,) with the smallest rdp + offset over the orders; scratch: (m,)."""
+@_kernel(_INPUT, float64, _INPUT, types.boolean, _INPUT, _INPUT, _OUTPUT)
+def epsilon(log_q, sigma, orders, bounded, offsets, flat, out):
+    """Fill out (n,) with the smallest rdp + offset over the orders.
+
+    flat: (m + 1,) its minimum from order k on where Theorem 6 does not apply.
+    """
     for i in range(len(log_q)):
-        _rdp_row(log_q[i], sigma, orders, bounded, scratch)
-        best = math.inf
-        for k in range(len(orders)):
-            best = min(best, scratch[k] + offsets[k])
+        limit, log_p, log_a, log_b = _theorem6(log_q[i], sigma)
+        covered = np.searchsorted(orders, limit)
+        best = flat[0] if bounded else flat[covered]
+        for k in range(covered):
+            value = _dependent(orders[k] - 1.0, log_q[i], log_p, log_a, log_b)
+            best = min(best, value + offsets[k])
         out[i] = best

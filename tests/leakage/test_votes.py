@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powfast.errors import InvalidInput
-from powfast.leakage import from_votes, gnmax, warmup
+from powfast.leakage import Accountant, from_labels, from_votes
 
 ENGINES = ("numba", "numpy")
 NETWORKS = {"mnist": (250, 10.0, 1e-5), "svhn": (250, 10.0, 1e-6), "cifar10": (50, 2.0, 1e-5)}
@@ -62,9 +62,8 @@ def test_golden_composition(golden, engine):
         n = int(row["n"])
         summed = n * from_votes([votes], sigma, "iclr2022", delta=delta, engine=engine)[0]
         assert summed == pytest.approx(float(row["sum_of_single_eps(authors)"]), rel=1e-9)
-        one = gnmax.rdp(from_votes([votes], sigma, engine=engine), sigma, gnmax.ORDERS_ICLR2022)
-        composed = gnmax.epsilon_classic(n * one, gnmax.ORDERS_ICLR2022, delta)[0]
-        assert composed == pytest.approx(float(row["rdp_composed_eps"]), rel=1e-9)
+        accountant = Accountant(sigma, "iclr2022").add([votes] * n, engine=engine)
+        assert accountant.epsilon(delta) == pytest.approx(float(row["rdp_composed_eps"]), rel=1e-9)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -179,8 +178,26 @@ def test_parameters_out_of_range_raise(bad):
         from_votes([[50, 0]], **bad)
 
 
-def test_warmup_compiles_every_kernel():
-    from powfast.leakage import kernels
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("metric", ["logq", "rdp", "iclr2022"])
+@pytest.mark.parametrize("exact", [True, False])
+def test_labels_are_votes(engine, metric, exact):
+    rng = np.random.default_rng(4)
+    labels = np.where(rng.uniform(size=(40, 50)) < 0.7, 3, rng.integers(0, 300, (40, 50)))
+    votes = np.stack([np.bincount(row, minlength=300) for row in labels])
+    got = from_labels(labels, 300, 2.0, metric, exact=exact, engine=engine)
+    expected = from_votes(votes, 2.0, metric, exact=exact, engine=engine)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    for i in range(3):
+        assert from_labels(labels[i : i + 1], 300, 2.0, engine=engine)[0] == pytest.approx(
+            float(naive.log_q(votes[i], 2.0)), rel=1e-12
+        )
 
-    warmup()
-    assert all(k.signatures for k in (kernels.log_q, kernels.rdp, kernels.epsilon))
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "labels, classes", [([[0, 3]], 3), ([[0, -1]], 3), ([[0.5, 1]], 3), ([0, 1], 3), ([[0, 1]], 1)]
+)
+def test_malformed_labels_raise(engine, labels, classes):
+    with pytest.raises(InvalidInput):
+        from_labels(labels, classes, engine=engine)

@@ -1,0 +1,193 @@
+"""Cost of leakage scores: ratios against a naive per-query loop, in one run on one machine.
+
+    python benchmarks/leakage.py [--json FILE] [--repeats 30]
+
+The naive loop is what one writes from the paper: scipy.stats.norm.logsf for log q and NumPy over
+the 396 orders, one query at a time. Every figure is the median over repeats that alternate
+between naive and fast, with the quartiles of the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from scipy.special import logsumexp
+
+from powfast import leakage
+from powfast.leakage import gnmax
+from powfast.leakage.votes import rdp
+
+BATCH = 64
+ORDERS = gnmax.ORDERS_ICLR2022
+
+
+def naive_log_q(votes, sigma):
+    winner = np.argmax(votes)
+    gaps = votes[winner] - np.delete(votes, winner)
+    value = logsumexp(stats.norm.logsf(gaps / (math.sqrt(2) * sigma)))
+    return min(value, math.log1p(-1 / len(votes)))
+
+
+def naive_rdp(votes, sigma):
+    """The Renyi DP of one query at all 396 orders."""
+    lq = naive_log_q(votes, sigma)
+    flat = ORDERS / sigma**2
+    mu2 = sigma * math.sqrt(-lq)
+    mu1 = mu2 + 1
+    e1, e2 = mu1 / sigma**2, mu2 / sigma**2
+    if mu2 <= 1 or -lq <= e2:
+        return flat
+    if lq > (mu2 - 1) * e2 - mu2 * (math.log(1 + 1 / (mu1 - 1)) + math.log(1 + 1 / (mu2 - 1))):
+        return flat
+    t = ORDERS - 1
+    log_a = math.log1p(-math.exp(lq)) - math.log1p(-math.exp((lq + e2) * (mu2 - 1) / mu2))
+    log_b = e1 - lq / (mu1 - 1)
+    dependent = np.logaddexp(math.log1p(-math.exp(lq)) + t * log_a, lq + t * log_b) / t
+    return np.where(mu1 > ORDERS, np.minimum(dependent, flat), flat)
+
+
+def naive_epsilon(votes, sigma, delta=1e-5):
+    return np.min(naive_rdp(votes, sigma) + math.log(1 / delta) / (ORDERS - 1))
+
+
+def traffic(classes, teachers, seed=0):
+    """Votes and teacher labels: half of the queries nearly unanimous, half contested."""
+    rng = np.random.default_rng(seed)
+    concentration = np.where(np.arange(BATCH) % 2 == 0, 0.01, 0.5) / np.sqrt(classes)
+    spread = np.stack([rng.dirichlet(np.full(classes, a)) for a in concentration])
+    labels = np.stack([rng.choice(classes, teachers, p=p) for p in spread])
+    votes = np.stack([np.bincount(row, minlength=classes) for row in labels])
+    return votes, labels
+
+
+def seconds(function, calls):
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
+
+
+def compare(naive, fast, queries, repeats):
+    """Return microseconds a query of both, and the ratio with its quartiles."""
+    fast()
+    once = seconds(fast, 3)
+    calls = max(1, int(0.005 / once))
+    pairs = np.array([(seconds(naive, 1), seconds(fast, calls)) for _ in range(repeats)])
+    ratio = pairs[:, 0] / pairs[:, 1]
+    return {
+        "naive_us": float(np.median(pairs[:, 0]) / queries * 1e6),
+        "powfast_us": float(np.median(pairs[:, 1]) / queries * 1e6),
+        "ratio": float(np.median(ratio)),
+        "quartiles": [float(q) for q in np.quantile(ratio, [0.25, 0.75])],
+    }
+
+
+def cases():
+    """Yield (name, target ratio, naive, fast, queries)."""
+    for classes, target in ((10, 1500), (100, 400), (1000, 120)):
+        for teachers in (50, 250):
+            sigma = teachers / 25
+            votes, _ = traffic(classes, teachers)
+            for metric in ("rdp", "iclr2022"):
+                yield (
+                    f"{metric} table, C={classes}, K={teachers}",
+                    target,
+                    lambda v=votes, s=sigma: [naive_epsilon(row, s) for row in v],
+                    lambda v=votes, s=sigma, m=metric: leakage.from_votes(v, s, m, exact=False),
+                    BATCH,
+                )
+    votes, _ = traffic(10, 250)
+    for metric in ("logq", "rdp", "iclr2022"):
+        yield (
+            f"{metric} exact, C=10, K=250",
+            None,
+            lambda: [naive_epsilon(row, 10.0) for row in votes],
+            lambda m=metric: leakage.from_votes(votes, 10.0, m),
+            BATCH,
+        )
+    yield (
+        "exact 396-order vector, C=10",
+        60,
+        lambda: [naive_rdp(row, 10.0) for row in votes],
+        lambda: rdp(leakage.from_votes(votes, 10.0), 10.0, ORDERS),
+        BATCH,
+    )
+    for metric in ("rdp", "iclr2022"):
+        yield (
+            f"{metric} table, NumPy without Numba, C=10",
+            60,
+            lambda: [naive_epsilon(row, 10.0) for row in votes],
+            lambda m=metric: leakage.from_votes(votes, 10.0, m, exact=False, engine="numpy"),
+            BATCH,
+        )
+    for classes in (10, 100, 1000, 10_000):
+        counts, labels = traffic(classes, 50)
+        yield (
+            f"teacher labels, rdp table, C={classes}, K=50",
+            800 if classes == 1000 else None,
+            lambda v=counts: [naive_epsilon(row, 2.0) for row in v],
+            lambda x=labels, c=classes: leakage.from_labels(x, c, 2.0, "rdp", exact=False),
+            BATCH,
+        )
+    one = votes[:1].copy()
+    yield (
+        "one query, rdp table, C=10, with the Python call",
+        None,
+        lambda: naive_epsilon(one[0], 10.0),
+        lambda: leakage.from_votes(one, 10.0, "rdp", exact=False),
+        1,
+    )
+
+
+def tightness():
+    """Return the smallest and largest excess of table values over exact ones."""
+    rows = {}
+    rng = np.random.default_rng(5)
+    for teachers in (50, 250):
+        sigma = teachers / 25
+        votes = np.concatenate([traffic(10, teachers, seed)[0] for seed in range(200)])
+        votes = np.concatenate([votes, rng.multinomial(teachers, [0.1] * 10, size=2000)])
+        for metric in ("rdp", "iclr2022", "eps"):
+            table = leakage.from_votes(votes, sigma, metric, exact=False)
+            exact = leakage.from_votes(votes, sigma, metric)
+            excess = table / exact - 1
+            rows[f"{metric}, K={teachers}"] = [float(excess.min()), float(excess.max())]
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--repeats", type=int, default=30)
+    options = parser.parse_args()
+    start = time.perf_counter()
+    leakage.warmup()
+    print(
+        f"warm-up {time.perf_counter() - start:.1f} s, batch {BATCH}, {options.repeats} repeats\n"
+    )
+    print(f"{'case':48} {'naive us':>9} {'powfast us':>10} {'ratio':>7}  quartiles      target")
+    results = {}
+    for name, target, naive, fast, queries in cases():
+        row = compare(naive, fast, queries, options.repeats)
+        low, high = row["quartiles"]
+        results[name] = {**row, "target": target}
+        print(
+            f"{name:48} {row['naive_us']:9.1f} {row['powfast_us']:10.4f} {row['ratio']:7.0f}"
+            f"  {low:5.0f} .. {high:5.0f}  {target or ''}"
+        )
+    print("\ntable over exact, smallest and largest excess:")
+    excess = tightness()
+    for name, (low, high) in excess.items():
+        print(f"  {name:20} {low:.2e} .. {high:.2e}")
+    if options.json:
+        options.json.write_text(json.dumps({"cases": results, "excess": excess}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
