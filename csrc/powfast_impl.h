@@ -38,6 +38,9 @@ struct powfast_kernel {
 
     /* The first 64 bits of the digests of `count` padded messages of one block. */
     void (*digest)(uint64_t *digests, const uint32_t (*blocks)[16], size_t count);
+
+    /* Absorb `count` blocks of 64 bytes into a hash state. */
+    void (*compress)(uint32_t state[8], const uint8_t *blocks, size_t count);
 };
 
 #define KERNEL(name) extern const struct powfast_kernel powfast_kernel_##name;
@@ -63,6 +66,17 @@ void powfast_block(uint32_t block[16], const uint32_t seed[8], uint32_t part, ui
 void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint64_t limit);
 uint64_t powfast_limit(uint64_t part_work);
 
+/* sha256.c */
+void powfast_sha256(uint8_t digest[32], const powfast_kernel *kernel, const uint8_t *bytes,
+                    size_t length);
+void powfast_hmac_key(powfast_key *key, const powfast_kernel *kernel, const uint8_t *secret,
+                      size_t length);
+void powfast_hmac(uint8_t mac[32], const powfast_kernel *kernel, const powfast_key *key,
+                  const uint8_t *bytes, size_t length);
+
+/* kernels/scalar.c: for kernels that have nothing better */
+void powfast_compress_scalar(uint32_t state[8], const uint8_t *blocks, size_t count);
+
 static inline uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
 static inline uint32_t big_sigma0(uint32_t x) { return rotr(x, 2) ^ rotr(x, 13) ^ rotr(x, 22); }
 static inline uint32_t big_sigma1(uint32_t x) { return rotr(x, 6) ^ rotr(x, 11) ^ rotr(x, 25); }
@@ -82,6 +96,20 @@ static inline void sha256_round(uint32_t s[8], uint32_t kw) {
 
 static inline uint32_t load_be32(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static inline uint64_t load_be64(const uint8_t *p) {
+    return (uint64_t)load_be32(p) << 32 | load_be32(p + 4);
+}
+
+static inline void store_be32(uint8_t *p, uint32_t x) {
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(x >> (24 - 8 * i));
+}
+
+static inline void store_be64(uint8_t *p, uint64_t x) {
+    store_be32(p, (uint32_t)(x >> 32));
+    store_be32(p + 4, (uint32_t)x);
 }
 
 #endif

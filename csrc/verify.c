@@ -50,7 +50,7 @@ powfast_status powfast_verify(const powfast_kernel *kernel, const powfast_puzzle
         return POWFAST_INVALID_ARGUMENT;
     return solved(kernel, puzzle->seed, powfast_part_limit(puzzle), nonces, puzzle->parts)
                ? POWFAST_OK
-               : POWFAST_WRONG;
+               : POWFAST_WRONG_SOLUTION;
 }
 
 powfast_status powfast_verify_batch(uint8_t *ok, const powfast_kernel *kernel,

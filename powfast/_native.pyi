@@ -1,7 +1,10 @@
 import numpy as np
 import numpy.typing as npt
 
+Fields = tuple[bytes, str, int, int, str, str, bytes, float, float]
+
 MAX_PARTS: int
+MAX_TOKEN_BYTES: int
 UNKNOWN_KERNEL: int
 UNSUPPORTED_KERNEL: int
 
@@ -19,6 +22,33 @@ class Kernel:
         works: npt.NDArray[np.uint64],
         nonces: npt.NDArray[np.uint64],
     ) -> npt.NDArray[np.bool_]: ...
+
+def decode(kernel: Kernel, token: object) -> tuple[Fields, bytes] | int: ...
+
+class Ring:
+    def __init__(self, kernel: Kernel, keys: list[tuple[str, bytes]]) -> None: ...
+    def issue(
+        self,
+        id: bytes,
+        work: int,
+        parts: int,
+        issued: int,
+        expires: int,
+        account: object,
+        group: object,
+        request: object,
+    ) -> bytes | int: ...
+    def check(
+        self, token: object, solution: object, now: int, account: object, request: object
+    ) -> Fields | int: ...
+    def check_many(
+        self,
+        tokens: tuple[object, ...],
+        solutions: tuple[object, ...],
+        now: int,
+        accounts: tuple[object, ...],
+        requests: tuple[object, ...],
+    ) -> tuple[npt.NDArray[np.uint8], list[tuple[bytes, float]]]: ...
 
 class Solver:
     def __init__(self, kernel: Kernel, seed: bytes, work: int, parts: int) -> None: ...

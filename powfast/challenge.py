@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import math
-import secrets
+import os
 import struct
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -26,15 +25,11 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from powfast import errors, puzzle
+from powfast import _native, errors, puzzle
 from powfast.errors import InvalidInput
 from powfast.puzzle import MAX_PARTS, MAX_WORK, CancelFlag, Progress, Puzzle, Solution
 
-TAG = b"powfast/c1"
-ALGORITHM = 1
-_FIXED = struct.Struct(">10sB16sQHQQ")
-_MAC_BYTES = 32
-MAX_TOKEN_BYTES = _FIXED.size + 4 * 256 + _MAC_BYTES
+MAX_TOKEN_BYTES = _native.MAX_TOKEN_BYTES
 
 Claim = Callable[[bytes, float], bool]
 """Called with a challenge id and its expiry in seconds; true exactly once for each id."""
@@ -44,32 +39,34 @@ class Code(IntEnum):
     """What `Issuer.verify_many` says of one item: admitted, or the reason as in errors."""
 
     ADMITTED = 0
-    MALFORMED_TOKEN = 1
-    UNKNOWN_KEY = 2
-    BAD_SIGNATURE = 3
-    NOT_YET_VALID = 4
-    EXPIRED = 5
-    UNSUPPORTED_ALGORITHM = 6
-    WRONG_ACCOUNT = 7
-    WRONG_REQUEST = 8
-    MALFORMED_SOLUTION = 9
-    WRONG_SOLUTION = 10
-    ALREADY_REDEEMED = 11
-    REFUSED = 12
+    MALFORMED_TOKEN = 16
+    UNKNOWN_KEY = 17
+    BAD_SIGNATURE = 18
+    NOT_YET_VALID = 19
+    EXPIRED = 20
+    UNSUPPORTED_ALGORITHM = 21
+    WRONG_ACCOUNT = 22
+    WRONG_REQUEST = 23
+    MALFORMED_SOLUTION = 24
+    WRONG_SOLUTION = 25
+    ALREADY_REDEEMED = 26
+    REFUSED = 27  # something unexpected, such as a store that fails
 
 
-_CODE_OF: dict[type[errors.Refused], Code] = {
-    errors.MalformedToken: Code.MALFORMED_TOKEN,
-    errors.UnknownKey: Code.UNKNOWN_KEY,
-    errors.BadSignature: Code.BAD_SIGNATURE,
-    errors.NotYetValid: Code.NOT_YET_VALID,
-    errors.Expired: Code.EXPIRED,
-    errors.UnsupportedAlgorithm: Code.UNSUPPORTED_ALGORITHM,
-    errors.WrongAccount: Code.WRONG_ACCOUNT,
-    errors.WrongRequest: Code.WRONG_REQUEST,
-    errors.MalformedSolution: Code.MALFORMED_SOLUTION,
-    errors.WrongSolution: Code.WRONG_SOLUTION,
-    errors.AlreadyRedeemed: Code.ALREADY_REDEEMED,
+_REFUSALS: dict[int, tuple[type[errors.Refused], str]] = {
+    Code.MALFORMED_TOKEN: (errors.MalformedToken, "not the bytes of one powfast/c1 token"),
+    Code.UNKNOWN_KEY: (errors.UnknownKey, "no key of that id is in the ring"),
+    Code.BAD_SIGNATURE: (errors.BadSignature, "the token was altered, or signed by another key"),
+    Code.NOT_YET_VALID: (errors.NotYetValid, "the challenge was issued in the future"),
+    Code.EXPIRED: (errors.Expired, "the challenge's time is over: ask for a fresh one"),
+    Code.UNSUPPORTED_ALGORITHM: (errors.UnsupportedAlgorithm, "the only puzzle algorithm is 1"),
+    Code.WRONG_ACCOUNT: (errors.WrongAccount, "the challenge was issued to another account"),
+    Code.WRONG_REQUEST: (errors.WrongRequest, "the challenge was issued for another request"),
+    Code.MALFORMED_SOLUTION: (
+        errors.MalformedSolution,
+        "a solution is a tuple of one integer in 0 .. 2**64 - 1 for each part",
+    ),
+    Code.WRONG_SOLUTION: (errors.WrongSolution, "a nonce does not reach the target of its part"),
 }
 
 
@@ -83,30 +80,27 @@ class Challenge:
         16 random bytes, redeemed once.
     key_id : str
         Which key signed it.
-    algorithm : int
-        1: the puzzle of `powfast.puzzle`.
     work, parts : int
         As in `Puzzle`.
-    issued, expires : float
-        Seconds since the epoch, by the server's clock.
     account, group : str
         Who is charged; empty where not bound.
     request : bytes
         Digest of the request it pays for; empty where not bound.
+    issued, expires : float
+        Seconds since the epoch, by the server's clock.
     puzzle : Puzzle
         What has to be solved.
     """
 
     challenge_id: bytes
     key_id: str
-    algorithm: int
     work: int
     parts: int
-    issued: float
-    expires: float
     account: str
     group: str
     request: bytes
+    issued: float
+    expires: float
     puzzle: Puzzle
 
 
@@ -135,40 +129,17 @@ def decode(token: bytes) -> Challenge:
     UnsupportedAlgorithm
         If the puzzle is of a kind that this version does not know.
     """
-    if not isinstance(token, bytes):
-        raise errors.MalformedToken(f"a token is bytes, not {type(token).__name__}")
-    if not _FIXED.size + 4 + _MAC_BYTES <= len(token) <= MAX_TOKEN_BYTES:
-        raise errors.MalformedToken(f"no token has {len(token)} bytes")
-    tag, algorithm, challenge_id, work, parts, issued, expires = _FIXED.unpack_from(token)
-    fields, end = [], _FIXED.size
-    for _ in range(4):
-        start = end + 1
-        end = start + token[end]
-        if end + _MAC_BYTES > len(token):
-            raise errors.MalformedToken("a field is longer than the token")
-        fields.append(token[start:end])
-    if tag != TAG or not fields[0] or end + _MAC_BYTES != len(token):
-        raise errors.MalformedToken("no powfast/c1 token, no key id, or bytes too many")
-    if algorithm != ALGORITHM:
-        raise errors.UnsupportedAlgorithm(f"puzzle algorithm {algorithm}, known is {ALGORITHM}")
-    try:
-        key_id, account, group = (field.decode() for field in fields[:3])
-        task = Puzzle(hashlib.sha256(token).digest(), work, parts)
-    except (UnicodeDecodeError, InvalidInput) as error:
-        raise errors.MalformedToken(f"a field is out of its range: {error}") from None
-    return Challenge(
-        challenge_id=challenge_id,
-        key_id=key_id,
-        algorithm=algorithm,
-        work=work,
-        parts=parts,
-        issued=issued / 1000,
-        expires=expires / 1000,
-        account=account,
-        group=group,
-        request=fields[3],
-        puzzle=task,
-    )
+    said = _native.decode(puzzle.native_kernel(), token)
+    if isinstance(said, int):
+        raise _refusal(said)
+    fields, seed = said
+    return Challenge(*fields, puzzle=Puzzle(seed, fields[2], fields[3]))
+
+
+def _refusal(status: int) -> errors.Refused:
+    """Return the error of a status of the C library."""
+    kind, reason = _REFUSALS[status]
+    return kind(reason)
 
 
 def solve(
@@ -239,21 +210,33 @@ class SpentChallenges:
 
     def __init__(self, *, clock: Callable[[], float] = time.time, width: float = 10.0) -> None:
         self._clock, self._width = clock, width
-        self._buckets: dict[int, set[bytes]] = {}
+        self._buckets: defaultdict[int, set[bytes]] = defaultdict(set)
+        self._swept = 0
         self._lock = threading.Lock()
 
     def __call__(self, challenge_id: bytes, expires: float) -> bool:
         """Return True the first time an unexpired `challenge_id` is seen, else False."""
+        return self.claim_many([(challenge_id, expires)])[0]
+
+    def claim_many(self, challenges: Sequence[tuple[bytes, float]]) -> list[bool]:
+        """Claim several at once: for each (id, expires), in order, as a call would say."""
         now = self._clock()
-        bucket = int(expires // self._width)
         with self._lock:
-            for old in [b for b in self._buckets if (b + 1) * self._width <= now]:
-                del self._buckets[old]
-            spent = self._buckets.setdefault(bucket, set())
-            if expires <= now or challenge_id in spent:
-                return False
-            spent.add(challenge_id)
-            return True
+            self._forget(now)
+            return [expires > now and self._add(id_, expires) for id_, expires in challenges]
+
+    def _add(self, challenge_id: bytes, expires: float) -> bool:
+        spent = self._buckets[int(expires // self._width)]
+        before = len(spent)
+        spent.add(challenge_id)
+        return len(spent) > before
+
+    def _forget(self, now: float) -> None:
+        current = int(now // self._width)
+        if current != self._swept:
+            for bucket in [bucket for bucket in self._buckets if bucket < current]:
+                del self._buckets[bucket]
+            self._swept = current
 
     def __len__(self) -> int:
         """Return how many redeemed challenges are remembered."""
@@ -293,12 +276,13 @@ class Issuer:
         if not keys:
             raise InvalidInput("an issuer needs at least one key")
         for key_id, secret in keys.items():
-            _field("key id", key_id, smallest=1)
+            if not isinstance(key_id, str) or not 1 <= len(key_id.encode()) <= 255:
+                raise InvalidInput(f"a key id must be text of 1 .. 255 bytes, not {key_id!r}")
             if not isinstance(secret, bytes) or len(secret) < 32:
                 raise InvalidInput(f"the secret of key {key_id!r} must be at least 32 bytes")
         if not 0 < ttl < 2**32 or not math.isfinite(ttl):
             raise InvalidInput(f"ttl must be positive seconds, not {ttl!r}")
-        self._keys = dict(keys)
+        self._ring = _native.Ring(puzzle.native_kernel(), list(keys.items()))
         self._ttl_ms = math.ceil(ttl * 1000)
         self._clock = clock
         self._claim = SpentChallenges(clock=clock) if claim is None else claim
@@ -339,47 +323,25 @@ class Issuer:
         if parts is None:
             parts = puzzle.default_parts(work)
         parts = puzzle.require_int("parts", parts, 1, MAX_PARTS)
-        key_id, secret = next(reversed(self._keys.items()))
-        now = int(self._clock() * 1000)
-        head = _FIXED.pack(
-            TAG, ALGORITHM, secrets.token_bytes(16), work, parts, now, now + self._ttl_ms
+        now = self._now()
+        token = self._ring.issue(
+            os.urandom(16), work, parts, now, now + self._ttl_ms, account, group, request
         )
-        body = head + b"".join(
-            (
-                _field("key id", key_id),
-                _field("account", account),
-                _field("group", group),
-                _field("request", request),
+        if isinstance(token, int):
+            raise InvalidInput(
+                "account and group must be text of at most 255 bytes in UTF-8,"
+                " and request at most 255 bytes"
             )
-        )
-        return body + hmac.digest(secret, body, "sha256")
+        return token
 
     def check(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
     ) -> Receipt:
         """Return the receipt of a right solution, as `verify`, but redeem nothing."""
-        challenge = self._authenticate(token)
-        now = self._clock()
-        if challenge.issued > now + 1:
-            raise errors.NotYetValid("the challenge was issued in the future")
-        if challenge.expires <= now:
-            raise errors.Expired(f"the challenge expired {now - challenge.expires:.3f} s ago")
-        if challenge.account != account:
-            raise errors.WrongAccount("the challenge was issued to another account")
-        if challenge.request != request:
-            raise errors.WrongRequest("the challenge was issued for another request")
-        _require_solution(challenge.puzzle, solution)
-        return Receipt(
-            challenge_id=challenge.challenge_id,
-            key_id=challenge.key_id,
-            work=challenge.work,
-            parts=challenge.parts,
-            account=challenge.account,
-            group=challenge.group,
-            request=challenge.request,
-            issued=challenge.issued,
-            expires=challenge.expires,
-        )
+        found = self._ring.check(token, solution, self._now(), account, request)
+        if isinstance(found, int):
+            raise _refusal(found)
+        return Receipt(*found)
 
     def verify(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
@@ -436,52 +398,31 @@ class Issuer:
         InvalidInput
             If the lengths differ.
         """
-        accounts = [""] * len(tokens) if accounts is None else accounts
-        requests = [b""] * len(tokens) if requests is None else requests
-        if not len(tokens) == len(solutions) == len(accounts) == len(requests):
+        count = len(tokens)
+        accounts = ("",) * count if accounts is None else accounts
+        requests = (b"",) * count if requests is None else requests
+        if not count == len(solutions) == len(accounts) == len(requests):
             raise InvalidInput("tokens, solutions, accounts and requests must be equally many")
-        codes = np.zeros(len(tokens), np.uint8)
-        items = zip(tokens, solutions, accounts, requests, strict=True)
-        for i, (token, solution, account, request) in enumerate(items):
-            try:
-                self.verify(token, solution, account=account, request=request)
-            except errors.Refused as refused:
-                codes[i] = _CODE_OF.get(type(refused), Code.REFUSED)
-            except Exception:  # an unexpected error refuses, and only its own item
-                codes[i] = Code.REFUSED
+        codes, right = self._ring.check_many(
+            tuple(tokens), tuple(solutions), self._now(), tuple(accounts), tuple(requests)
+        )
+        codes[codes == Code.ADMITTED] = self._claim_many(right)
         return codes
 
-    def _authenticate(self, token: bytes) -> Challenge:
-        """Return what a token that one of the keys signed says."""
-        challenge = decode(token)
-        secret = self._keys.get(challenge.key_id)
-        if secret is None:
-            raise errors.UnknownKey("no key of that id is in the ring")
-        mac = hmac.digest(secret, token[:-_MAC_BYTES], "sha256")
-        if not hmac.compare_digest(mac, token[-_MAC_BYTES:]):
-            raise errors.BadSignature("the token was altered, or signed by another key")
-        return challenge
+    def _claim_many(self, challenges: list[tuple[bytes, float]]) -> list[Code]:
+        """Return ADMITTED, ALREADY_REDEEMED, or REFUSED where the store fails, for each."""
+        if isinstance(self._claim, SpentChallenges):
+            outcomes = self._claim.claim_many(challenges)
+            return [Code.ADMITTED if won else Code.ALREADY_REDEEMED for won in outcomes]
+        codes = []
+        for challenge in challenges:
+            try:
+                won = self._claim(*challenge)
+            except Exception:  # an unexpected error refuses, and only its own item
+                codes.append(Code.REFUSED)
+            else:
+                codes.append(Code.ADMITTED if won else Code.ALREADY_REDEEMED)
+        return codes
 
-
-def _field(name: str, value: str | bytes, smallest: int = 0) -> bytes:
-    """Return `value` after its length in one byte."""
-    wanted = bytes if name == "request" else str
-    if not isinstance(value, wanted):
-        raise InvalidInput(f"{name} must be {wanted.__name__}, not {type(value).__name__}")
-    try:
-        encoded = value if isinstance(value, bytes) else value.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput(f"{name} is not valid Unicode") from None
-    if not smallest <= len(encoded) <= 255:
-        raise InvalidInput(f"{name} must have {smallest} .. 255 bytes, not {len(encoded)}")
-    return bytes((len(encoded),)) + encoded
-
-
-def _require_solution(task: Puzzle, solution: Solution) -> None:
-    """Raise unless `solution` solves `task`."""
-    if not isinstance(solution, tuple | list) or len(solution) != task.parts:
-        raise errors.MalformedSolution(f"a solution is a tuple of {task.parts} nonces")
-    if not all(type(nonce) is int and 0 <= nonce <= MAX_WORK for nonce in solution):
-        raise errors.MalformedSolution("a nonce is an integer in 0 .. 2**64 - 1")
-    if not puzzle.verify(task, tuple(solution)):
-        raise errors.WrongSolution("a nonce does not reach the target of its part")
+    def _now(self) -> int:
+        return max(0, int(self._clock() * 1000))

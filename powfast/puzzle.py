@@ -120,11 +120,12 @@ def active_kernel() -> str:
         If POWFAST_KERNEL names a kernel that is unknown, that this CPU cannot run, or that fails
         its self-test.
     """
-    return _kernel().name
+    return native_kernel().name
 
 
 @cache
-def _kernel() -> _native.Kernel:
+def native_kernel() -> _native.Kernel:
+    """Return the kernel in use, for the other rooms; see `active_kernel`."""
     name, status = _native.select_kernel()
     if name is not None:
         return _native.Kernel(name)
@@ -191,7 +192,7 @@ def solve_counted(
     if puzzle.work > max_work:
         raise TooMuchWork(f"the puzzle asks for {puzzle.work} evaluations, allowed are {max_work}")
     count = require_int("threads", _cores() if threads is None else threads, 1, 4096)
-    solver = _native.Solver(_kernel(), puzzle.seed, puzzle.work, puzzle.parts)
+    solver = _native.Solver(native_kernel(), puzzle.seed, puzzle.work, puzzle.parts)
     slices = 0
     try:
         while cancel is None or not cancel.is_set():
@@ -219,7 +220,7 @@ def verify(puzzle: Puzzle, solution: Solution) -> bool:
         nonces = tuple(solution)
         if len(nonces) != puzzle.parts or any(type(nonce) is bool for nonce in nonces):
             return False
-        return _kernel().verify(puzzle.seed, puzzle.work, nonces)
+        return native_kernel().verify(puzzle.seed, puzzle.work, nonces)
     except (TypeError, OverflowError):
         return False
 
@@ -255,6 +256,6 @@ def verify_batch(
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
             raise InvalidInput(f"{name} must be a NumPy array of {np.dtype(dtype)}")
     try:
-        return _kernel().verify_batch(seeds, works, nonces)
+        return native_kernel().verify_batch(seeds, works, nonces)
     except ValueError as error:
         raise InvalidInput(str(error)) from None

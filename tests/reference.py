@@ -70,8 +70,8 @@ def token(
     return body + hmac.new(secret, body, hashlib.sha256).digest()
 
 
-def selftest_folds() -> tuple[int, int]:
-    """The two constants of csrc/selftest.c."""
+def selftest_folds() -> tuple[int, int, int]:
+    """The three constants of csrc/selftest.c."""
 
     def fold(total: int, value: int) -> int:
         return ((total << 1 | total >> 63) & (U64 - 1)) ^ value
@@ -82,7 +82,8 @@ def selftest_folds() -> tuple[int, int]:
     for nonce in range(2**40 - 500, 2**40 + 500):
         if digest64(seed, 7, nonce) < target(64, 1):
             solutions = fold(solutions, nonce)
-    return digests, solutions
+    message = hashlib.sha256(bytes(range(200))).digest()
+    return digests, solutions, int.from_bytes(message[:8], "big")
 
 
 def puzzle_vectors() -> dict[str, Any]:

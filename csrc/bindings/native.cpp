@@ -148,11 +148,213 @@ class Solver {
     std::vector<std::thread> helpers_;
 };
 
+// What verification reads of Python objects, as it finds them: nothing here trusts a type.
+
+bool bytes_of(PyObject *object, powfast_field *field) {
+    if (!PyBytes_CheckExact(object))
+        return false;
+    field->bytes = reinterpret_cast<const uint8_t *>(PyBytes_AS_STRING(object));
+    field->length = (size_t)PyBytes_GET_SIZE(object);
+    return true;
+}
+
+bool utf8_of(PyObject *object, powfast_field *field) {
+    Py_ssize_t length;
+    const char *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, &length) : nullptr;
+    if (!text) {
+        PyErr_Clear();
+        return false;
+    }
+    field->bytes = reinterpret_cast<const uint8_t *>(text);
+    field->length = (size_t)length;
+    return true;
+}
+
+// A tuple or list of exactly `count` integers (no bools) of 64 bits.
+bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
+    if (!PyTuple_Check(object) && !PyList_Check(object))
+        return false;
+    if ((size_t)PySequence_Fast_GET_SIZE(object) != count)
+        return false;
+    PyObject **items = PySequence_Fast_ITEMS(object);
+    for (size_t i = 0; i < count; i++) {
+        if (!PyLong_CheckExact(items[i]))
+            return false;
+        nonces[i] = PyLong_AsUnsignedLongLong(items[i]);
+        if (nonces[i] == ~0ull && PyErr_Occurred()) {
+            PyErr_Clear();
+            return false;
+        }
+    }
+    return true;
+}
+
+py::str text(powfast_field field) {
+    return {reinterpret_cast<const char *>(field.bytes), field.length};
+}
+
+py::bytes raw(powfast_field field) {
+    return {reinterpret_cast<const char *>(field.bytes), field.length};
+}
+
+double seconds(uint64_t milliseconds) { return (double)milliseconds / 1000; }
+
+// id, key id, work, parts, account, group, request, issued, expires
+py::tuple fields_of(const powfast_challenge &c) {
+    powfast_field id{c.id, sizeof c.id};
+    return py::make_tuple(raw(id), text(c.key_id), c.puzzle.work, c.puzzle.parts, text(c.account),
+                          text(c.group), raw(c.request), seconds(c.issued), seconds(c.expires));
+}
+
+// A key ring. Results are a POWFAST_ status, or what was asked for.
+class Ring {
+  public:
+    // keys: (id, secret) pairs, the newest last
+    Ring(const Kernel &kernel, const py::list &keys) : kernel_(kernel.get()) {
+        for (py::handle item : keys) {
+            auto pair = py::cast<py::tuple>(item);
+            powfast_field id, secret;
+            powfast_key key;
+            if (!utf8_of(pair[0].ptr(), &id) || !bytes_of(pair[1].ptr(), &secret) ||
+                powfast_key_init(&key, kernel_, id.bytes, id.length, secret.bytes,
+                                 secret.length) != POWFAST_OK)
+                throw std::invalid_argument("a key is a text and at least 32 bytes");
+            keys_.push_back(key);
+        }
+    }
+
+    py::object issue(py::handle id, uint64_t work, uint32_t parts, uint64_t issued,
+                     uint64_t expires, py::handle account, py::handle group,
+                     py::handle request) const {
+        powfast_challenge challenge{};
+        powfast_field unique;
+        uint8_t token[POWFAST_MAX_TOKEN_BYTES];
+        size_t length;
+        challenge.puzzle.work = work;
+        challenge.puzzle.parts = parts;
+        challenge.issued = issued;
+        challenge.expires = expires;
+        if (!bytes_of(id.ptr(), &unique) || unique.length != sizeof challenge.id ||
+            !utf8_of(account.ptr(), &challenge.account) ||
+            !utf8_of(group.ptr(), &challenge.group) ||
+            !bytes_of(request.ptr(), &challenge.request))
+            return py::int_((int)POWFAST_INVALID_ARGUMENT);
+        std::copy(unique.bytes, unique.bytes + unique.length, challenge.id);
+        int status = powfast_token_issue(token, &length, kernel_, &keys_.back(), &challenge);
+        if (status != POWFAST_OK)
+            return py::int_(status);
+        return raw({token, length});
+    }
+
+    // The fields of a token whose solution is right, else the status.
+    py::object check(py::handle token, py::handle solution, uint64_t now, py::handle account,
+                     py::handle request) const {
+        Item item = read(token.ptr(), account.ptr(), request.ptr());
+        powfast_challenge challenge;
+        uint64_t nonces[POWFAST_MAX_PARTS];
+        int status = authenticate(item, &challenge, now);
+        if (status == POWFAST_OK && !nonces_of(solution.ptr(), nonces, challenge.puzzle.parts))
+            status = POWFAST_MALFORMED_SOLUTION;
+        if (status == POWFAST_OK && powfast_verify(kernel_, &challenge.puzzle, nonces))
+            status = POWFAST_WRONG_SOLUTION;
+        if (status != POWFAST_OK)
+            return py::int_(status);
+        return fields_of(challenge);
+    }
+
+    // Statuses of many (uint8), and (id, expires) of each whose status is 0.
+    py::tuple check_many(const py::tuple &tokens, const py::tuple &solutions, uint64_t now,
+                         const py::tuple &accounts, const py::tuple &requests) const {
+        size_t count = tokens.size();
+        if (solutions.size() != count || accounts.size() != count || requests.size() != count)
+            throw std::invalid_argument("unequal lengths");
+        py::array_t<uint8_t> statuses((py::ssize_t)count);
+        uint8_t *status = statuses.mutable_data();
+        std::vector<powfast_challenge> challenges(count);
+        std::vector<Item> items(count);
+        for (size_t i = 0; i < count; i++)
+            items[i] = read(PyTuple_GET_ITEM(tokens.ptr(), i), PyTuple_GET_ITEM(accounts.ptr(), i),
+                            PyTuple_GET_ITEM(requests.ptr(), i));
+        {
+            py::gil_scoped_release release;
+            for (size_t i = 0; i < count; i++)
+                status[i] = (uint8_t)authenticate(items[i], &challenges[i], now);
+        }
+        std::vector<uint64_t> nonces;
+        std::vector<size_t> first(count);
+        for (size_t i = 0; i < count; i++) {
+            if (status[i] != POWFAST_OK)
+                continue;
+            first[i] = nonces.size();
+            nonces.resize(first[i] + challenges[i].puzzle.parts);
+            if (!nonces_of(PyTuple_GET_ITEM(solutions.ptr(), i), &nonces[first[i]],
+                           challenges[i].puzzle.parts))
+                status[i] = POWFAST_MALFORMED_SOLUTION;
+        }
+        {
+            py::gil_scoped_release release;
+            for (size_t i = 0; i < count; i++)
+                if (status[i] == POWFAST_OK &&
+                    powfast_verify(kernel_, &challenges[i].puzzle, &nonces[first[i]]))
+                    status[i] = POWFAST_WRONG_SOLUTION;
+        }
+        py::list redeemable;
+        for (size_t i = 0; i < count; i++)
+            if (status[i] == POWFAST_OK)
+                redeemable.append(py::make_tuple(raw({challenges[i].id, sizeof challenges[i].id}),
+                                                 seconds(challenges[i].expires)));
+        return py::make_tuple(statuses, redeemable);
+    }
+
+  private:
+    struct Item {
+        powfast_field token, account, request;
+        int status; // of reading it
+    };
+
+    static Item read(PyObject *token, PyObject *account, PyObject *request) {
+        Item item{};
+        if (!bytes_of(token, &item.token))
+            item.status = POWFAST_MALFORMED_TOKEN;
+        // What is no account or no digest cannot be the bound one: longer than any field.
+        if (!utf8_of(account, &item.account))
+            item.account.length = SIZE_MAX;
+        if (!bytes_of(request, &item.request))
+            item.request.length = SIZE_MAX;
+        return item;
+    }
+
+    int authenticate(const Item &item, powfast_challenge *challenge, uint64_t now) const {
+        if (item.status != POWFAST_OK)
+            return item.status;
+        return powfast_token_check(challenge, kernel_, keys_.data(), keys_.size(),
+                                   item.token.bytes, item.token.length, now, item.account,
+                                   item.request);
+    }
+
+    const powfast_kernel *kernel_;
+    std::vector<powfast_key> keys_;
+};
+
+// The fields of a token and the puzzle's seed, else the status.
+py::object decode(const Kernel &kernel, py::handle token) {
+    powfast_challenge challenge;
+    powfast_field field;
+    if (!bytes_of(token.ptr(), &field))
+        return py::int_((int)POWFAST_MALFORMED_TOKEN);
+    int status = powfast_token_decode(&challenge, kernel.get(), field.bytes, field.length);
+    if (status != POWFAST_OK)
+        return py::int_(status);
+    powfast_field seed{challenge.puzzle.seed, sizeof challenge.puzzle.seed};
+    return py::make_tuple(fields_of(challenge), raw(seed));
+}
+
 } // namespace
 
 PYBIND11_MODULE(_native, m) {
     m.doc() = "The C library as Python objects.";
     m.attr("MAX_PARTS") = POWFAST_MAX_PARTS;
+    m.attr("MAX_TOKEN_BYTES") = POWFAST_MAX_TOKEN_BYTES;
     m.attr("UNKNOWN_KERNEL") = (int)POWFAST_UNKNOWN_KERNEL;
     m.attr("UNSUPPORTED_KERNEL") = (int)POWFAST_UNSUPPORTED_KERNEL;
     m.def("kernels", &kernels);
@@ -162,6 +364,12 @@ PYBIND11_MODULE(_native, m) {
         .def_property_readonly("name", &Kernel::name)
         .def("verify", &Kernel::verify)
         .def("verify_batch", &Kernel::verify_batch);
+    m.def("decode", &decode);
+    py::class_<Ring>(m, "Ring")
+        .def(py::init<const Kernel &, const py::list &>())
+        .def("issue", &Ring::issue)
+        .def("check", &Ring::check)
+        .def("check_many", &Ring::check_many);
     py::class_<Solver>(m, "Solver")
         .def(py::init<const Kernel &, const py::bytes &, uint64_t, uint32_t>())
         .def("run", &Solver::run)

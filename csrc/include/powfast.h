@@ -32,17 +32,28 @@ extern "C" {
 
 #define POWFAST_SEED_BYTES 32
 #define POWFAST_MAX_PARTS 1024
+#define POWFAST_MAX_FIELD_BYTES 255
+#define POWFAST_MAX_TOKEN_BYTES 1109
 
 typedef enum powfast_status {
     POWFAST_OK = 0,
     POWFAST_INVALID_ARGUMENT = 1, /* work or parts out of range */
     POWFAST_NOT_FOUND = 2,        /* the range holds no solution */
-    POWFAST_WRONG = 3,            /* a nonce misses its target */
-    POWFAST_PENDING = 4,          /* the budget is spent, the puzzle is not solved */
-    POWFAST_CANCELLED = 5,
-    POWFAST_UNKNOWN_KERNEL = 6,
-    POWFAST_UNSUPPORTED_KERNEL = 7, /* this CPU cannot run it */
-    POWFAST_SELFTEST_FAILED = 8     /* it gives wrong answers on this machine */
+    POWFAST_PENDING = 3,            /* the budget is spent, the puzzle is not solved */
+    POWFAST_CANCELLED = 4,
+    POWFAST_UNKNOWN_KERNEL = 5,
+    POWFAST_UNSUPPORTED_KERNEL = 6, /* this CPU cannot run it */
+    POWFAST_SELFTEST_FAILED = 7,    /* it gives wrong answers on this machine */
+    POWFAST_MALFORMED_TOKEN = 16,   /* wrong size, tag, field length or field */
+    POWFAST_UNKNOWN_KEY = 17,
+    POWFAST_BAD_SIGNATURE = 18,
+    POWFAST_NOT_YET_VALID = 19,
+    POWFAST_EXPIRED = 20,
+    POWFAST_UNSUPPORTED_ALGORITHM = 21,
+    POWFAST_WRONG_ACCOUNT = 22,
+    POWFAST_WRONG_REQUEST = 23,
+    POWFAST_MALFORMED_SOLUTION = 24, /* not one nonce for each part; found by bindings */
+    POWFAST_WRONG_SOLUTION = 25      /* a nonce misses its target */
 } powfast_status;
 
 /* ---- kernels: one implementation of the hash for one instruction set ---- */
@@ -83,7 +94,7 @@ uint64_t powfast_part_limit(const powfast_puzzle *puzzle);
 
 /* ---- verifying ---- */
 
-/* POWFAST_OK if every nonce solves its part, else POWFAST_WRONG. nonces: one for each part. */
+/* POWFAST_OK if every nonce solves its part, else POWFAST_WRONG_SOLUTION. nonces: one for each part. */
 powfast_status powfast_verify(const powfast_kernel *kernel, const powfast_puzzle *puzzle,
                               const uint64_t *nonces);
 
@@ -137,6 +148,58 @@ uint64_t powfast_solver_evaluations(const powfast_solver *solver);
 
 /* The solution, once a run has returned POWFAST_OK; nonces: one for each part. */
 void powfast_solver_nonces(uint64_t *nonces, const powfast_solver *solver);
+
+/* ---- tokens: a puzzle with its expiry and what it is bound to, signed ----
+ *
+ * Big-endian, and not a byte more:
+ *
+ *     "powfast/c1" | algorithm u8 | id 16 | work u64 | parts u16 | issued u64 ms | expires u64 ms
+ *     | key id | account | group | request (each after a u8 length) | HMAC-SHA256 of all before
+ *
+ * Key id, account and group are UTF-8, the key id is not empty. The puzzle's seed is the SHA-256
+ * of the whole token. That a token is redeemed once is the caller's to keep, by challenge id. */
+
+/* One field; bytes may be null where length is 0. */
+typedef struct powfast_field {
+    const uint8_t *bytes;
+    size_t length;
+} powfast_field;
+
+typedef struct powfast_challenge {
+    powfast_puzzle puzzle;
+    uint8_t id[16];
+    uint8_t algorithm; /* 1 */
+    uint64_t issued, expires; /* milliseconds since 1970, by the issuer's clock */
+    powfast_field key_id, account, group, request;
+} powfast_challenge;
+
+/* A secret, as the two hash states it takes HMAC to: as secret as itself. */
+typedef struct powfast_key {
+    uint32_t inner[8], outer[8];
+    size_t id_length;
+    uint8_t id[255];
+} powfast_key;
+
+/* secret: at least 32 bytes. */
+powfast_status powfast_key_init(powfast_key *key, const powfast_kernel *kernel,
+                                const uint8_t *id, size_t id_length, const uint8_t *secret,
+                                size_t secret_length);
+
+/* Sign. token: POWFAST_MAX_TOKEN_BYTES of room. Reads of the challenge: puzzle.work, puzzle.parts,
+ * id (16 random bytes that the caller draws), issued, expires, account, group, request. */
+powfast_status powfast_token_issue(uint8_t *token, size_t *length, const powfast_kernel *kernel,
+                                   const powfast_key *key, const powfast_challenge *challenge);
+
+/* What a token says, whoever made it. The fields point into the token. */
+powfast_status powfast_token_decode(powfast_challenge *challenge, const powfast_kernel *kernel,
+                                    const uint8_t *token, size_t length);
+
+/* Decode, and check in this order: form, key id, signature, times, algorithm, account, request.
+ * On POWFAST_OK the challenge holds; what is left is powfast_verify, and to redeem its id. */
+powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_kernel *kernel,
+                                   const powfast_key *keys, size_t key_count,
+                                   const uint8_t *token, size_t length, uint64_t now,
+                                   powfast_field account, powfast_field request);
 
 /* cdef: end */
 

@@ -122,6 +122,30 @@ TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_
     }
 }
 
-const struct powfast_kernel powfast_kernel_armv8 = {"armv8", CPU_SHA2, search, digest};
+/* ---- any message ---- */
+
+TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
+    struct chain s = {vld1q_u32(state), vld1q_u32(state + 4)};
+    for (; count; count--, blocks += 64) {
+        struct chain before = s;
+        vec w[4];
+#pragma GCC unroll 16
+        for (int t = 0; t < 64; t += 4) {
+            vec *now = &w[(t / 4) & 3];
+            if (t < 16)
+                *now = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 4 * t)));
+            else
+                *now = expand(*now, w[(t / 4 + 1) & 3], w[(t / 4 + 2) & 3], w[(t / 4 + 3) & 3]);
+            rounds(&s, vaddq_u32(*now, k(t)));
+        }
+        s.abcd = vaddq_u32(s.abcd, before.abcd);
+        s.efgh = vaddq_u32(s.efgh, before.efgh);
+    }
+    vst1q_u32(state, s.abcd);
+    vst1q_u32(state + 4, s.efgh);
+}
+
+const struct powfast_kernel powfast_kernel_armv8 = {"armv8", CPU_SHA2, search, digest,
+                                                compress};
 
 #endif

@@ -22,6 +22,7 @@ typedef __m256i vec;
 
 #include "lanes.h"
 
-const struct powfast_kernel powfast_kernel_avx2 = {"avx2", CPU_AVX2, search, digest};
+const struct powfast_kernel powfast_kernel_avx2 = {"avx2", CPU_AVX2, search, digest,
+                                                powfast_compress_scalar};
 
 #endif

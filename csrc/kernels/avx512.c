@@ -21,6 +21,24 @@ typedef __m512i vec;
 
 #include "lanes.h"
 
-const struct powfast_kernel powfast_kernel_avx512 = {"avx512", CPU_AVX512, search, digest};
+const struct powfast_kernel powfast_kernel_avx512 = {"avx512", CPU_AVX512, search, digest,
+                                                     powfast_compress_scalar};
+
+/* With the SHA extensions beside it, which are faster for less than a handful of hashes. */
+enum { FEW = 6 };
+
+static void digest_either(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
+    size_t few = count % LANES < FEW ? count % LANES : 0;
+    digest(digests, blocks, count - few);
+    if (few)
+        powfast_kernel_shani.digest(digests + count - few, blocks + count - few, few);
+}
+
+static void compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
+    powfast_kernel_shani.compress(state, blocks, count);
+}
+
+const struct powfast_kernel powfast_kernel_avx512_shani = {
+    "avx512+shani", CPU_AVX512 | CPU_SHANI, search, digest_either, compress};
 
 #endif

@@ -46,6 +46,16 @@
 #define GIVEN_KW(t) ADD(w[t], SET(powfast_k[t]))
 #define EXPANDED_KW(t) ADD(EXPAND(t), SET(powfast_k[t]))
 
+#define SIXTY_FOUR_ROUNDS                                                                          \
+    EIGHT_ROUNDS(GIVEN_KW, 0);                                                                     \
+    EIGHT_ROUNDS(GIVEN_KW, 8);                                                                     \
+    EIGHT_ROUNDS(EXPANDED_KW, 16);                                                                 \
+    EIGHT_ROUNDS(EXPANDED_KW, 24);                                                                 \
+    EIGHT_ROUNDS(EXPANDED_KW, 32);                                                                 \
+    EIGHT_ROUNDS(EXPANDED_KW, 40);                                                                 \
+    EIGHT_ROUNDS(EXPANDED_KW, 48);                                                                 \
+    EIGHT_ROUNDS(EXPANDED_KW, 56)
+
 TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
                                 const uint32_t words[16][LANES]) {
     vec a = SET(powfast_h[0]), b = SET(powfast_h[1]), c = SET(powfast_h[2]), d = SET(powfast_h[3]);
@@ -53,14 +63,7 @@ TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
     vec w[16];
     for (int t = 0; t < 16; t++)
         w[t] = LOAD(words[t]);
-    EIGHT_ROUNDS(GIVEN_KW, 0);
-    EIGHT_ROUNDS(GIVEN_KW, 8);
-    EIGHT_ROUNDS(EXPANDED_KW, 16);
-    EIGHT_ROUNDS(EXPANDED_KW, 24);
-    EIGHT_ROUNDS(EXPANDED_KW, 32);
-    EIGHT_ROUNDS(EXPANDED_KW, 40);
-    EIGHT_ROUNDS(EXPANDED_KW, 48);
-    EIGHT_ROUNDS(EXPANDED_KW, 56);
+    SIXTY_FOUR_ROUNDS;
     STORE(first, ADD(a, SET(powfast_h[0])));
     STORE(second, ADD(b, SET(powfast_h[1])));
 }

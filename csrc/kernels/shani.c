@@ -144,6 +144,32 @@ TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_
     }
 }
 
-const struct powfast_kernel powfast_kernel_shani = {"shani", CPU_SHANI, search, digest};
+/* ---- any message ---- */
+
+TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
+    const vec swap = _mm_set_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
+    struct chain s = pack(state);
+    for (; count; count--, blocks += 64) {
+        struct chain before = s;
+        vec w[4];
+#pragma GCC unroll 16
+        for (int t = 0; t < 64; t += 4) {
+            vec *now = &w[(t / 4) & 3];
+            if (t < 16)
+                *now = _mm_shuffle_epi8(_mm_loadu_si128((const vec *)(blocks + 4 * t)), swap);
+            else
+                *now = expand(*now, w[(t / 4 + 1) & 3], w[(t / 4 + 2) & 3], w[(t / 4 + 3) & 3]);
+            rounds(&s, _mm_add_epi32(*now, k(t)));
+        }
+        s.abef = _mm_add_epi32(s.abef, before.abef);
+        s.cdgh = _mm_add_epi32(s.cdgh, before.cdgh);
+    }
+    vec feba = _mm_shuffle_epi32(s.abef, 0x1b), dchg = _mm_shuffle_epi32(s.cdgh, 0xb1);
+    _mm_storeu_si128((vec *)state, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128((vec *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+const struct powfast_kernel powfast_kernel_shani = {"shani", CPU_SHANI, search, digest,
+                                                compress};
 
 #endif

@@ -24,7 +24,7 @@ static inline uint32_t lane_bits(vec mask) {
     return (mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8);
 }
 
-#define SET(x) ((vec){} + (uint32_t)(x))
+#define SET(x) ((vec){0} + (uint32_t)(x))
 #define LOAD(p) load(p)
 #define STORE(p, x) store(p, x)
 #define ADD(x, y) ((x) + (y))
@@ -36,6 +36,7 @@ static inline uint32_t lane_bits(vec mask) {
 
 #include "lanes.h"
 
-const struct powfast_kernel powfast_kernel_vector = {"vector", 0, search, digest};
+const struct powfast_kernel powfast_kernel_vector = {"vector", 0, search, digest,
+                                                powfast_compress_scalar};
 
 #endif
