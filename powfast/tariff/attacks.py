@@ -9,19 +9,22 @@ from powfast.tariff.evidence import EvidenceTariff
 from powfast.tariff.recursion import FloatArray
 
 # One query in so many is useful to the extractor, the others are as ordinary as can be.
-_DILUTIONS = (2, 3, 5, 10, 20, 50, 100, 200, 500)
-_STOP_ABOVE = np.concatenate([2.0 ** np.arange(0.5, 40, 0.5), [np.inf]])
+_DILUTIONS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 56, 80, 110, 160, 230, 320)
+_STOP_ABOVE = 2.0 ** np.arange(0.5, 40.0, 0.5)
 
 _BASE = EvidenceTariff(base_work=1.0, max_work=2.0**63)
 
 
-class SplitPrices:
-    """Simulated accounts of one extractor, for its price at any opening.
+class Abandoned:
+    """Accounts of one extractor, each left at the best moment.
+
+    An account is left after a fixed number of queries, or before it would pay a price above a
+    fixed limit; what is asked and not paid for costs nothing and gains nothing.
 
     Parameters
     ----------
     evidence : (r, n) float64
-        Evidence of r accounts' queries, in order.
+        Evidence of r simulated accounts' queries, in order.
     useful : (n,) bool
         Which of them the extractor wants answered.
     """
@@ -31,49 +34,50 @@ class SplitPrices:
         accounts, queries = price.shape
         paid = np.concatenate([np.zeros((accounts, 1)), price.cumsum(axis=1)], axis=1)
         gained = np.concatenate([[0], useful.cumsum()])
-        # Leave before paying a price above some limit, or after a fixed number of queries.
-        over = np.maximum.accumulate(price, axis=1)[:, :, None] > _STOP_ABOVE[:-1]
-        stop = np.concatenate(
-            [
-                np.where(over.any(axis=1), over.argmax(axis=1), queries).T,
-                np.repeat(np.arange(1, queries + 1)[:, None], accounts, axis=1),
-            ]
-        )
+        highest = np.maximum.accumulate(price, axis=1)
+        at_limit = np.stack([row.searchsorted(_STOP_ABOVE, side="right") for row in highest], 1)
+        after_count = np.repeat(np.arange(1, queries + 1)[:, None], accounts, axis=1)
+        stop = np.concatenate([at_limit, after_count])  # (ways to stop, accounts)
         self._paid = paid[np.arange(accounts), stop].mean(axis=1)
         self._opened = (stop > 0).mean(axis=1)
+        self._asked = stop.mean(axis=1)
         self._gained = gained[stop].mean(axis=1)
 
-    def best(self, opening: float) -> float:
-        """Least work per useful query over all ways to stop, where accounts open at `opening`."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            price = (opening * self._opened + self._paid) / self._gained
-        return float(price[self._gained > 0].min())
+    def best(self, opening: float, service: float = 0.0) -> float:
+        """Least cost per useful query over all ways to stop.
+
+        Parameters
+        ----------
+        opening : float
+            Work of a new account.
+        service : float
+            Cost of the bare call, where it is counted.
+        """
+        gains = self._gained > 0
+        cost = opening * self._opened + self._paid + service * self._asked
+        return float((cost[gains] / self._gained[gains]).min())
 
 
-def split(evidence: FloatArray, rng: np.random.Generator) -> SplitPrices:
+def split(evidence: FloatArray, seed: int) -> Abandoned:
     """Every query useful, spread over any number of accounts."""
-    return SplitPrices(_accounts(evidence, 50, 1000, rng), np.ones(1000, dtype=bool))
+    return Abandoned(_accounts(evidence, 50, 1000, seed), np.ones(1000, dtype=bool))
 
 
-def best_dilution(
-    evidence: FloatArray, ordinary: float, opening: float, rng: np.random.Generator
-) -> float:
-    """Least work per useful query, diluted among queries of evidence `ordinary`, and split."""
-    prices = [split(evidence, rng).best(opening)]
+def diluted(evidence: FloatArray, ordinary: float, seed: int) -> list[Abandoned]:
+    """Spread useful queries evenly among ones of evidence `ordinary`: one item per dilution."""
+    dilutions = []
     for period in _DILUTIONS:
-        useful = np.arange(4000) % period == period - 1
-        diluted = np.where(useful, _accounts(evidence, 20, 4000, rng), ordinary)
-        prices.append(SplitPrices(diluted, useful).best(opening))
-    return min(prices)
+        useful = np.arange(10_000) % period == period - 1
+        mixed = np.where(useful, _accounts(evidence, 20, 10_000, seed), ordinary)
+        dilutions.append(Abandoned(mixed, useful))
+    return dilutions
 
 
-def single(tariff: EvidenceTariff, evidence: FloatArray, rng: np.random.Generator) -> float:
+def single(tariff: EvidenceTariff, evidence: FloatArray, seed: int) -> float:
     """Work per query of one account with 10 000 queries, clamped as `tariff` does."""
-    work, _ = tariff.work(_accounts(evidence, 1, 10_000, rng)[0])
+    work, _ = tariff.work(_accounts(evidence, 1, 10_000, seed)[0])
     return float(work.mean() / tariff.base_work)
 
 
-def _accounts(
-    evidence: FloatArray, accounts: int, queries: int, rng: np.random.Generator
-) -> FloatArray:
-    return rng.choice(evidence, size=(accounts, queries))
+def _accounts(evidence: FloatArray, accounts: int, queries: int, seed: int) -> FloatArray:
+    return np.random.default_rng(seed).choice(evidence, size=(accounts, queries))

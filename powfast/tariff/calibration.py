@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,8 +47,8 @@ class Calibration:
     ----------
     tariff : EvidenceTariff
     report : dict
-        Figures as JSON values; overheads are (service + solving time) / service time, prices of
-        attacks are per useful query.
+        Figures as JSON values. An honest account's overhead is (service + solving time) / service
+        time; an attack's is its time per useful query, ordinary ones included, in service times.
     provenance : dict
         Arguments, software version and digests of the evidence.
     """
@@ -207,9 +207,7 @@ def _prices(accounts: list[FloatArray], opening: float) -> FloatArray:
 def _best_opening(
     accounts: list[FloatArray], extractors: dict[str, FloatArray], quantile: float, seed: int
 ) -> float:
-    splits = [
-        attacks.split(evidence, np.random.default_rng(seed)) for evidence in extractors.values()
-    ]
+    splits = [attacks.split(evidence, seed) for evidence in extractors.values()]
     running = _prices(accounts, 0.0)
     lengths = np.array([len(trace) for trace in accounts])
     worth = np.array(
@@ -258,24 +256,30 @@ def _attack_report(
     per_base_price: float,
     seed: int,
 ) -> dict[str, Any]:
-    ordinary = float(np.quantile(honest, 0.01))
     opening = tariff.opening_work / tariff.base_work
-    prices = {
-        "one_account": attacks.single(tariff, evidence, np.random.default_rng(seed)),
-        "best_split": attacks.split(evidence, np.random.default_rng(seed)).best(opening),
-        "best_dilution": attacks.best_dilution(
-            evidence, ordinary, opening, np.random.default_rng(seed)
-        ),
-    }
-    return {
-        name: {
-            "base_prices": price,
-            "overhead": 1.0 + per_base_price * price,
+    split = attacks.split(evidence, seed)
+    ways = [split, *attacks.diluted(evidence, float(np.quantile(honest, 0.01)), seed)]
+
+    def report(work: float, time: Callable[[float], float]) -> dict[str, Any]:
+        """Work in base prices; time in service times, where a base price is so many of them."""
+        return {
+            "base_prices": work,
+            "overhead": time(per_base_price),
             "overhead_at_hash_rate": {
-                f"{faster}x": 1.0 + per_base_price * price / faster for faster in (10, 100, 1000)
+                f"{faster}x": time(per_base_price / faster) for faster in (10, 100, 1000)
             },
         }
-        for name, price in prices.items()
+
+    alone = attacks.single(tariff, evidence, seed)
+    return {
+        "one_account": report(alone, lambda price: 1.0 + price * alone),
+        "best_split": report(
+            split.best(opening), lambda price: price * split.best(opening, 1.0 / price)
+        ),
+        "best_dilution": report(
+            min(way.best(opening) for way in ways),
+            lambda price: price * min(way.best(opening, 1.0 / price) for way in ways),
+        ),
     }
 
 
