@@ -9,6 +9,7 @@ from powfast.leakage.density import ClassDensity
 from powfast.leakage.estimator import LeakageEstimator, entropy, margin
 from powfast.leakage.neighbours import NeighbourVotes
 from powfast.leakage.reference import HonestReference
+from powfast.leakage.report import Report, report_files
 from powfast.leakage.teachers import TeacherEnsemble, from_predictions
 from powfast.leakage.votes import from_labels, from_votes, warmup
 
@@ -18,11 +19,13 @@ __all__ = [
     "HonestReference",
     "LeakageEstimator",
     "NeighbourVotes",
+    "Report",
     "TeacherEnsemble",
     "entropy",
     "from_labels",
     "from_predictions",
     "from_votes",
     "margin",
+    "report_files",
     "warmup",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,9 @@ from powfast.leakage.reference import HonestReference
 from powfast.leakage.storage import Stored
 from powfast.leakage.teachers import TeacherEnsemble
 from powfast.leakage.votes import from_votes
+
+if TYPE_CHECKING:
+    from powfast.leakage.report import Report
 
 
 def entropy(probabilities: ArrayLike) -> Floats:
@@ -126,6 +129,17 @@ class LeakageEstimator(Parameters, Stored):
         """
         self._fitted("reference_")
         return self.reference_.evidence(*self._scores(features, probabilities))
+
+    def report(
+        self, honest: tuple[ArrayLike, ArrayLike], suspicious: tuple[ArrayLike, ArrayLike]
+    ) -> Report:
+        """Compare held-out honest with suspicious queries, each (features, probabilities).
+
+        The `Report` prints as a table, plots, and gives a dict for JSON.
+        """
+        from powfast.leakage.report import report
+
+        return report(self, honest, suspicious)
 
     def _scores(
         self, features: ArrayLike, probabilities: ArrayLike

@@ -27,6 +27,12 @@ class Parameters:
             setattr(self, name, value)
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn asks of estimators; called by scikit-learn alone."""
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False))
+
     def _fitted(self, attribute: str) -> None:
         if not hasattr(self, attribute):
             verb = "calibrated" if attribute == "reference_" else "fitted"

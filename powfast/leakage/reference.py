@@ -105,8 +105,7 @@ class HonestReference(Stored):
         made = cls()
         made.scores = _checks.matrix(scores, "scores")
         made.strata = _strata(strata, len(made.scores))
-        made.minimum = _checks.whole(minimum, "minimum")
-        made.delta = None if delta is None else _checks.probability(delta, "delta")
+        made.minimum, made.delta = minimum, delta
         made._restore()
         return made
 
@@ -214,7 +213,12 @@ class HonestReference(Stored):
         return rows
 
     def _restore(self) -> None:
-        """Sort the honest scores by group; the last group serves strata without their own."""
+        """Check and sort the honest scores by group; the last group serves all other strata."""
+        self.scores = _checks.matrix(self.scores, "scores")
+        self.strata = _strata(self.strata, len(self.scores))
+        self.minimum = _checks.whole(self.minimum, "minimum")
+        if self.delta is not None:
+            self.delta = _checks.probability(self.delta, "delta")
         if len(self.scores) == 0:
             raise InvalidInput("an honest reference needs at least one honest query")
         names, counts = np.unique(self.strata, return_counts=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from powfast.errors import InvalidInput
 
 _FORMAT = "powfast.leakage"
 _VERSION = 1
+
+# what NumPy, zipfile, json and the checks below raise on files that are not as they should be
+_DAMAGE = (OSError, LookupError, AttributeError, TypeError, ValueError, EOFError, BadZipFile)
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -51,14 +54,14 @@ class Stored:
             The file is not one of this class, of this version, or is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             header = json.loads(str(arrays.pop("header")))
             known = header["format"] == _FORMAT and header["version"] == _VERSION
             loaded = cls._build("", header["content"], arrays) if known else None
-        except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+        except FileNotFoundError:
+            raise
+        except _DAMAGE as error:
             raise InvalidInput(f"{path} is no saved {cls.__name__}: {error}") from None
         if loaded is None:
             raise InvalidInput(f"{path} is of another format or version than {_FORMAT} {_VERSION}")
@@ -85,7 +88,7 @@ class Stored:
             raise ValueError(f"it holds a {content['kind']}")
         if set(content["settings"]) != set(cls._settings):
             raise ValueError("its settings are not the known ones")
-        made = cls.__new__(cls)
+        made = cls()
         for name in cls._settings:
             setattr(made, name, content["settings"][name])
         for name in cls._arrays:

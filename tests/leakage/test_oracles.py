@@ -61,7 +61,7 @@ def coin(z):
 
 def winners(votes, sigma):
     """Log probability (m, C) that each class's noisy count is the largest, votes (m, C)."""
-    # equal steps: for a Gaussian times smooth factors the trapezoidal rule converges like exp(-1/h^2)
+    # equal steps: on Gaussians times smooth factors they converge like exp(-1 / step^2)
     x = np.arange(votes.min() - 12 * sigma, votes.max() + 12 * sigma, sigma / 2)
     z = (x[:, None] - votes[:, None, :]) / sigma  # (m, nodes, C)
     log_cdf = special.log_ndtr(z)
