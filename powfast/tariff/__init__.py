@@ -6,11 +6,13 @@ A tariff is a pure function: it knows evidence only as arrays, and neither accou
 from __future__ import annotations
 
 from powfast.tariff.calibration import Calibration, HasHashRate, calibrate
+from powfast.tariff.drift import check
 from powfast.tariff.evidence import LAMBDAS, EvidenceTariff
 from powfast.tariff.iclr2022 import Iclr2022Tariff
 from powfast.tariff.loading import Tariff, from_json
 from powfast.tariff.recursion import warmup
 from powfast.tariff.simulation import Simulation, simulate
+from powfast.tariff.traces import load_traces, save_traces
 
 __all__ = [
     "LAMBDAS",
@@ -21,7 +23,10 @@ __all__ = [
     "Simulation",
     "Tariff",
     "calibrate",
+    "check",
     "from_json",
+    "load_traces",
+    "save_traces",
     "simulate",
     "warmup",
 ]

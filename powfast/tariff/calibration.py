@@ -16,12 +16,9 @@ from powfast.errors import InvalidInput
 from powfast.tariff import attacks, document
 from powfast.tariff.checks import nonnegative_array, number
 from powfast.tariff.evidence import EvidenceTariff
+from powfast.tariff.honest import SHORTEST, extended, mean_logs, prices, read, usable
 from powfast.tariff.loading import from_json
 from powfast.tariff.recursion import FloatArray
-
-# The overhead is that of a whole account of at least so many queries.
-ACCOUNT_QUERIES = 1000
-_SHORTEST = 50
 
 # Every query as unusual as the most unusual hundredth of honest ones in every score gets about 6.
 _NOMINAL = {"nominal": np.array([6.0])}
@@ -130,20 +127,15 @@ def calibrate(
     quantile = number(quantile, "quantile", 1e-9, 1.0 - 1e-9)
     rng = np.random.default_rng(seed)
 
-    accounts = [nonnegative_array(trace, "honest evidence") for trace in honest]
+    accounts = read(honest)
+    long_enough = usable(accounts, least=2)
     extractors = _named(suspicious)
-    long_enough = [trace for trace in accounts if len(trace) >= _SHORTEST]
-    if len(long_enough) < 2:
-        raise InvalidInput(
-            f"at least two honest accounts of {_SHORTEST} queries and more are needed, "
-            f"got {len(long_enough)}"
-        )
-    extended = [_extended(long_enough[i], rng) for i in rng.permutation(len(long_enough))]
-    chosen_on, held_out = extended[::2], extended[1::2]
+    whole = [extended(long_enough[i], rng) for i in rng.permutation(len(long_enough))]
+    chosen_on, held_out = whole[::2], whole[1::2]
 
     opening = _best_opening(chosen_on, extractors, quantile, seed)
     affordable = (max_overhead - 1.0) * seconds * rate
-    base_work = math.floor(affordable / _high_quantile(_prices(chosen_on, opening), quantile))
+    base_work = math.floor(affordable / _high_quantile(prices(chosen_on, opening), quantile))
     if base_work < 1:
         raise InvalidInput(
             f"no base work of at least one evaluation keeps the overhead within {max_overhead:g}: "
@@ -170,8 +162,10 @@ def calibrate(
         "quantile": quantile,
         "seed": seed,
         "honest_accounts": len(accounts),
+        "chosen_on_accounts": len(chosen_on),
         "honest_queries": sum(map(len, accounts)),
         "honest_sha256": _digest(accounts),
+        "honest_mean_log_evidence": mean_logs(long_enough),
         "suspicious_sha256": {name: _digest([values]) for name, values in extractors.items()},
     }
     return Calibration(tariff, report, provenance)
@@ -193,22 +187,11 @@ def _named(
     return named
 
 
-def _extended(trace: FloatArray, rng: np.random.Generator) -> FloatArray:
-    missing = ACCOUNT_QUERIES - len(trace)
-    return np.concatenate([trace, rng.choice(trace, missing)]) if missing > 0 else trace
-
-
-def _prices(accounts: list[FloatArray], opening: float) -> FloatArray:
-    """Work per query of whole accounts in base prices, the opening included."""
-    tariff = EvidenceTariff(1.0, opening, max_work=2.0**63)
-    return np.array([tariff.work(trace)[0].mean() for trace in accounts])
-
-
 def _best_opening(
     accounts: list[FloatArray], extractors: dict[str, FloatArray], quantile: float, seed: int
 ) -> float:
     splits = [attacks.split(evidence, seed) for evidence in extractors.values()]
-    running = _prices(accounts, 0.0)
+    running = prices(accounts, 0.0)
     lengths = np.array([len(trace) for trace in accounts])
     worth = np.array(
         [
@@ -231,8 +214,8 @@ def _honest_report(
     max_overhead: float,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    overhead = 1.0 + per_base_price * _prices(accounts, opening)
-    short = 1.0 + per_base_price * _prices([trace[:100] for trace in accounts], opening)
+    overhead = 1.0 + per_base_price * prices(accounts, opening)
+    short = 1.0 + per_base_price * prices([trace[:100] for trace in accounts], opening)
     resampled = rng.choice(overhead, (1000, len(overhead)))
     quantiles = {}
     for q in (0.5, 0.95, 0.99):
@@ -286,7 +269,7 @@ def _attack_report(
 def _warnings(given: int, used: int, chosen_on: int, quantile: float) -> list[str]:
     warnings = []
     if used < given:
-        warnings.append(f"{given - used} accounts of fewer than {_SHORTEST} queries were left out")
+        warnings.append(f"{given - used} accounts of fewer than {SHORTEST} queries were left out")
     needed = math.ceil(round(1.0 / (1.0 - quantile), 6))
     if chosen_on < needed:
         warnings.append(

@@ -36,16 +36,25 @@ class EvidenceTariff:
     "E-detectors" (2022), and Ramdas, Grünwald, Vovk, Shafer, "Game-theoretic statistics and safe
     anytime-valid inference" (2023).
 
+    Both promises are about the price over base_work, and hold after `decayed` as well; a volume
+    schedule multiplies what they are about.
+
     Parameters
     ----------
     base_work : float
-        Expected SHA-256 evaluations of one query of an ordinary account; at least 1.
+        Expected SHA-256 evaluations of one query of an ordinary account, the floor of every
+        query; at least 1.
     opening_work : float
         Expected evaluations that a new account pays once.
     max_work : float
         Upper bound of one query's work, opening aside; at most 2**63.
     step : float
         Relative step of the published work: a power of two in [2**-20, 1/2].
+    half_life : float, optional
+        Seconds after which `decayed` halves the wealth; never by default.
+    volume : sequence of (int, float)
+        From an account's such-and-such query on, counted from 1, every price is multiplied by at
+        least 1; counts ascend, and the last one reached counts.
 
     Raises
     ------
@@ -57,6 +66,8 @@ class EvidenceTariff:
     opening_work: float = 0.0
     max_work: float = 2.0**48
     step: float = 0.125
+    half_life: float | None = None
+    volume: tuple[tuple[int, float], ...] = ()
 
     input: ClassVar[str] = "evidence"
 
@@ -72,6 +83,9 @@ class EvidenceTariff:
             raise InvalidInput("max_work must be at least base_work")
         if math.frexp(self.step)[0] != 0.5:
             raise InvalidInput(f"step must be a power of two, got {self.step}")
+        if self.half_life is not None:
+            object.__setattr__(self, "half_life", number(self.half_life, "half_life", 1e-3))
+        object.__setattr__(self, "volume", _schedule(self.volume))
 
     def work(
         self, evidence: npt.ArrayLike, state: npt.ArrayLike | None = None
@@ -101,16 +115,35 @@ class EvidenceTariff:
         evidence = nonnegative_array(evidence, "evidence")
         before = self._state(state)
         wealth, after = advance(evidence, before, LAMBDAS)
-        work = np.minimum(self.base_work * np.maximum(wealth, 1.0), self.max_work)
+        work = self.base_work * np.maximum(wealth, 1.0)
+        if self.volume:
+            work *= self._volume(before[0] + np.arange(1.0, len(work) + 1.0))
+        np.minimum(work, self.max_work, out=work)
         if before[0] == 0.0 and len(work):
             work[0] += self.opening_work
         return work, after
 
     def price(self, state: npt.ArrayLike | None = None) -> float:
         """Price of the account's latest query in base prices, 1 for a new account."""
-        wealth = self._state(state)[1:]
-        multiple = max(1.0, sum(wealth) / len(wealth))
+        queries, *wealth = self._state(state)
+        multiple = max(1.0, sum(wealth) / len(wealth)) * float(self._volume(np.array(queries)))
         return min(multiple, self.max_work / self.base_work)
+
+    def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
+        """Return the state after `seconds` without a query, the wealth halved per half-life.
+
+        Wealth may be thrown away whenever it is, so the promises stay; an extractor may wait.
+
+        Raises
+        ------
+        InvalidInput
+            If seconds are negative or the state is not one.
+        """
+        after = np.array(self._state(state))
+        elapsed = number(seconds, "seconds", 0.0)
+        if self.half_life is not None:
+            after[1:] *= 2.0 ** -(elapsed / self.half_life)
+        return after
 
     def publish(self, owed: float, carry: float = 0.0) -> tuple[int, float]:
         """Round work owed down to the published grid, and carry what was cut off.
@@ -146,6 +179,12 @@ class EvidenceTariff:
         """Return this tariff as a versioned JSON document, which `from_json` reads."""
         return document.write({"input": self.input, "parameters": asdict(self)})
 
+    def _volume(self, queries: FloatArray) -> FloatArray:
+        """Multiple of the price at the account's so-manieth query, elementwise."""
+        starts = np.array([start for start, _ in self.volume])
+        multiples = np.array([1.0, *(multiple for _, multiple in self.volume)])
+        return multiples[starts.searchsorted(queries, side="right")]
+
     def _state(self, state: Any) -> list[float]:
         if state is None:
             return [0.0] * (1 + len(LAMBDAS))
@@ -157,3 +196,22 @@ class EvidenceTariff:
         if max(vector) > WEALTH_CAP:
             raise InvalidInput(f"state exceeds the wealth cap: {vector}")
         return vector
+
+
+def _schedule(volume: Any) -> tuple[tuple[int, float], ...]:
+    try:
+        steps = [(start, multiple) for start, multiple in volume]
+    except (TypeError, ValueError):
+        raise InvalidInput(
+            f"volume must be pairs of a count and a multiple, got {volume}"
+        ) from None
+    schedule = tuple(
+        (int(number(start, "a count in volume", 1.0, 2.0**53)), number(multiple, "a multiple", 1.0))
+        for start, multiple in steps
+    )
+    counts = [start for start, _ in schedule]
+    if any(start != given for start, (given, _) in zip(counts, steps, strict=True)):
+        raise InvalidInput(f"counts in volume must be whole, got {volume}")
+    if counts != sorted(set(counts)):
+        raise InvalidInput(f"counts in volume must ascend, got {counts}")
+    return schedule

@@ -138,9 +138,20 @@ def test_refuses_nonsense(change: dict[str, object]) -> None:
 # -- documents
 
 
-@given(st.integers(1, 2**40), st.floats(0, 2.0**50), st.integers(1, 20))
-def test_a_tariff_survives_its_document(base: int, opening: float, digits: int) -> None:
-    tariff = EvidenceTariff(float(base), opening, step=2.0**-digits)
+@given(
+    st.integers(1, 2**40),
+    st.floats(0, 2.0**50),
+    st.integers(1, 20),
+    st.none() | st.floats(1.0, 1e9),
+    st.lists(st.tuples(st.integers(1, 10**6), st.floats(1.0, 1e3)), max_size=3, unique_by=min),
+)
+def test_a_tariff_survives_its_document(
+    base: int, opening: float, digits: int, half_life: float | None, volume: list[tuple[int, float]]
+) -> None:
+    volume = sorted(dict(volume).items())
+    tariff = EvidenceTariff(
+        float(base), opening, step=2.0**-digits, half_life=half_life, volume=volume
+    )
     assert from_json(tariff.to_json()) == tariff
 
 

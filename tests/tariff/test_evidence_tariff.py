@@ -169,6 +169,13 @@ def test_refuses_what_is_not_a_state(state: object) -> None:
         {"base_work": 10.0, "max_work": 2.0**64},
         {"base_work": 10.0, "step": 0.1},
         {"base_work": 10.0, "step": 1.0},
+        {"base_work": 10.0, "half_life": 0.0},
+        {"base_work": 10.0, "volume": [(5, 0.5)]},
+        {"base_work": 10.0, "volume": [(5, 2.0), (5, 3.0)]},
+        {"base_work": 10.0, "volume": [(1.5, 2.0)]},
+        {"base_work": 10.0, "volume": [(0, 2.0)]},
+        {"base_work": 10.0, "volume": [5]},
+        {"base_work": 10.0, "volume": 5},
     ],
     ids=repr,
 )
@@ -182,6 +189,49 @@ def test_is_a_value() -> None:
     assert len({EvidenceTariff(10.0), EvidenceTariff(10.0), EvidenceTariff(11.0)}) == 2
     with pytest.raises(AttributeError):
         TARIFF.base_work = 1.0
+
+
+# -- options
+
+
+def test_volume_schedule_counts_from_the_first_query() -> None:
+    tariff = EvidenceTariff(10.0, volume=((3, 2.0), (5, 8.0)))
+    work, state = tariff.work([0.0] * 6)
+    assert work.tolist() == [10, 10, 20, 20, 80, 80]
+    assert tariff.price(state) == 8.0
+    head, state = tariff.work([0.0] * 4)
+    assert head.tolist() + tariff.work([0.0] * 2, state)[0].tolist() == work.tolist()
+    assert EvidenceTariff(10.0, volume=((1, 2.0),)).work([0.0])[0].tolist() == [20]
+
+
+def test_volume_schedule_multiplies_the_price() -> None:
+    evidence = np.random.default_rng(7).exponential(1.0, 300)
+    plain, scheduled = EvidenceTariff(1.0), EvidenceTariff(1.0, volume=((101, 3.0),))
+    factor = np.where(np.arange(1, 301) > 100, 3.0, 1.0)
+    assert (scheduled.work(evidence)[0] == plain.work(evidence)[0] * factor).all()
+
+
+def test_half_life() -> None:
+    tariff = EvidenceTariff(10.0, half_life=60.0)
+    _, state = tariff.work([6.0] * 10)
+    after = tariff.decayed(state, 120.0)
+    assert after[0] == 10 and after[1:] == pytest.approx(state[1:] / 4)
+    assert (tariff.decayed(state, 0.0) == state).all()
+    assert tariff.price(tariff.decayed(state, 1e9)) == 1.0
+    assert (EvidenceTariff(10.0).decayed(state, 1e9) == state).all()
+    for seconds in (-1.0, math.nan):
+        with pytest.raises(InvalidInput):
+            tariff.decayed(state, seconds)
+
+
+@given(evidence_lists, evidence_lists, st.floats(0.0, 1e6))
+def test_waiting_never_raises_a_price(
+    before: list[float], after: list[float], seconds: float
+) -> None:
+    tariff = EvidenceTariff(10.0, half_life=60.0)
+    _, state = tariff.work(before)
+    waited = tariff.work(after, tariff.decayed(state, seconds))[0]
+    assert (waited <= tariff.work(after, state)[0]).all()
 
 
 # -- what is published

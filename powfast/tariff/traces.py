@@ -1,0 +1,62 @@
+"""Files of traces: what accounts sent, as NumPy archives that name the kind of input they hold."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from powfast.errors import InvalidInput
+from powfast.tariff.checks import nonnegative_array
+from powfast.tariff.recursion import FloatArray
+
+
+def save_traces(file: Path, traces: Iterable[npt.ArrayLike], kind: str = "evidence") -> None:
+    """Write one account's input after the other, with the queries of each.
+
+    Parameters
+    ----------
+    file : Path
+        An .npz archive of `kind`, `values` (float64) and `queries` (int64, per account).
+    traces : iterable of (n_i,) array_like
+    kind : str
+        What the values are: the `input` of a tariff.
+
+    Raises
+    ------
+    InvalidInput
+        If a trace is negative, NaN or not one-dimensional.
+    """
+    accounts = [nonnegative_array(trace, "a trace") for trace in traces]
+    np.savez_compressed(
+        file,
+        kind=np.array(kind),
+        values=np.concatenate([np.empty(0), *accounts]),
+        queries=np.array([len(trace) for trace in accounts], dtype=np.int64),
+    )
+
+
+def load_traces(file: Path, kind: str = "evidence") -> list[FloatArray]:
+    """Read what `save_traces` wrote.
+
+    Raises
+    ------
+    InvalidInput
+        If the file is no such archive, holds another kind of input, or invalid values.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            found, values, queries = (archive[name] for name in ("kind", "values", "queries"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{file} is no archive of traces: {error}") from None
+    if found.shape != () or str(found) != kind:
+        raise InvalidInput(f"{file} holds {str(found)!r}, the tariff takes {kind!r}")
+    if queries.ndim != 1 or queries.dtype.kind not in "iu" or (queries < 0).any():
+        raise InvalidInput(f"{file}: queries must be one count per account")
+    values = nonnegative_array(values, f"{file}: values")
+    if queries.sum() != len(values):
+        raise InvalidInput(f"{file}: queries add up to {queries.sum()}, values are {len(values)}")
+    return np.split(values, queries.cumsum()[:-1]) if len(queries) else []
