@@ -74,6 +74,13 @@ class HeldAnswers:
             self._drop_expired()
             return len(self._places)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the answers held at this moment."""
+        with self._lock:
+            self._drop_expired()
+            return self._bytes
+
     def reserve(self, account: str, digest: bytes) -> Place:
         """Take the place of a request; the one it has already, where it was asked before.
 

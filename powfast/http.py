@@ -25,7 +25,7 @@ SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"
 MAX_SOLUTION_HEADER = 16 * 1024
 
-_CHALLENGE = re.compile(r'\bPoW\s+(?:[^,]*,\s*)*?challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
+_CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _best_account(tariff: EvidenceTariff, evidence: Images) -> int:
         float(np.mean([tariff.work(part)[0].sum() for part in evidence.reshape(-1, size)])) / size
         for size in sizes
     ]
-    return min(zip(prices, sizes, strict=True))[1]
+    return sizes[prices.index(min(prices))]
 
 
 def _played(role: Role, url: str, rate: float, budget: float, victim: Victim, test: Split) -> Row:

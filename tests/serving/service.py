@@ -1,0 +1,88 @@
+"""A real FastAPI service on uvicorn, whose "model" counts its runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse, StreamingResponse
+
+from powfast.asgi import PowMiddleware
+from powfast.challenge import Issuer
+from powfast.fastapi import Charge
+from powfast.gate import Gate
+from powfast.held import HeldAnswers
+from powfast.ledger import MemoryLedger
+from powfast.tariff import EvidenceTariff
+
+KEYS = {"2026a": bytes(range(32))}
+BASE = 1000
+
+
+class Service:
+    """One gate and one application over it."""
+
+    def __init__(self, *, ttl: float = 120.0, held: HeldAnswers | None = None, **options: Any):
+        self.runs = 0
+        self.ledger = MemoryLedger(EvidenceTariff(base_work=BASE))
+        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held)
+        self.app = FastAPI()
+        self.app.add_middleware(PowMiddleware, gate=self.gate, paths=("/v1/",), **options)
+
+        @self.app.post("/v1/predict")
+        async def predict(body: dict[str, Any], pow: Charge) -> dict[str, Any]:
+            self.runs += 1
+            await pow.charge(body["evidence"])
+            return {"answer": body["x"]}
+
+        @self.app.post("/v1/beforehand")
+        async def beforehand(body: dict[str, Any], pow: Charge) -> dict[str, Any]:
+            await pow.require(body["evidence"])
+            self.runs += 1
+            return {"answer": body["x"]}
+
+        @self.app.post("/v1/twice")
+        async def twice(pow: Charge) -> str:
+            await pow.charge([1.0])
+            try:
+                await pow.charge([1.0])
+            except RuntimeError as error:
+                return str(error)
+            return "charged twice"
+
+        @self.app.post("/v1/fails")
+        async def fails(pow: Charge) -> PlainTextResponse:
+            await pow.charge([1.0])
+            return PlainTextResponse("broken", 503)
+
+        @self.app.get("/v1/free")
+        async def free() -> str:
+            return "free"
+
+        @self.app.get("/v1/stream")
+        async def stream() -> StreamingResponse:
+            return StreamingResponse(iter(["a", "b"]), media_type="text/plain")
+
+        @self.app.post("/unguarded")
+        async def unguarded(body: dict[str, Any]) -> dict[str, Any]:
+            return body
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "uvicorn did not start"
+        time.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,78 @@
+"""The wire format: what is written is read back, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from powfast.challenge import Issuer
+from powfast.errors import MalformedSolution, MalformedToken
+from powfast.http import (
+    MAX_SOLUTION_HEADER,
+    challenge_in,
+    format_solution,
+    parse_solution,
+    payment_required,
+    request_digest,
+)
+
+TOKEN = Issuer({"a": bytes(32)}).issue(work=1000, account="alice")
+
+
+def test_the_digest_separates_its_fields() -> None:
+    fields = (b"POST", b"/v1/predict?x=1", b"body")
+    framed = b"".join(len(field).to_bytes(8, "big") + field for field in fields)
+    assert request_digest("post", fields[1], fields[2]) == hashlib.sha256(framed).digest()
+    assert request_digest("POST", b"/v1/p", b"redict") != request_digest("POST", b"/v1/", b"predict")
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["", "Bearer ", 'Bearer realm="x", ', 'Basic realm="PoW challenge", charset="UTF-8", '],
+)
+def test_a_challenge_is_found_among_others(before: str) -> None:
+    header = dict(payment_required(TOKEN, "").headers)["www-authenticate"]
+    assert challenge_in(402, before + header) == TOKEN
+    assert challenge_in(401, (before + header).replace("PoW", "pow")) == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        (200, 'PoW challenge="AAAA"'),
+        (402, None),
+        (402, ""),
+        (401, 'Bearer realm="PoW"'),
+        (402, "PoW"),
+        (402, 'PoW challenge=""'),
+        (402, 'PoWer challenge="AAAA"'),
+    ],
+)
+def test_no_challenge(status: int, header: str | None) -> None:
+    assert challenge_in(status, header) is None
+
+
+def test_a_hostile_server_cannot_stall_the_reader() -> None:
+    assert challenge_in(402, "PoW " + "a, " * 50_000) is None
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=64).map(tuple))
+def test_a_solution_is_read_back(nonces: tuple[int, ...]) -> None:
+    assert parse_solution(format_solution(TOKEN, nonces)) == (TOKEN, nonces)
+
+
+@given(st.text(max_size=200))
+def test_any_other_text_is_refused_by_type(text: str) -> None:
+    try:
+        token, nonces = parse_solution(text)
+    except (MalformedToken, MalformedSolution):
+        return
+    assert format_solution(token, nonces) == text
+
+
+def test_a_long_header_is_refused_unread() -> None:
+    with pytest.raises(MalformedSolution, match="characters"):
+        parse_solution("A" * (MAX_SOLUTION_HEADER + 1))
