@@ -1,0 +1,77 @@
+"""How fast the evidence tariff prices queries, on one core, against peers in the same run.
+
+    python benchmarks/tariff.py [--queries 5000000] [--json]
+
+Peers: the same recursion as plain Python, which is what runs without Numba, and NumPy filling an
+array of the same size with one exponential per query, as a yardstick of the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from powfast.tariff import EvidenceTariff, recursion, warmup
+
+ROUNDS = 7
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queries", type=int, default=5_000_000)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if not warmup():
+        parser.error("Numba is not installed: pip install 'powfast[leakage]'")
+    evidence = np.random.default_rng(0).exponential(0.7, arguments.queries)
+    few, one = evidence[: len(evidence) // 100], evidence[:1]
+    tariff = EvidenceTariff(1e5)
+    _, state = tariff.work(few)
+    contenders: dict[str, tuple[Callable[[], object], int]] = {
+        "batches, compiled": (lambda: tariff.work(evidence), len(evidence)),
+        "batches, plain Python": (lambda: plain(tariff, few), len(few)),
+        "one query a call": (lambda: [tariff.work(one, state) for _ in range(10_000)], 10_000),
+        "numpy.exp": (lambda: np.exp(evidence), len(evidence)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):  # interleaved, so that a busy moment hits everybody
+        for name, (run, queries) in contenders.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append((time.perf_counter() - started) / queries)
+    yardstick = statistics.median(seconds["numpy.exp"])
+    rows = [
+        {
+            "name": name,
+            "queries_per_second": 1 / statistics.median(times),
+            "spread": max(times) / min(times),
+            "times_numpy_exp": statistics.median(times) / yardstick,
+        }
+        for name, times in seconds.items()
+    ]
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{'':24}{'queries/s':>14}{'max/min':>9}{'x numpy.exp':>13}")
+    for row in rows:
+        print(
+            f"{row['name']:24}{row['queries_per_second']:>14,.0f}{row['spread']:>9.2f}"
+            f"{row['times_numpy_exp']:>13.1f}"
+        )
+
+
+def plain(tariff: EvidenceTariff, evidence: np.ndarray) -> None:
+    compiled, recursion._compiled = recursion._compiled, lambda bets: None
+    try:
+        tariff.work(evidence)
+    finally:
+        recursion._compiled = compiled
+
+
+if __name__ == "__main__":
+    main()
