@@ -9,7 +9,7 @@ from powfast.tariff.evidence import EvidenceTariff
 from powfast.tariff.recursion import FloatArray
 
 # One query in so many is useful to the extractor, the others are as ordinary as can be.
-_DILUTIONS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 56, 80, 110, 160, 230, 320)
+_DILUTIONS = sorted({round(1.12**k) for k in range(6, 53)})
 _STOP_ABOVE = 2.0 ** np.arange(0.5, 40.0, 0.5)
 
 _BASE = EvidenceTariff(base_work=1.0, max_work=2.0**63)
@@ -68,7 +68,7 @@ def diluted(evidence: FloatArray, ordinary: float, seed: int) -> list[Abandoned]
     dilutions = []
     for period in _DILUTIONS:
         useful = np.arange(10_000) % period == period - 1
-        mixed = np.where(useful, _accounts(evidence, 20, 10_000, seed), ordinary)
+        mixed = np.where(useful, _accounts(evidence, 5, 10_000, seed), ordinary)
         dilutions.append(Abandoned(mixed, useful))
     return dilutions
 

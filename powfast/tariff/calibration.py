@@ -23,7 +23,7 @@ from powfast.tariff.recursion import FloatArray
 # Every query as unusual as the most unusual hundredth of honest ones in every score gets about 6.
 _NOMINAL = {"nominal": np.array([6.0])}
 
-_OPENINGS = np.concatenate([[0.0], 2.0 ** np.arange(0.0, 14.5, 0.5)])
+_OPENINGS = np.concatenate([[0.0], np.rint(2.0 ** np.arange(0.0, 14.5, 0.5))])
 # The optimum is flat, and new honest accounts pay the opening: take the least one this close to it.
 _NEARLY_BEST = 0.95
 
