@@ -12,6 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -161,6 +164,44 @@ def tightness():
     return rows
 
 
+def others():
+    """Yield (what, measured, target) for fits, votes, references and imports."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 16_000)
+    features = rng.normal(size=(10, 64))[labels] + rng.normal(size=(16_000, 64))
+    ensemble = leakage.TeacherEnsemble(50)
+    fit = statistics.median(seconds(lambda: ensemble.fit(features, labels), 1) for _ in range(5))
+    yield "fit 50 heads on 16 000 x 64, s", fit, 1.0
+    batch = features[:BATCH]
+    yield "votes of 50 heads, us a query", micros(lambda: ensemble.votes(batch)), 25.0
+    scores = rng.normal(size=(5000, 3))
+    reference = leakage.HonestReference.fit(scores, labels[:5000], delta=0.05)
+    asked = labels[:BATCH]
+    each = micros(lambda: reference.evidence(scores[:BATCH], asked)) / 3
+    yield "evidence from 5000 references, us a query and score", each, 2.0
+    estimator = leakage.LeakageEstimator().fit(features, labels)
+    table = rng.dirichlet(np.ones(10), 5000)
+    estimator.calibrate(features[:5000], table)
+    each = micros(lambda: estimator.evidence(batch, table[:BATCH]))
+    yield "all scores and evidence, us a query", each, 200.0
+    extra = statistics.median(imports("powfast") - imports("numpy") for _ in range(9))
+    yield "import powfast beyond import numpy, s", extra, 0.2
+    extra = statistics.median(imports("powfast.leakage") - imports("numpy") for _ in range(9))
+    yield "import powfast.leakage beyond import numpy, s", extra, None
+
+
+def micros(function):
+    """Return the median microseconds a query at a full batch."""
+    return statistics.median(seconds(function, 1) for _ in range(200)) / BATCH * 1e6
+
+
+def imports(module):
+    """Return the seconds that a fresh interpreter takes to import a module."""
+    return seconds(
+        lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True), 1
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
@@ -185,8 +226,14 @@ def main():
     excess = tightness()
     for name, (low, high) in excess.items():
         print(f"  {name:20} {low:.2e} .. {high:.2e}")
+    print()
+    rest = {}
+    for name, value, target in others():
+        rest[name] = value
+        print(f"{name:52} {value:9.3f}   {f'at most {target}' if target else ''}")
     if options.json:
-        options.json.write_text(json.dumps({"cases": results, "excess": excess}, indent=1))
+        result = {"cases": results, "excess": excess, "others": rest}
+        options.json.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _LARGEST = 2**53
+_HUGE = 1e100
 
 
 def positive(value: Any, name: str) -> float:
@@ -77,7 +78,7 @@ def votes(values: ArrayLike, teachers: int | None = None) -> Integers:
 
 
 def matrix(values: ArrayLike, name: str, columns: int | None = None) -> Floats:
-    """Return a finite, contiguous (n, d) float64 array, of `columns` columns where given."""
+    """Return a contiguous, finite (n, d) float64 array, of `columns` columns where given."""
     try:
         array = np.ascontiguousarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -88,6 +89,14 @@ def matrix(values: ArrayLike, name: str, columns: int | None = None) -> Floats:
         raise InvalidInput(f"{name} must have {columns} columns, not {array.shape[1]}")
     if not np.isfinite(array).all():
         raise InvalidInput(f"{name} must be finite")
+    return array
+
+
+def features(values: ArrayLike, name: str, columns: int | None = None) -> Floats:
+    """Return a matrix of values small enough that their squares are finite as well."""
+    array = matrix(values, name, columns)
+    if (np.abs(array) > _HUGE).any():
+        raise InvalidInput(f"{name} must not exceed 1e100 in size")
     return array
 
 

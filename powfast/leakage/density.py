@@ -33,7 +33,7 @@ class ClassDensity(Parameters, Stored):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> ClassDensity:
         """Fit on X (n, d) and labels y (n,), at least two rows of each class or few of many."""
-        data = _checks.matrix(X, "X")
+        data = _checks.features(X, "X")
         names, codes = np.unique(_checks.labels(y, len(data)), return_inverse=True)
         if len(data) < 2:
             raise InvalidInput("a density needs at least two rows")
@@ -58,7 +58,7 @@ class ClassDensity(Parameters, Stored):
     def distance(self, X: ArrayLike) -> Floats:
         """Return (n,) squared distances plus log determinant: -2 log density up to a constant."""
         self._fitted("whiten_")
-        data = (_checks.matrix(X, "X", len(self.mean_)) - self.mean_) @ self.whiten_
+        data = (_checks.features(X, "X", len(self.mean_)) - self.mean_) @ self.whiten_
         nearest = ((self.means_**2).sum(axis=1) - 2.0 * (data @ self.means_.T)).argmin(axis=1)
         data -= self.means_[nearest]
         which = nearest if len(self.factors_) > 1 else np.zeros_like(nearest)

@@ -146,7 +146,7 @@ class LeakageEstimator(Parameters, Stored):
     ) -> tuple[Floats, np.ndarray[tuple[int], np.dtype[np.int64]]]:
         """Return scores (n, 3) and strata (n,)."""
         self._fitted("density_")
-        data = _checks.matrix(features, "features")
+        data = _checks.features(features, "features")
         table = _checks.probabilities(probabilities, len(data))
         sigma = self.teachers / 25.0 if self.sigma is None else self.sigma
         log_q = from_votes(self.teachers_.votes(data), sigma, "logq")

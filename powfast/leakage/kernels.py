@@ -31,52 +31,53 @@ def _kernel(*arguments, result=types.void):
     return njit(result(*arguments), nogil=True, error_model="numpy")
 
 
+@njit(nogil=True, error_model="numpy", fastmath={"reassoc"})
+def _sum_row(row):
+    """Return (sum, largest, smallest) of a row."""
+    total, top, least = 0, row[0], row[0]
+    for count in row:
+        total += count
+        top = max(top, count)
+        least = min(least, count)
+    return total, top, least
+
+
+@njit(nogil=True, error_model="numpy", fastmath={"reassoc"})
+def _tails_of_row(row, top, tails):
+    """Return the sum of Q by gap over a row, one of its winners left out."""
+    ties, total = 0, 0.0
+    for count in row:
+        ties += count == top
+        total += tails[top - count]  # 0 for a winner
+    return total + 0.5 * (ties - 1)
+
+
 @_jit
-def _log_q_row(row, unvoted, scale, tails):
+def _far_tails_of_row(row, unvoted, top, scale):
+    """Return log of the same sum where Q may underflow, `unvoted` more classes included."""
+    nearest = top
+    ties = 0
+    for count in row:
+        ties += count == top
+        if count != top:
+            nearest = min(nearest, top - count)
+    first = _log_tail(0.0 if ties > 1 else nearest * scale)
+    total = ties - 1 + unvoted * math.exp(_log_tail(top * scale) - first)
+    for count in row:
+        if count != top:
+            total += math.exp(_log_tail((top - count) * scale) - first)
+    return first + math.log(total)
+
+
+@_jit
+def _log_q_row(row, unvoted, top, scale, tails):
     """Log q of one row of counts and `unvoted` more classes without a vote.
 
-    `tails` holds Q by gap, as far as it does not underflow; beyond it the sum is in logarithms.
+    `tails` holds Q by gap as far as it does not underflow, and 0 for no gap.
     """
-    top = row.max()
-    ties = 0
-    nearest = top  # gap between the winner and the next
-    total = 0.0
-    for count in row:
-        if count == 0:
-            unvoted += 1
-        elif count == top:
-            ties += 1
-        else:
-            gap = top - count
-            nearest = min(nearest, gap)
-            if gap < len(tails):
-                total += tails[gap]
-    if ties > 1:
-        nearest = 0
-        total += 0.5 * (ties - 1)
-    if nearest < len(tails):
-        if top < len(tails):
-            total += unvoted * tails[top]
-        result = math.log(total)
-    else:
-        first = _log_tail(nearest * scale)
-        total = unvoted * math.exp(_log_tail(top * scale) - first)
-        for count in row:
-            if 0 < count < top:
-                total += math.exp(_log_tail((top - count) * scale) - first)
-        result = first + math.log(total)
-    return result
-
-
-@_jit
-def _teachers(row):
-    """Return how many voted in a row, -1 where it is no row of counts."""
-    total = 0
-    for count in row:
-        if count < 0 or count > _MOST:
-            return -1
-        total += count
-    return total
+    if top < len(tails):
+        return math.log(_tails_of_row(row, top, tails) + unvoted * tails[top])
+    return _far_tails_of_row(row, unvoted, top, scale)
 
 
 @_kernel(_VOTES, int64, float64, _INPUT, _OUTPUT, result=int64)
@@ -89,12 +90,12 @@ def log_q(votes, teachers, sigma, tails, out):
     cap = math.log1p(-1.0 / votes.shape[1])
     for i in range(len(votes)):
         row = votes[i]
-        total = _teachers(row)
+        total, top, least = _sum_row(row)
         if teachers == 0:
             teachers = total
-        if total != teachers or total < 1:
+        if total != teachers or least < 0 or not 0 < top <= _MOST:
             return -1
-        out[i] = min(_log_q_row(row, 0, scale, tails), cap)
+        out[i] = min(_log_q_row(row, 0, top, scale, tails), cap)
     return 0
 
 
@@ -109,7 +110,7 @@ def log_q_of_labels(labels, classes, sigma, tails, out):
     counts = np.zeros(classes, dtype=np.int64)
     row = np.empty(labels.shape[1], dtype=np.int64)
     for i in range(len(labels)):
-        voted = 0
+        voted = top = 0
         for label in labels[i]:
             if label < 0 or label >= classes:
                 return -1
@@ -117,9 +118,10 @@ def log_q_of_labels(labels, classes, sigma, tails, out):
         for label in labels[i]:
             if counts[label] > 0:
                 row[voted] = counts[label]
+                top = max(top, counts[label])
                 counts[label] = 0
                 voted += 1
-        out[i] = min(_log_q_row(row[:voted], classes - voted, scale, tails), cap)
+        out[i] = min(_log_q_row(row[:voted], classes - voted, top, scale, tails), cap)
     return 0
 
 

@@ -58,7 +58,7 @@ class NeighbourVotes(Parameters, Stored):
         k = _checks.whole(self.neighbours, "neighbours")
         if self.metric not in ("euclidean", "cosine"):
             raise InvalidInput(f"metric must be 'euclidean' or 'cosine', not {self.metric!r}")
-        data = _checks.matrix(X, "X")
+        data = _checks.features(X, "X")
         self.classes_, codes = np.unique(_checks.labels(y, len(data)), return_inverse=True)
         if self.subsample is not None:
             keep = min(_checks.whole(self.subsample, "subsample"), len(data))
@@ -102,7 +102,7 @@ class NeighbourVotes(Parameters, Stored):
     def _blocks(self, X: ArrayLike) -> Iterator[Floats]:
         """Yield squared distances to all reference points, a bounded number of rows at a time."""
         self._fitted("points_")
-        data = self._place(_checks.matrix(X, "X", len(self.mean_)))
+        data = self._place(_checks.features(X, "X", len(self.mean_)))
         step = max(1, _BLOCK // len(self.points_))
         for start in range(0, len(data), step):
             block = data[start : start + step]

@@ -72,7 +72,7 @@ class TeacherEnsemble(Parameters, Stored):
         """
         heads = _checks.whole(self.teachers, "teachers", 2)
         ridge = _checks.positive(self.ridge, "ridge")
-        data = _checks.matrix(X, "X")
+        data = _checks.features(X, "X")
         n = len(data)
         if n < heads:
             raise InvalidInput(f"{heads} teachers need at least as many rows, not {n}")
@@ -93,11 +93,12 @@ class TeacherEnsemble(Parameters, Stored):
     def votes(self, X: ArrayLike) -> Integers:
         """Return the (n, C) votes of the heads on X (n, d)."""
         self._fitted("weights_")
-        data = self._design(_checks.matrix(X, "X", len(self.mean_)))
+        data = self._design(_checks.features(X, "X", len(self.mean_)))
         classes = len(self.classes_)
         heads = self.weights_.shape[1] // classes
-        # rounded, so that a tie falls the same way however a batch is split
-        scores = (data @ self.weights_).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinities compare as well
+            # rounded, so that a tie falls the same way however a batch is split
+            scores = (data @ self.weights_).astype(np.float32)
         winners = scores.reshape(-1, classes).argmax(axis=1)
         return _count(winners.reshape(-1, heads), classes)
 

@@ -139,7 +139,8 @@ class _Score:
         self.conversion = gnmax.conversion(metric, _checks.probability(delta, "delta"))
         self.engine = _engine(engine)
         self.kernels = _kernels() if self.engine == "numba" else None
-        self.tails = gnmax.tail_table(self.sigma)
+        self.tails = gnmax.tail_table(self.sigma).copy()
+        self.tails[0] = 0.0  # the kernels count ties
         self.table = None if exact or metric not in _CELLS else self._table(_CELLS[metric])
 
     def of_votes(self, votes: ArrayLike, teachers: int | None) -> Floats:

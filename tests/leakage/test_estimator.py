@@ -76,6 +76,7 @@ def test_scores_have_names_and_shape(digits, estimator):
     [
         (np.full((1, 64), np.nan), np.full((1, 10), 0.1)),
         (np.full((1, 64), np.inf), np.full((1, 10), 0.1)),
+        (np.full((1, 64), 1e200), np.full((1, 10), 0.1)),
         (np.zeros((1, 63)), np.full((1, 10), 0.1)),
         (np.zeros(64), np.full((1, 10), 0.1)),
         (np.zeros((1, 64)), np.full((2, 10), 0.1)),
@@ -227,3 +228,13 @@ def test_votes_of_any_predictors(digits):
     for bad in ([model], [model, lambda x: np.full(len(x), 77)], [model, 3]):
         with pytest.raises(InvalidInput):
             from_predictions(bad, images[:5], classes=np.arange(10))
+
+
+def test_the_stranger_the_dearer(estimator):
+    """Nothing that a client sends overflows into a low price."""
+    rng = np.random.default_rng(1)
+    direction = rng.normal(size=(20, 64))
+    sizes = (1e2, 1e4, 1e8, 1e50, 1e100 / 64)
+    for x in (direction / np.abs(direction).max() * size for size in sizes):
+        evidence = estimator.evidence(x, np.full((20, 10), 0.1))
+        assert (evidence > 2.0).all()
