@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
-from setuptools.command.build_py import build_py
+from setuptools.command.build_ext import build_ext
 
 HEADERS = ["csrc/include/powfast.h", "csrc/powfast_impl.h", "csrc/kernels.def"]
 HEADERS += sorted(str(path) for path in Path("csrc/kernels").glob("*.h"))
@@ -14,20 +14,21 @@ SOURCES += sorted(str(path) for path in Path("csrc/kernels").glob("*.c"))
 CFLAGS = ["-O3", "-fPIC", "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 
-class BuildPy(build_py):
-    """Also ship the public header, for whoever embeds the library."""
+class BuildExt(build_ext):
+    """Also put the header and the static library into the package, for whoever embeds them."""
 
     def run(self) -> None:
-        """Copy the modules, then the header."""
+        """Link the extensions, then copy what they were linked from."""
         super().run()
-        if not self.editable_mode:
-            folder = Path(self.build_lib) / "powfast" / "include"
-            self.mkpath(str(folder))
-            shutil.copy("csrc/include/powfast.h", folder)
+        package = Path("." if self.inplace else self.build_lib) / "powfast"
+        library = Path(self.get_finalized_command("build_clib").build_clib, "libpowfast.a")
+        for source, folder in ((Path("csrc/include/powfast.h"), "include"), (library, "lib")):
+            self.mkpath(str(package / folder))
+            shutil.copy(source, package / folder)
 
 
 setup(
-    cmdclass={"build_py": BuildPy},
+    cmdclass={"build_ext": BuildExt},
     libraries=[
         (
             "powfast",

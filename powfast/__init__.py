@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import powfast.leakage as leakage
     import powfast.tariff as tariff
     from powfast.challenge import Challenge, Issuer, Receipt, decode, solve
+    from powfast.embedding import get_include, get_library
     from powfast.errors import PowfastError
     from powfast.gate import Gate
     from powfast.ledger import MemoryLedger
@@ -30,6 +31,8 @@ __all__ = [
     "__version__",
     "decode",
     "errors",
+    "get_include",
+    "get_library",
     "leakage",
     "solve",
     "tariff",
@@ -46,6 +49,8 @@ _HOME = {
     "Puzzle": "puzzle",
     "Receipt": "challenge",
     "decode": "challenge",
+    "get_include": "embedding",
+    "get_library": "embedding",
     "solve": "challenge",
     "verify": "puzzle",
 }

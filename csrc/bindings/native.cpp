@@ -43,6 +43,47 @@ py::tuple select_kernel() {
     return py::make_tuple(kernel ? py::cast(powfast_kernel_name(kernel)) : py::none(), status);
 }
 
+// What verification reads of Python objects, as it finds them: nothing here trusts a type.
+
+bool bytes_of(PyObject *object, powfast_field *field) {
+    if (!PyBytes_CheckExact(object))
+        return false;
+    field->bytes = reinterpret_cast<const uint8_t *>(PyBytes_AS_STRING(object));
+    field->length = (size_t)PyBytes_GET_SIZE(object);
+    return true;
+}
+
+bool utf8_of(PyObject *object, powfast_field *field) {
+    Py_ssize_t length;
+    const char *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, &length) : nullptr;
+    if (!text) {
+        PyErr_Clear();
+        return false;
+    }
+    field->bytes = reinterpret_cast<const uint8_t *>(text);
+    field->length = (size_t)length;
+    return true;
+}
+
+// A tuple or list of exactly `count` integers (no bools) of 64 bits.
+bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
+    if (!PyTuple_Check(object) && !PyList_Check(object))
+        return false;
+    if ((size_t)PySequence_Fast_GET_SIZE(object) != count)
+        return false;
+    PyObject **items = PySequence_Fast_ITEMS(object);
+    for (size_t i = 0; i < count; i++) {
+        if (!PyLong_CheckExact(items[i]))
+            return false;
+        nonces[i] = PyLong_AsUnsignedLongLong(items[i]);
+        if (nonces[i] == ~0ull && PyErr_Occurred()) {
+            PyErr_Clear();
+            return false;
+        }
+    }
+    return true;
+}
+
 powfast_puzzle make_puzzle(const py::bytes &seed, uint64_t work, uint32_t parts) {
     std::string_view view = seed;
     powfast_puzzle puzzle{};
@@ -64,16 +105,16 @@ class Kernel {
     const powfast_kernel *get() const { return kernel_; }
     const char *name() const { return powfast_kernel_name(kernel_); }
 
-    bool verify(const py::bytes &seed, uint64_t work, const py::tuple &solution) const {
+    bool verify(py::handle seed, uint64_t work, py::handle solution, uint32_t parts) const {
+        powfast_puzzle puzzle{};
+        powfast_field bytes;
         uint64_t nonces[POWFAST_MAX_PARTS];
-        if (solution.empty() || solution.size() > POWFAST_MAX_PARTS)
+        puzzle.work = work;
+        puzzle.parts = parts;
+        if (!bytes_of(seed.ptr(), &bytes) || bytes.length != sizeof puzzle.seed ||
+            powfast_puzzle_check(&puzzle) || !nonces_of(solution.ptr(), nonces, parts))
             return false;
-        for (size_t i = 0; i < solution.size(); i++) {
-            nonces[i] = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(solution.ptr(), (Py_ssize_t)i));
-            if (nonces[i] == ~0ull && PyErr_Occurred())
-                throw py::error_already_set();
-        }
-        powfast_puzzle puzzle = make_puzzle(seed, work, (uint32_t)solution.size());
+        std::copy(bytes.bytes, bytes.bytes + bytes.length, puzzle.seed);
         return powfast_verify(kernel_, &puzzle, nonces) == POWFAST_OK;
     }
 
@@ -147,47 +188,6 @@ class Solver {
     std::vector<powfast_part> parts_;
     std::vector<std::thread> helpers_;
 };
-
-// What verification reads of Python objects, as it finds them: nothing here trusts a type.
-
-bool bytes_of(PyObject *object, powfast_field *field) {
-    if (!PyBytes_CheckExact(object))
-        return false;
-    field->bytes = reinterpret_cast<const uint8_t *>(PyBytes_AS_STRING(object));
-    field->length = (size_t)PyBytes_GET_SIZE(object);
-    return true;
-}
-
-bool utf8_of(PyObject *object, powfast_field *field) {
-    Py_ssize_t length;
-    const char *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, &length) : nullptr;
-    if (!text) {
-        PyErr_Clear();
-        return false;
-    }
-    field->bytes = reinterpret_cast<const uint8_t *>(text);
-    field->length = (size_t)length;
-    return true;
-}
-
-// A tuple or list of exactly `count` integers (no bools) of 64 bits.
-bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
-    if (!PyTuple_Check(object) && !PyList_Check(object))
-        return false;
-    if ((size_t)PySequence_Fast_GET_SIZE(object) != count)
-        return false;
-    PyObject **items = PySequence_Fast_ITEMS(object);
-    for (size_t i = 0; i < count; i++) {
-        if (!PyLong_CheckExact(items[i]))
-            return false;
-        nonces[i] = PyLong_AsUnsignedLongLong(items[i]);
-        if (nonces[i] == ~0ull && PyErr_Occurred()) {
-            PyErr_Clear();
-            return false;
-        }
-    }
-    return true;
-}
 
 py::str text(powfast_field field) {
     return {reinterpret_cast<const char *>(field.bytes), field.length};

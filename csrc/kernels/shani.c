@@ -114,34 +114,33 @@ TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint3
 
 /* ---- digests of any block ---- */
 
-INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks)[16]) {
+/* streams: a constant, STREAMS at most. */
+INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks)[16], int streams) {
     struct chain start = pack(powfast_h), s[STREAMS];
     vec w[4][STREAMS];
-    EACH s[i] = start;
+    for (int i = 0; i < streams; i++)
+        s[i] = start;
 #pragma GCC unroll 16
     for (int t = 0; t < 64; t += 4) {
         vec *now = w[(t / 4) & 3], *w1 = w[(t / 4 + 1) & 3];
         vec *w2 = w[(t / 4 + 2) & 3], *w3 = w[(t / 4 + 3) & 3];
-        EACH now[i] = t < 16 ? four(blocks[i] + t) : expand(now[i], w1[i], w2[i], w3[i]);
-        EACH rounds(&s[i], _mm_add_epi32(now[i], k(t)));
+        for (int i = 0; i < streams; i++)
+            now[i] = t < 16 ? four(blocks[i] + t) : expand(now[i], w1[i], w2[i], w3[i]);
+        for (int i = 0; i < streams; i++)
+            rounds(&s[i], _mm_add_epi32(now[i], k(t)));
     }
-    EACH {
+    for (int i = 0; i < streams; i++) {
         vec sum = _mm_add_epi32(s[i].abef, start.abef); /* a, b on top: already in order */
-        digests[i] = (uint64_t)_mm_extract_epi64(sum, 1);
+        _mm_storeh_pd((double *)&digests[i], _mm_castsi128_pd(sum));
     }
 }
 
 TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
     size_t n = 0;
     for (; n + STREAMS <= count; n += STREAMS)
-        digest_streams(digests + n, blocks + n);
-    if (n < count) {
-        uint64_t last[STREAMS];
-        uint32_t twice[STREAMS][16];
-        EACH memcpy(twice[i], blocks[n], sizeof twice[i]);
-        digest_streams(last, (const uint32_t(*)[16])twice);
-        digests[n] = last[0];
-    }
+        digest_streams(digests + n, blocks + n, STREAMS);
+    for (; n < count; n++)
+        digest_streams(digests + n, blocks + n, 1);
 }
 
 /* ---- any message ---- */

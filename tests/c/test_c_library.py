@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, missing
 
+from powfast import embedding
+
+HERE = Path(__file__).parent
 CSRC = ROOT / "csrc"
 SOURCES = [*CSRC.glob("*.c"), *CSRC.glob("kernels/*.c")]
-STRICT = ["-O2", "-Wall", "-Wextra", "-Werror", f"-I{CSRC / 'include'}"]
+STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{CSRC / 'include'}"]
+PASSED = "checks passed\n"
 
 
-def compiler(name: str) -> str:
-    """Return the path of a compiler, in any version that is installed."""
+def tool(name: str) -> str:
+    """Return the path of a program, in any version that is installed."""
     names = [name, *(f"{name}-{version}" for version in range(25, 12, -1))]
     return next(filter(None, map(shutil.which, names)), None) or missing(f"no {name} here")
 
@@ -26,21 +30,61 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
+def build(folder: Path, name: str, *flags: str, source: str = "test_library.c") -> Path:
+    """Compile the library and a program on it with one line."""
+    program = folder / "program"
+    command = [tool(name), "-std=c11", "-O2", *STRICT, *flags, HERE / source, *SOURCES]
+    run(*command, "-o", program)
+    return program
+
+
 @pytest.mark.parametrize("name", ["gcc", "clang"])
 @pytest.mark.parametrize(
     "flags",
     [
         [],
-        ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"],
+        ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"],
         ["-DPOWFAST_NO_SIMD", "-march=x86-64"],
     ],
     ids=["plain", "sanitized", "no-simd"],
 )
 def test_library_alone(tmp_path, name, flags):
-    program = tmp_path / "program"
-    source = Path(__file__).parent / "test_library.c"
-    run(compiler(name), "-std=c11", *STRICT, *flags, source, *SOURCES, "-o", program)
-    assert run(program).endswith("checks passed\n")
+    assert run(build(tmp_path, name, *flags)).endswith(PASSED)
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_threads_share_a_solver_without_a_race(tmp_path, name):
+    flags = ["-O1", "-fsanitize=thread", "-g", "-pthread", "-D_POSIX_C_SOURCE=200809L"]
+    program = build(tmp_path, name, *flags, source="test_threads.c")
+    assert run(program).endswith(PASSED)
+
+
+@pytest.mark.parametrize(
+    ("compile_with", "emulate_with", "kernels"),
+    [
+        (["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64"], "armv8 vector scalar"),
+        (["clang", "--target=aarch64-linux-gnu", "-static"], ["qemu-aarch64"],
+         "armv8 vector scalar"),
+        (["s390x-linux-gnu-gcc", "-static"], ["qemu-s390x"], "scalar"),
+        (["clang", "--target=wasm32-wasi", "--sysroot=/usr", "-msimd128"],
+         ["node", "--no-warnings", str(HERE / "run_wasi.mjs")], "vector scalar"),
+    ],
+    ids=["armv8-gcc", "armv8-clang", "big-endian", "wasm"],
+)  # fmt: skip
+def test_library_on_other_machines(tmp_path, compile_with, emulate_with, kernels):
+    program = build(tmp_path, *compile_with)
+    said = run(tool(emulate_with[0]), *emulate_with[1:], program)
+    assert said.endswith(PASSED)
+    assert [line.split()[0] for line in said.splitlines()[:-1]] == kernels.split()
+
+
+def test_hostile_bytes_find_no_way_out_of_bounds(tmp_path):
+    """A bounded run of libFuzzer over the committed corpus and what grows from it."""
+    flags = ["-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-g"]
+    program = build(tmp_path, "clang", *flags, source="fuzz_token.c")
+    grown = tmp_path / "grown"
+    grown.mkdir()
+    run(program, "-max_total_time=8", "-max_len=1200", grown, HERE / "corpus")
 
 
 @pytest.mark.parametrize(
@@ -48,5 +92,13 @@ def test_library_alone(tmp_path, name, flags):
     [("gcc", "-xc"), ("g++", "-xc++"), ("clang", "-xc"), ("clang++", "-xc++")],
 )
 def test_header_compiles_alone(name, language):
-    header = CSRC / "include" / "powfast.h"
-    run(compiler(name), language, "-pedantic", *STRICT, "-fsyntax-only", header)
+    run(tool(name), language, *STRICT, "-fsyntax-only", CSRC / "include" / "powfast.h")
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_a_program_embeds_what_the_package_ships(tmp_path, name):
+    program = tmp_path / "embed"
+    source, include = ROOT / "examples" / "embed.c", f"-I{embedding.get_include()}"
+    run(tool(name), "-std=c11", *STRICT[:-1], include, source, embedding.get_library(),
+        "-o", program)  # fmt: skip
+    assert run(program).endswith("admitted after 2000000 expected evaluations\n")

@@ -92,6 +92,60 @@ static void test_out_of_range(const powfast_kernel *kernel) {
     CHECK(powfast_kernel_at(powfast_kernel_count()) == NULL);
 }
 
+/* A key longer than a block, every flipped bit, every truncation. */
+static void test_tokens(const powfast_kernel *kernel) {
+    static const uint8_t secret[131] = {0xaa}, account[] = "alice", request[32] = {7};
+    powfast_field alice = {account, 5}, bob = {account, 4}, digest = {request, 32}, none = {0};
+    powfast_challenge challenge = {.issued = 1000, .expires = 61000}, said;
+    powfast_key keys[2];
+    uint8_t token[POWFAST_MAX_TOKEN_BYTES];
+    size_t length;
+
+    CHECK(powfast_key_init(&keys[0], kernel, account, 1, secret, 31) == POWFAST_INVALID_ARGUMENT);
+    CHECK(powfast_key_init(&keys[0], kernel, account, 0, secret, 32) == POWFAST_INVALID_ARGUMENT);
+    CHECK(powfast_key_init(&keys[0], kernel, account, 1, secret, 32) == POWFAST_OK);
+    CHECK(powfast_key_init(&keys[1], kernel, account, 2, secret, 131) == POWFAST_OK);
+
+    CHECK(powfast_token_issue(token, &length, kernel, &keys[1], &challenge) ==
+          POWFAST_INVALID_ARGUMENT);
+    challenge.puzzle = (powfast_puzzle){.work = 3000, .parts = 3};
+    challenge.account = alice;
+    challenge.request = digest;
+    CHECK(powfast_token_issue(token, &length, kernel, &keys[1], &challenge) == POWFAST_OK);
+
+#define CHECK_AT(time, account, request)                                                           \
+    powfast_token_check(&said, kernel, keys, 2, token, length, time, account, request)
+    CHECK(CHECK_AT(2000, alice, digest) == POWFAST_OK);
+    CHECK(said.puzzle.work == 3000 && said.puzzle.parts == 3 && said.key_id.length == 2);
+    CHECK(CHECK_AT(0, alice, digest) == POWFAST_OK);
+    CHECK(CHECK_AT(61000, alice, digest) == POWFAST_EXPIRED);
+    CHECK(CHECK_AT(2000, bob, digest) == POWFAST_WRONG_ACCOUNT);
+    CHECK(CHECK_AT(2000, none, digest) == POWFAST_WRONG_ACCOUNT);
+    CHECK(CHECK_AT(2000, alice, none) == POWFAST_WRONG_REQUEST);
+    CHECK(powfast_token_check(&said, kernel, keys, 1, token, length, 2000, alice, digest) ==
+          POWFAST_UNKNOWN_KEY);
+
+    uint64_t nonces[3];
+    CHECK(powfast_token_decode(&said, kernel, token, length) == POWFAST_OK);
+    CHECK(powfast_solve(nonces, kernel, &said.puzzle) == POWFAST_OK);
+    CHECK(CHECK_AT(2000, alice, digest) == POWFAST_OK);
+    CHECK(powfast_verify(kernel, &said.puzzle, nonces) == POWFAST_OK);
+
+    for (size_t bit = 0; bit < 8 * length; bit++) {
+        token[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        CHECK(CHECK_AT(2000, alice, digest) != POWFAST_OK);
+        token[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    for (size_t whole = length; length-- > 0;) {
+        uint8_t exact[POWFAST_MAX_TOKEN_BYTES]; /* so that a sanitizer sees a byte too far */
+        memcpy(exact + sizeof exact - length, token, length);
+        CHECK(powfast_token_decode(&said, kernel, exact + sizeof exact - length, length) ==
+              POWFAST_MALFORMED_TOKEN);
+        CHECK(length < whole);
+    }
+    CHECK(powfast_token_decode(&said, kernel, token, sizeof token + 1) == POWFAST_MALFORMED_TOKEN);
+}
+
 int main(void) {
     const powfast_kernel *chosen;
     uint32_t features = powfast_cpu_features();
@@ -107,6 +161,7 @@ int main(void) {
         test_known_answers(kernel);
         test_solver(kernel);
         test_out_of_range(kernel);
+        test_tokens(kernel);
     }
     printf("%d checks passed\n", checks);
     return 0;

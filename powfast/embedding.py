@@ -1,0 +1,17 @@
+"""Where the C library is, for whoever builds against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def get_include() -> str:
+    """Return the folder of `powfast.h`."""
+    return str(_PACKAGE / "include")
+
+
+def get_library() -> str:
+    """Return the path of the static library, which needs nothing but the C library."""
+    return str(_PACKAGE / "lib" / "libpowfast.a")
