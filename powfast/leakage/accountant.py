@@ -53,8 +53,9 @@ class Accountant(Stored):
         log_q = from_votes(votes, self.sigma, "logq", engine=engine)
         orders, _ = gnmax.conversion(self.metric, 0.5)
         bounded = self.metric != "iclr2022-pknn"
-        each = rdp(log_q, self.sigma, orders, bounded=bounded, engine=engine)
-        self.total = self.total + each.sum(axis=0)
+        distinct, counts = np.unique(log_q, return_counts=True)
+        each = rdp(distinct, self.sigma, orders, bounded=bounded, engine=engine)
+        self.total = self.total + counts @ each
         self.queries += len(log_q)
         return self
 

@@ -229,7 +229,7 @@ class _Score:
         """
         edges = np.linspace(gnmax.TABLE_LOWEST, 0.0, cells + 1)
         edges[-1] = -1e-300
-        values = self._exact(edges)
+        values = np.concatenate([self._exact(part) for part in np.array_split(edges, 64)])
         upper = values[1:] * (1.0 + 1e-9)
         upper[upper > values[:-1] * (1.0 + _TOLERANCE)] = -1.0
         upper.setflags(write=False)

@@ -11,8 +11,7 @@ from powfast.leakage import gnmax
 dp, pld, rdp_accountant = needs("dp_accounting", "dp_accounting.pld", "dp_accounting.rdp")
 
 
-@pytest.mark.parametrize("noise", [0.8, 2.0, 10.0])
-@pytest.mark.parametrize("count", [1, 30, 1000])
+@pytest.mark.parametrize("noise, count", [(0.8, 1), (0.8, 30), (2.0, 1), (2.0, 300), (10.0, 1000)])
 @pytest.mark.parametrize("delta", [1e-5, 1e-9])
 def test_gaussian_events(noise, count, delta):
     event = dp.SelfComposedDpEvent(dp.GaussianDpEvent(noise), count)

@@ -130,8 +130,10 @@ def test_rdp_is_monotone_and_bounded():
         assert (np.diff(values, axis=0) <= 1e-13 * values[:-1]).all()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("sigma", [0.5, 2.0, 10.0, 60.0])
+@pytest.mark.parametrize(
+    "engine, sigma",
+    [("numba", 0.5), ("numba", 2.0), ("numba", 10.0), ("numba", 60.0), ("numpy", 2.0)],
+)
 @pytest.mark.parametrize("metric", ["rdp", "iclr2022", "eps"])
 def test_tables_bound_from_above_within_a_thousandth(engine, sigma, metric):
     rng = np.random.default_rng(12)
