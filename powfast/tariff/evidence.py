@@ -188,13 +188,16 @@ class EvidenceTariff:
     def _state(self, state: Any) -> list[float]:
         if state is None:
             return [0.0] * (1 + len(LAMBDAS))
-        vector: list[float] = nonnegative_array(state, "state").tolist()
-        if len(vector) != 1 + len(LAMBDAS) or not vector[0].is_integer():
+        array = np.asarray(state)
+        vector: list[float] = array.tolist() if array.dtype.kind in "fiu" else []
+        if (
+            array.shape != (1 + len(LAMBDAS),)
+            or not all(0.0 <= value <= WEALTH_CAP for value in vector)
+            or vector[0] % 1.0
+        ):
             raise InvalidInput(
-                f"state of the evidence tariff is a count and {len(LAMBDAS)} wealths, got {vector}"
+                f"state of the evidence tariff is a count and {len(LAMBDAS)} wealths, got {state}"
             )
-        if max(vector) > WEALTH_CAP:
-            raise InvalidInput(f"state exceeds the wealth cap: {vector}")
         return vector
 
 
