@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -57,25 +58,22 @@ def _bench(arguments: argparse.Namespace) -> int:
     from powfast.puzzle import active_kernel
 
     active = active_kernel()
+    console = None if arguments.json else _console(sys.stdout)
     with _status("measuring hash rates"):
         rates = hash_rates(seconds=arguments.seconds)
-    if arguments.json:
-        kernels = [
-            {"name": r.name, "threads": r.threads, "hashes_per_second": r.hashes_per_second}
-            for r in rates
-        ]
+    if console is None:
         machine = {"machine": platform.machine(), "version": powfast.__version__}
-        _print_json({"kernels": kernels, "active": active, **machine})
+        _print_json({"kernels": [asdict(rate) for rate in rates], "active": active, **machine})
         return 0
-    rows = [
-        (
-            r.name + (" (active)" if r.name == active else ""),
-            str(r.threads),
-            f"{r.hashes_per_second / 1e6:.2f}",
-        )
-        for r in rates
-    ]
-    _print_table(("kernel", "threads", "million hashes/s"), rows)
+    from rich.table import Table
+
+    table = Table("kernel")
+    for name in ("threads", "million hashes/s"):
+        table.add_column(name, justify="right")
+    for rate in rates:
+        name = rate.name + (" (active)" if rate.name == active else "")
+        table.add_row(name, str(rate.threads), f"{rate.hashes_per_second / 1e6:.2f}")
+    console.print(table)
     return 0
 
 
@@ -222,17 +220,6 @@ def _console(stream: TextIO) -> Console:
         raise MissingExtra("this output needs rich: pip install 'powfast[cli]'") from error
     # A pipe has no width: let nothing be cut there.
     return Console(file=stream, width=None if stream.isatty() else 140)
-
-
-def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.table import Table
-
-    table = Table(header[0])
-    for name in header[1:]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    _console(sys.stdout).print(table)
 
 
 @contextmanager

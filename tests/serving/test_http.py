@@ -26,7 +26,9 @@ def test_the_digest_separates_its_fields() -> None:
     fields = (b"POST", b"/v1/predict?x=1", b"body")
     framed = b"".join(len(field).to_bytes(8, "big") + field for field in fields)
     assert request_digest("post", fields[1], fields[2]) == hashlib.sha256(framed).digest()
-    assert request_digest("POST", b"/v1/p", b"redict") != request_digest("POST", b"/v1/", b"predict")
+    assert request_digest("POST", b"/v1/p", b"redict") != request_digest(
+        "POST", b"/v1/", b"predict"
+    )
 
 
 @pytest.mark.parametrize(
