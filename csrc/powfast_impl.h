@@ -36,8 +36,9 @@ struct powfast_kernel {
      * else count. low + count <= 2^24. */
     uint32_t (*search)(const struct powfast_job *job, uint32_t low, uint32_t count);
 
-    /* The first 64 bits of the digests of `count` padded messages of one block. */
-    void (*digest)(uint64_t *digests, const uint32_t (*blocks)[16], size_t count);
+    /* The first 64 bits of the digests of `count` puzzle blocks; all agree in their first `same`
+     * words, and in words 14 and 15, which are always the same. */
+    void (*digest)(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same);
 
     /* Absorb `count` blocks of 64 bytes into a hash state. */
     void (*compress)(uint32_t state[8], const uint8_t *blocks, size_t count);

@@ -14,7 +14,7 @@ static uint64_t fold_digests(const powfast_kernel *kernel) {
         seed[i] = 0x00010203 + 0x04040404 * i;
     for (uint32_t i = 0; i < 67; i++)
         powfast_block(blocks[i], seed, i, i * 0x9e3779b97f4a7c15);
-    kernel->digest(digests, (const uint32_t(*)[16])blocks, 67);
+    kernel->digest(digests, (const uint32_t(*)[16])blocks, 67, 0);
     for (int i = 0; i < 67; i++)
         sum = fold(sum, digests[i]);
     return sum;

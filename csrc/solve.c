@@ -15,7 +15,7 @@ static void first_block(uint32_t block[16], const powfast_puzzle *puzzle, uint32
 static uint64_t digest64(uint32_t block[16], uint32_t low) {
     uint64_t digest;
     block[13] = low << 8 | 0x80;
-    powfast_kernel_scalar.digest(&digest, (const uint32_t(*)[16])block, 1);
+    powfast_kernel_scalar.digest(&digest, (const uint32_t(*)[16])block, 1, 0);
     return digest;
 }
 

@@ -1,6 +1,9 @@
 #include "powfast_impl.h"
 
-enum { BATCH = 32 }; /* blocks handed to a kernel at once: a multiple of every lane count */
+enum {
+    BATCH = 32, /* blocks handed to a kernel at once: a multiple of every lane count */
+    FEW = 12    /* parts below which puzzles share a batch */
+};
 
 static void load_seed(uint32_t words[8], const uint8_t seed[32]) {
     for (int i = 0; i < 8; i++)
@@ -17,7 +20,7 @@ static int solved(const powfast_kernel *kernel, const uint8_t seed[32], uint64_t
         uint32_t n = parts - done < BATCH ? parts - done : BATCH;
         for (uint32_t i = 0; i < n; i++)
             powfast_block(blocks[i], words, done + i, nonces[done + i]);
-        kernel->digest(digests, (const uint32_t(*)[16])blocks, n);
+        kernel->digest(digests, (const uint32_t(*)[16])blocks, n, 10);
         for (uint32_t i = 0; i < n; i++)
             if (digests[i] > limit)
                 return 0;
@@ -26,21 +29,30 @@ static int solved(const powfast_kernel *kernel, const uint8_t seed[32], uint64_t
     return 1;
 }
 
-/* Puzzles of one part are batched across puzzles. */
-static void verify_singles(uint8_t *ok, const powfast_kernel *kernel, const uint8_t *seeds,
-                           const uint64_t *works, const uint64_t *nonces, size_t count) {
+/* Puzzles of few parts fill a batch together. */
+static void verify_mixed(uint8_t *ok, const powfast_kernel *kernel, const uint8_t *seeds,
+                         const uint64_t *works, const uint64_t *nonces, size_t count,
+                         uint32_t parts) {
     uint32_t words[8], blocks[BATCH][16];
-    uint64_t digests[BATCH];
-    for (size_t done = 0; done < count;) {
-        size_t n = count - done < BATCH ? count - done : BATCH;
-        for (size_t i = 0; i < n; i++) {
-            load_seed(words, seeds + 32 * (done + i));
-            powfast_block(blocks[i], words, 0, nonces[done + i]);
+    uint64_t digests[BATCH], limits[BATCH];
+    uint8_t *oks[BATCH];
+    size_t filled = 0;
+    for (size_t i = 0; i < count; i++) {
+        powfast_puzzle shape = {.work = works[i], .parts = parts};
+        uint64_t limit = works[i] ? powfast_part_limit(&shape) : 0;
+        ok[i] = works[i] != 0;
+        load_seed(words, seeds + 32 * i);
+        for (uint32_t part = 0; part < parts; part++) {
+            powfast_block(blocks[filled], words, part, nonces[i * parts + part]);
+            limits[filled] = limit;
+            oks[filled++] = &ok[i];
+            if (filled < BATCH && !(i + 1 == count && part + 1 == parts))
+                continue;
+            kernel->digest(digests, (const uint32_t(*)[16])blocks, filled, 0);
+            for (size_t k = 0; k < filled; k++)
+                *oks[k] &= digests[k] <= limits[k];
+            filled = 0;
         }
-        kernel->digest(digests, (const uint32_t(*)[16])blocks, n);
-        for (size_t i = 0; i < n; i++)
-            ok[done + i] = works[done + i] && digests[i] <= powfast_limit(works[done + i]);
-        done += n;
     }
 }
 
@@ -58,8 +70,8 @@ powfast_status powfast_verify_batch(uint8_t *ok, const powfast_kernel *kernel,
                                     const uint64_t *nonces, size_t count, uint32_t parts) {
     if (parts == 0 || parts > POWFAST_MAX_PARTS)
         return POWFAST_INVALID_ARGUMENT;
-    if (parts == 1) {
-        verify_singles(ok, kernel, seeds, works, nonces, count);
+    if (parts < FEW) {
+        verify_mixed(ok, kernel, seeds, works, nonces, count, parts);
         return POWFAST_OK;
     }
     for (size_t i = 0; i < count; i++) {

@@ -1,6 +1,9 @@
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+Solution = tuple[int, ...]
 Fields = tuple[bytes, str, int, int, str, str, bytes, float, float]
 
 MAX_PARTS: int
@@ -15,7 +18,14 @@ class Kernel:
     def __init__(self, name: str) -> None: ...
     @property
     def name(self) -> str: ...
-    def verify(self, seed: bytes, work: int, solution: object, parts: int) -> bool: ...
+    def verifier(self) -> Callable[[bytes, int, int, Solution], bool]: ...
+    def verify_tuples(
+        self,
+        seeds: npt.NDArray[np.uint8],
+        works: npt.NDArray[np.uint64],
+        solutions: list[Solution],
+        parts: int,
+    ) -> npt.NDArray[np.bool_]: ...
     def verify_batch(
         self,
         seeds: npt.NDArray[np.uint8],

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -216,21 +216,29 @@ def _cores() -> int:
 
 def verify(puzzle: Puzzle, solution: Solution) -> bool:
     """Return whether `solution` has one 64-bit nonce for each part and all reach the target."""
-    return native_kernel().verify(puzzle.seed, puzzle.work, solution, puzzle.parts)
+    return _verifier()(puzzle.seed, puzzle.work, puzzle.parts, solution)
+
+
+@cache
+def _verifier() -> Callable[[bytes, int, int, Solution], bool]:
+    return native_kernel().verifier()
 
 
 def verify_batch(
-    seeds: npt.NDArray[np.uint8], works: npt.NDArray[np.uint64], nonces: npt.NDArray[np.uint64]
+    seeds: npt.NDArray[np.uint8],
+    works: npt.NDArray[np.uint64],
+    solutions: npt.NDArray[np.uint64] | list[Solution],
 ) -> npt.NDArray[np.bool_]:
-    """Return for each of n puzzles with equally many parts whether it is solved; never raises
-    for a wrong nonce.
+    """Return for each of n puzzles with equally many parts whether it is solved.
 
     Parameters
     ----------
     seeds : (n, 32) uint8
     works : (n,) uint64
         Expected evaluations over all parts; 0 counts as not solved.
-    nonces : (n, parts) uint64
+    solutions : (n, parts) uint64, or list of n tuples
+        In a list, the first tuple says how many parts there are; what is no tuple of so many
+        nonces counts as not solved.
 
     Returns
     -------
@@ -241,15 +249,18 @@ def verify_batch(
     InvalidInput
         If a dtype or a shape is another.
     """
-    wanted = {
-        "seeds": (seeds, np.uint8),
-        "works": (works, np.uint64),
-        "nonces": (nonces, np.uint64),
-    }
-    for name, (array, dtype) in wanted.items():
-        if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            raise InvalidInput(f"{name} must be a NumPy array of {np.dtype(dtype)}")
+    _require_dtype("seeds", seeds, np.uint8)
+    _require_dtype("works", works, np.uint64)
     try:
-        return native_kernel().verify_batch(seeds, works, nonces)
-    except ValueError as error:
+        if isinstance(solutions, list):
+            parts = len(solutions[0]) if solutions else 1
+            return native_kernel().verify_tuples(seeds, works, solutions, parts)
+        _require_dtype("solutions", solutions, np.uint64)
+        return native_kernel().verify_batch(seeds, works, solutions)
+    except (TypeError, ValueError) as error:
         raise InvalidInput(str(error)) from None
+
+
+def _require_dtype(name: str, array: object, dtype: type[np.unsignedinteger[Any]]) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise InvalidInput(f"{name} must be a NumPy array of {np.dtype(dtype)}")

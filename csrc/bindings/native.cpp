@@ -105,17 +105,21 @@ class Kernel {
     const powfast_kernel *get() const { return kernel_; }
     const char *name() const { return powfast_kernel_name(kernel_); }
 
-    bool verify(py::handle seed, uint64_t work, py::handle solution, uint32_t parts) const {
-        powfast_puzzle puzzle{};
-        powfast_field bytes;
-        uint64_t nonces[POWFAST_MAX_PARTS];
-        puzzle.work = work;
-        puzzle.parts = parts;
-        if (!bytes_of(seed.ptr(), &bytes) || bytes.length != sizeof puzzle.seed ||
-            powfast_puzzle_check(&puzzle) || !nonces_of(solution.ptr(), nonces, parts))
-            return false;
-        std::copy(bytes.bytes, bytes.bytes + bytes.length, puzzle.seed);
-        return powfast_verify(kernel_, &puzzle, nonces) == POWFAST_OK;
+    // The same with a list of tuples for nonces. What is no tuple of `parts` nonces is not solved.
+    py::array_t<bool> verify_tuples(const Array<uint8_t> &seeds, const Array<uint64_t> &works,
+                                    const py::list &solutions, uint32_t parts) const {
+        if (parts < 1 || parts > POWFAST_MAX_PARTS)
+            throw std::invalid_argument("no such number of parts");
+        Array<uint64_t> nonces({(py::ssize_t)solutions.size(), (py::ssize_t)parts});
+        std::vector<bool> malformed(solutions.size());
+        for (size_t i = 0; i < solutions.size(); i++)
+            malformed[i] = !nonces_of(PyList_GET_ITEM(solutions.ptr(), (py::ssize_t)i),
+                                      nonces.mutable_data((py::ssize_t)i), parts);
+        py::array_t<bool> ok = verify_batch(seeds, works, nonces);
+        for (size_t i = 0; i < malformed.size(); i++)
+            if (malformed[i])
+                ok.mutable_at((py::ssize_t)i) = false;
+        return ok;
     }
 
     // seeds (n, 32) uint8, works (n,) uint64, nonces (n, parts) uint64 -> (n,) bool
@@ -136,6 +140,36 @@ class Kernel {
   private:
     const powfast_kernel *kernel_;
 };
+
+// verify(seed, work, parts, solution) -> bool, as a bare C function: pybind11's casting of the
+// arguments would take longer than the hash. `self` is a capsule of the kernel.
+PyObject *verify_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    auto *kernel =
+        static_cast<const powfast_kernel *>(PyCapsule_GetPointer(self, "powfast_kernel"));
+    powfast_puzzle puzzle{};
+    powfast_field seed;
+    uint64_t nonces[POWFAST_MAX_PARTS];
+    if (!kernel || count != 4 || !bytes_of(args[0], &seed) || seed.length != sizeof puzzle.seed) {
+        PyErr_SetString(PyExc_TypeError, "verify(seed, work, parts, solution)");
+        return nullptr;
+    }
+    puzzle.work = PyLong_AsUnsignedLongLong(args[1]);
+    puzzle.parts = (uint32_t)PyLong_AsUnsignedLong(args[2]);
+    if (PyErr_Occurred())
+        return nullptr;
+    std::copy(seed.bytes, seed.bytes + seed.length, puzzle.seed);
+    bool solved = powfast_puzzle_check(&puzzle) == POWFAST_OK &&
+                  nonces_of(args[3], nonces, puzzle.parts) &&
+                  powfast_verify(kernel, &puzzle, nonces) == POWFAST_OK;
+    return PyBool_FromLong(solved);
+}
+
+py::object verifier(const Kernel &kernel) {
+    static PyMethodDef definition = {"verify", (PyCFunction)(void (*)(void))verify_one,
+                                     METH_FASTCALL, nullptr};
+    py::capsule self(kernel.get(), "powfast_kernel");
+    return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
+}
 
 // One puzzle being solved by the thread that calls run, and by helpers once that takes long.
 class Solver {
@@ -362,7 +396,8 @@ PYBIND11_MODULE(_native, m) {
     py::class_<Kernel>(m, "Kernel")
         .def(py::init<const std::string &>())
         .def_property_readonly("name", &Kernel::name)
-        .def("verify", &Kernel::verify)
+        .def("verifier", &verifier)
+        .def("verify_tuples", &Kernel::verify_tuples)
         .def("verify_batch", &Kernel::verify_batch);
     m.def("decode", &decode);
     py::class_<Ring>(m, "Ring")

@@ -112,7 +112,8 @@ INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks[STREAMS])[
     }
 }
 
-TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
+TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same) {
+    (void)same;
     for (size_t n = 0; n < count; n += STREAMS) {
         const uint32_t(*streams[STREAMS])[16];
         uint64_t out[STREAMS];

@@ -27,11 +27,13 @@ const struct powfast_kernel powfast_kernel_avx512 = {"avx512", CPU_AVX512, searc
 /* With the SHA extensions beside it, which are faster for less than a handful of hashes. */
 enum { FEW = 6 };
 
-static void digest_either(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
+static void digest_either(uint64_t *digests, const uint32_t (*blocks)[16], size_t count,
+                          int same) {
     size_t few = count % LANES < FEW ? count % LANES : 0;
-    digest(digests, blocks, count - few);
+    if (count > few)
+        digest(digests, blocks, count - few, same);
     if (few)
-        powfast_kernel_shani.digest(digests + count - few, blocks + count - few, few);
+        powfast_kernel_shani.digest(digests + count - few, blocks + count - few, few, same);
 }
 
 static void compress(uint32_t state[8], const uint8_t *blocks, size_t count) {

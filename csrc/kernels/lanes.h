@@ -68,11 +68,14 @@ TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
     STORE(second, ADD(b, SET(powfast_h[1])));
 }
 
-static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
-    for (size_t i = 0; i < count; i += LANES) {
-        uint32_t words[16][LANES], first[LANES], second[LANES];
+static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same) {
+    uint32_t words[16][LANES], first[LANES], second[LANES];
+    for (int t = 0; t < 16; t++)
         for (size_t lane = 0; lane < LANES; lane++)
-            for (int t = 0; t < 16; t++)
+            words[t][lane] = blocks[0][t];
+    for (size_t i = 0; i < count; i += LANES) {
+        for (size_t lane = 0; lane < LANES; lane++)
+            for (int t = same; t < 14; t++)
                 words[t][lane] = blocks[i + lane < count ? i + lane : count - 1][t];
         digest_lanes(first, second, (const uint32_t(*)[LANES])words);
         for (size_t lane = 0; lane < LANES && i + lane < count; lane++)

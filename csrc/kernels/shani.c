@@ -135,8 +135,9 @@ INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks)[16], int 
     }
 }
 
-TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count) {
+TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same) {
     size_t n = 0;
+    (void)same;
     for (; n + STREAMS <= count; n += STREAMS)
         digest_streams(digests + n, blocks + n, STREAMS);
     for (; n < count; n++)

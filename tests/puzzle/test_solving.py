@@ -181,6 +181,15 @@ def test_batch_of_arrays():
     works = np.full(20, 600, np.uint64)
     nonces = np.array([puzzle.solve(task) for task in tasks], np.uint64)
     nonces[7] = nonces[8]
+    tuples = [tuple(row) for row in nonces.tolist()]
+    assert puzzle.verify_batch(seeds, works, tuples).tolist() == [i != 7 for i in range(20)]
+    tuples[3:6] = [(1,), None, (1, -1)]
+    expected = [i not in (3, 4, 5, 7) for i in range(20)]
+    assert puzzle.verify_batch(seeds, works, tuples).tolist() == expected
+    with pytest.raises(errors.InvalidInput, match="shapes"):
+        puzzle.verify_batch(seeds, works, tuples[:5])
+    with pytest.raises(errors.InvalidInput):
+        puzzle.verify_batch(seeds, works, [None] * 20)
     ok = puzzle.verify_batch(seeds, works, nonces)
     assert ok.dtype == bool
     assert ok.tolist() == [i != 7 for i in range(20)]
