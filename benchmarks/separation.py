@@ -1,6 +1,6 @@
 """Does leakage separate extraction from use? MNIST, a convolutional victim, many estimators.
 
-    python benchmarks/separation.py [--data ../shared/data] [--seed 0] [--json FILE]
+    python benchmarks/separation.py [--data ../shared/data] [--seeds 0 1 2] [--json FILE]
 
 The victim learns from the first 50 000 training digits, estimators are fitted on 16 000 of them,
 references on the last 5000 training digits, and honest queries are the 10 000 test digits: no
@@ -190,7 +190,9 @@ def judge(score, additive, reference, honest, strange, delta):
         values = score(answers)
         return values[:, None] if values.ndim == 1 else values
 
-    fitted = HonestReference.fit(table(reference), stratum(reference), delta=delta)
+    known = table(reference)
+    weights = LeakageEstimator().weights if known.shape[1] > 1 else None
+    fitted = HonestReference.fit(known, stratum(reference), delta=delta, weights=weights)
     ours = table(honest)
     evidence = fitted.evidence(ours, stratum(honest))
     limit = np.quantile(evidence, 0.995)
@@ -223,6 +225,16 @@ def cost(estimator, answers, where):
     return float(np.median(times) / 64 * 1e6)
 
 
+def over(victims, combine):
+    """Combine the rows of several victims number by number."""
+    first = victims[0]
+    if isinstance(first, dict):
+        return {key: over([victim[key] for victim in victims], combine) for key in first}
+    if isinstance(first, list):
+        return [over(list(items), combine) for items in zip(*victims, strict=True)]
+    return None if first is None else float(combine(victims))
+
+
 def show(rows, names, what, form):
     print(f"\n{what:28} " + " ".join(f"{name:>13}" for name in names) + "   honest  worst class")
     for name, row in rows.items():
@@ -236,33 +248,19 @@ def show(rows, names, what, form):
         )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("POWFAST_DATA", Path(__file__).resolve().parents[2] / "shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--delta", type=float, default=0.05, help="0: none")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    delta = options.delta or None
-    warmup()
-    images, labels = digits(options.data / "mnist", "train", 60_000)
-    test, truth = digits(options.data / "mnist", "t10k", 10_000)
-    start = time.perf_counter()
-    victim = train(images[:50_000], labels[:50_000], options.seed)
+def run(data, seed, delta):
+    """Return (rows, accuracy of the victim, costs) for one victim."""
+    images, labels = digits(data / "mnist", "train", 60_000)
+    test, truth = digits(data / "mnist", "t10k", 10_000)
+    victim = train(images[:50_000], labels[:50_000], seed)
     fit, reference = ask(victim, images[:16_000]), ask(victim, images[55_000:])
     honest = ask(victim, test)
     accuracy = float((honest["probabilities"].argmax(axis=1) == truth).mean())
-    print(f"victim: {accuracy:.2%} on test digits, {time.perf_counter() - start:.0f} s of training")
-    strange = {
-        name: ask(victim, x) for name, x in kinds(options.data, victim, test, options.seed).items()
-    }
+    strange = {name: ask(victim, x) for name, x in kinds(data, victim, test, seed).items()}
     rows = {
         name: judge(score, additive, reference, honest, strange, delta)
         for name, additive, score in scorers(fit, labels[:16_000])
     }
-    for what, form in (("share", ".0f"), ("growth", ".2f"), ("ratio", ".1f")):
-        show(rows, list(strange), what, form)
     costs = {}
     for where in ("hidden", "layers"):
         start = time.perf_counter()
@@ -270,10 +268,42 @@ def main():
         fitted = time.perf_counter() - start
         estimator.calibrate(reference[where], reference["probabilities"], delta=delta)
         costs[where] = {"fit_seconds": fitted, "us_per_query": cost(estimator, honest, where)}
-        print(f"\n{where}: fitted in {fitted:.2f} s, {costs[where]['us_per_query']:.1f} us a query")
+    return rows, accuracy, costs
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = os.environ.get("POWFAST_DATA", Path(__file__).resolve().parents[2] / "shared/data")
+    parser.add_argument("--data", type=Path, default=Path(default))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--delta", type=float, default=0.05, help="0: none")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    warmup()
+    victims = []
+    for seed in options.seeds:
+        rows, accuracy, costs = run(options.data, seed, options.delta or None)
+        victims.append(rows)
+        print(f"victim {seed}: {accuracy:.2%} of the test digits right")
+    names = list(next(iter(rows.values()))["kinds"])
+    mean, lowest = over(victims, np.mean), over(victims, np.min)
+    print(f"\nmean over {len(victims)} victims")
+    for what, form in (("share", ".0f"), ("growth", ".2f"), ("ratio", ".1f")):
+        show(mean, names, what, form)
+    ours = {name: row for name, row in lowest.items() if name.startswith("LeakageEstimator")}
+    print("\nlowest over victims")
+    for what, form in (("share", ".0f"), ("growth", ".2f")):
+        show(ours, names, what, form)
+    highest = over(victims, np.max)
+    worst = max(highest["LeakageEstimator, three layers"]["honest classes"])
+    print(f"\nhighest mean evidence of an honest class, three layers: {worst:.2f}")
+    for where, row in costs.items():
+        print(
+            f"{where}: fitted in {row['fit_seconds']:.2f} s, {row['us_per_query']:.1f} us a query"
+        )
     if options.json:
-        result = {"accuracy": accuracy, "seed": options.seed, "delta": delta}
-        options.json.write_text(json.dumps({**result, "rows": rows, "costs": costs}, indent=1))
+        result = {"seeds": options.seeds, "delta": options.delta, "victims": victims}
+        options.json.write_text(json.dumps({**result, "costs": costs}, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -46,6 +47,9 @@ class LeakageEstimator(Parameters, Stored):
         As for `TeacherEnsemble`.
     sigma : float, optional
         Noise scale of log q in votes; teachers / 25 unless given.
+    weights : three numbers
+        How much log q, entropy and distance count in the evidence. The default measured well on
+        features of several layers; see `report` for what each tells about your model.
     seed : int
         The same seed and data give the same scores and evidence.
 
@@ -54,7 +58,7 @@ class LeakageEstimator(Parameters, Stored):
     teachers_, density_, reference_ : the fitted parts
     """
 
-    _settings = ("teachers", "ridge", "split", "sigma", "seed")
+    _settings = ("teachers", "ridge", "split", "sigma", "weights", "seed")
     _parts = {  # noqa: RUF012
         "teachers_": TeacherEnsemble,
         "density_": ClassDensity,
@@ -70,12 +74,14 @@ class LeakageEstimator(Parameters, Stored):
         ridge: float = 1e-2,
         split: Literal["shards", "bootstrap"] = "shards",
         sigma: float | None = None,
+        weights: Sequence[float] = (0.1, 0.3, 0.6),
         seed: int = 0,
     ) -> None:
         self.teachers = teachers
         self.ridge = ridge
         self.split = split
         self.sigma = sigma
+        self.weights = weights
         self.seed = seed
 
     def fit(self, features: ArrayLike, labels: ArrayLike) -> Self:
@@ -118,7 +124,9 @@ class LeakageEstimator(Parameters, Stored):
         `delta` makes up for the luck of this very sample (see `HonestReference.fit`).
         """
         scores, strata = self._scores(honest_features, honest_probabilities)
-        self.reference_ = HonestReference.fit(scores, strata, minimum=minimum, delta=delta)
+        self.reference_ = HonestReference.fit(
+            scores, strata, minimum=minimum, delta=delta, weights=self.weights
+        )
         return self
 
     def evidence(self, features: ArrayLike, probabilities: ArrayLike) -> Floats:
@@ -140,6 +148,9 @@ class LeakageEstimator(Parameters, Stored):
         from powfast.leakage.report import report
 
         return report(self, honest, suspicious)
+
+    def _restore(self) -> None:
+        self.weights = tuple(self.weights)  # JSON knows lists only
 
     def _scores(
         self, features: ArrayLike, probabilities: ArrayLike

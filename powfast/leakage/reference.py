@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple, Self
@@ -58,9 +59,9 @@ class HonestReference(Stored):
 
     A query is compared with the honest queries of its stratum alone (Mondrian conformal
     prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World"): one smoothed
-    p-value per score, each calibrated to an e-value; their mean is the evidence. It is at most 1
-    on average for a query exchangeable with the honest ones of its stratum, however the scores
-    depend on each other.
+    p-value per score, each calibrated to an e-value; their (weighted) mean is the evidence, at
+    most 1 on average for a query exchangeable with the honest ones of its stratum, however the
+    scores depend on each other.
 
     Pooling: strata with fewer than `minimum` honest queries form one pooled stratum, which takes
     in the smallest of the others until it has `minimum` as well. Strata never seen are compared
@@ -70,16 +71,17 @@ class HonestReference(Stored):
     ----------
     scores : (n, m) float64 honest scores, oldest first
     strata : (n,) int64
-    minimum, delta : as given to `fit`
+    minimum, delta, weights : as given to `fit`
     """
 
-    _settings = ("minimum", "delta")
+    _settings = ("minimum", "delta", "weights")
     _arrays = ("scores", "strata")
 
     scores: Floats
     strata: Integers
     minimum: int
     delta: float | None
+    weights: Sequence[float] | None
 
     @classmethod
     def fit(
@@ -89,8 +91,12 @@ class HonestReference(Stored):
         *,
         minimum: int = 20,
         delta: float | None = None,
+        weights: Sequence[float] | None = None,
     ) -> Self:
         """Return the reference of honest scores (n, m) in strata (n,), one stratum if None.
+
+        `weights` (m,) say how much each score's e-value counts in the mean; equal unless given.
+        They have to be chosen without a look at the queries that are judged.
 
         "At most 1 on average" holds over honest queries *and* over the draw of the reference
         itself; which reference was drawn is the luck of all accounts. With `delta`, evidence is
@@ -105,7 +111,7 @@ class HonestReference(Stored):
         made = cls()
         made.scores = _checks.matrix(scores, "scores")
         made.strata = _strata(strata, len(made.scores))
-        made.minimum, made.delta = minimum, delta
+        made.minimum, made.delta, made.weights = minimum, delta, weights
         made._restore()
         return made
 
@@ -143,7 +149,7 @@ class HonestReference(Stored):
             each = mean * (size + 1) / (equal + 1)
         else:
             each = p_to_e((above + _ties(ties, table.shape) * (equal + 1)) / (size + 1))
-        value: Floats = each.mean(axis=1) / self._luck[group]
+        value: Floats = (each @ self._weights) / self._luck[group]
         return value
 
     def check(
@@ -185,6 +191,7 @@ class HonestReference(Stored):
             np.concatenate([self.strata, groups])[start:],
             minimum=self.minimum,
             delta=self.delta,
+            weights=self.weights,
         )
 
     def drift(self, scores: ArrayLike, strata: ArrayLike | None = None) -> list[Drift]:
@@ -221,6 +228,7 @@ class HonestReference(Stored):
             self.delta = _checks.probability(self.delta, "delta")
         if len(self.scores) == 0:
             raise InvalidInput("an honest reference needs at least one honest query")
+        self._weights = _normal(self.weights, self.scores.shape[1])
         names, counts = np.unique(self.strata, return_counts=True)
         pooled = _pool(counts, self.minimum)
         self._own = names[~pooled]
@@ -307,6 +315,15 @@ def _strata(strata: ArrayLike | None, rows: int) -> Integers:
     if groups.shape != (rows,):
         raise InvalidInput(f"strata must be ({rows},), one per query, not {groups.shape}")
     return groups
+
+
+def _normal(weights: Sequence[float] | None, scores: int) -> Floats:
+    """Return (m,) weights that sum to 1."""
+    raw = np.ones(scores) if weights is None else np.asarray(weights, dtype=np.float64)
+    if raw.shape != (scores,) or not ((raw >= 0.0) & (raw < np.inf)).all() or raw.sum() <= 0.0:
+        raise InvalidInput(f"weights must be {scores} nonnegative numbers, not {weights!r}")
+    value: Floats = raw / raw.sum()
+    return value
 
 
 def _ties(ties: ArrayLike, shape: tuple[int, ...]) -> Floats:

@@ -187,3 +187,14 @@ def test_update_equals_fitting_anew_and_keeps_the_newest():
     newest = HonestReference.fit(scores[:60], strata[:60]).update(scores[60:], strata[60:], keep=50)
     last = HonestReference.fit(scores[40:], strata[40:])
     assert (newest.evidence(queries, asked) == last.evidence(queries, asked)).all()
+
+
+def test_weights_weigh_the_scores():
+    rng = np.random.default_rng(13)
+    scores, queries = rng.normal(size=(80, 3)), rng.normal(size=(30, 3))
+    alone = [HonestReference.fit(scores[:, [d]]).evidence(queries[:, [d]]) for d in range(3)]
+    weighted = HonestReference.fit(scores, weights=(1, 3, 6)).evidence(queries)
+    np.testing.assert_allclose(weighted, 0.1 * alone[0] + 0.3 * alone[1] + 0.6 * alone[2])
+    for bad in ((1, 2), (1, 2, -1), (0, 0, 0), (1, 2, np.inf), (1, 2, np.nan)):
+        with pytest.raises(InvalidInput):
+            HonestReference.fit(scores, weights=bad)
