@@ -1,0 +1,212 @@
+"""Hash rates of every kernel this CPU runs, as ratios to OpenSSL's bulk hashing per block.
+
+    python benchmarks/kernels.py [--rounds 15] [--json FILE] [--node-modules FOLDER]
+
+Peers that are installed run beside it, each in a process of its own: a hashlib loop, altcha,
+hashcash and stringzilla from PyPI, hash-wasm from npm (--node-modules), Debian's hashcash(1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from measure import Row, interleaved, report, seconds, warn_if_busy, write
+
+from powfast import _capi, errors, puzzle
+
+ffi, lib = _capi.ffi, _capi.lib
+NONCES = 1 << 19
+ENDLESS = puzzle.Puzzle(bytes(32), 2**64 - 1, 16)
+
+PEERS = {
+    "hashlib loop": """
+import hashlib
+prefix = b"p" * 47
+def work():
+    for nonce in range(100_000):
+        hashlib.sha256(prefix + nonce.to_bytes(8, "big")).digest()[:8] < b"\\0"
+    return 100_000
+""",
+    "stringzilla loop": """
+import stringzilla
+prefix = b"p" * 47
+def work():
+    for nonce in range(100_000):
+        stringzilla.sha256(prefix + nonce.to_bytes(8, "big"))[:8] < b"\\0"
+    return 100_000
+""",
+    "altcha": """
+from altcha import v1
+task = v1.Challenge("SHA-256", "0" * 64, 100_000, "salt", "")
+def work():
+    v1.solve_challenge(task.challenge, task.salt, task.algorithm, 100_000, 0)
+    return 100_000
+""",
+    "hashcash (PyPI, SHA-1)": """
+import hashcash
+def work():
+    for _ in range(16):
+        hashcash.mint("resource", bits=13)
+    return 16 * 2**13
+""",
+}
+TIMED = """
+import time
+work()
+start = time.perf_counter(); done = work(); print(done / (time.perf_counter() - start))
+"""
+HASH_WASM = """
+const { createSHA256 } = require(process.argv[1] + "/hash-wasm");
+createSHA256().then((sha) => {
+  const message = new Uint8Array(55), count = 200000, start = process.hrtime.bigint();
+  for (let i = 0; i < count; i++) { message[54] = i; sha.init().update(message).digest("binary"); }
+  console.log(count / (Number(process.hrtime.bigint() - start) / 1e9));
+});
+"""
+
+
+def printed(*command: str | Path) -> float | None:
+    """Return the first number a command prints, None where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    number = re.search(r"\d+(\.\d+)?", done.stdout + done.stderr)
+    return float(number.group()) if done.returncode == 0 and number else None
+
+
+def peers(node_modules: Path | None) -> dict[str, Callable[[], float]]:
+    commands: dict[str, list[str | Path]] = {
+        name: [sys.executable, "-c", code + TIMED] for name, code in PEERS.items()
+    }
+    if shutil.which("hashcash"):
+        commands["hashcash(1) (Debian, SHA-1)"] = ["hashcash", "-s"]
+    if node_modules and shutil.which("node"):
+        commands["hash-wasm"] = ["node", "-e", HASH_WASM, node_modules.resolve()]
+    found = {}
+    for name, command in commands.items():
+        if printed(*command) is None:
+            print(f"{name}: not installed here, left out", file=sys.stderr)
+        else:
+            found[name] = lambda command=command: printed(*command)
+    return found
+
+
+def kernels() -> dict[str, Callable[[], float]]:
+    features = lib.powfast_cpu_features()
+    every = [lib.powfast_kernel_at(i) for i in range(lib.powfast_kernel_count())]
+    return {
+        ffi.string(lib.powfast_kernel_name(kernel)).decode(): lambda kernel=kernel: search(kernel)
+        for kernel in every
+        if lib.powfast_kernel_supported(kernel, features)
+    }
+
+
+def search(kernel, nonces: int = NONCES) -> float:
+    """Nonces a second of one thread."""
+    task = ffi.new("powfast_puzzle *", {"work": 2**64 - 1, "parts": 1})
+    nonce = ffi.new("uint64_t *")
+    return nonces / seconds(lambda: lib.powfast_search(nonce, kernel, task, 0, 0, nonces))
+
+
+def solver_rate(threads: int, duration: float = 0.4) -> float:
+    """Evaluations a second through `puzzle.solve`."""
+    cancel, done = threading.Event(), []
+    timer = threading.Timer(duration, cancel.set)
+    start = time.perf_counter()
+    timer.start()
+    try:
+        puzzle.solve(
+            ENDLESS,
+            max_work=2**64,
+            threads=threads,
+            cancel=cancel,
+            progress=lambda count, _: done.append((count, time.perf_counter())),
+        )
+    except errors.Cancelled:
+        count, end = done[-1]
+        return count / (end - start)
+    raise AssertionError("solved what nobody can")
+
+
+def cancel_latency() -> float:
+    """Seconds from setting `cancel` to the return of `puzzle.solve`."""
+    cancel, at = threading.Event(), []
+
+    def stop() -> None:
+        at.append(time.perf_counter())
+        cancel.set()
+
+    threading.Timer(0.1, stop).start()
+    try:
+        puzzle.solve(ENDLESS, max_work=2**64, cancel=cancel)
+    except errors.Cancelled:
+        return time.perf_counter() - at[0]
+    raise AssertionError("solved what nobody can")
+
+
+def dirty_upper(rounds: int) -> float | None:
+    """Time of short SHA-NI searches right after AVX2 ones, over their time alone: 1 if clean."""
+    by_name = {
+        ffi.string(lib.powfast_kernel_name(kernel)).decode(): kernel
+        for kernel in map(lib.powfast_kernel_at, range(lib.powfast_kernel_count()))
+        if lib.powfast_kernel_supported(kernel, lib.powfast_cpu_features())
+    }
+    if not {"shani", "avx2"} <= by_name.keys():
+        return None
+    alone, after = [], []
+    for _ in range(200 * rounds):
+        search(by_name["shani"], 256)
+        alone.append(1 / search(by_name["shani"], 256))
+        search(by_name["avx2"], 256)
+        after.append(1 / search(by_name["shani"], 256))
+    return statistics.median(after) / statistics.median(alone)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--node-modules", type=Path)
+    options = parser.parse_args()
+    warn_if_busy()
+    rows: list[Row] = interleaved(kernels(), options.rounds)
+    report("kernels, one thread (hashes)", rows)
+    others = interleaved(peers(options.node_modules), max(3, options.rounds // 5))
+    report("peers, one thread (hashes)", others)
+
+    cores = len(os.sched_getaffinity(0))
+    pairs = [(solver_rate(cores), solver_rate(1)) for _ in range(options.rounds)]
+    scaling = statistics.median(many / one for many, one in pairs)
+    first = statistics.median(
+        seconds(lambda: puzzle.solve(puzzle.Puzzle(bytes(32), 1, 1))) for _ in range(999)
+    )
+    cancel = max(cancel_latency() for _ in range(options.rounds))
+    dirty = dirty_upper(options.rounds)
+    print(f"\nactive kernel {puzzle.active_kernel()}; {cores} threads over one: {scaling:.2f}x")
+    print(f"call to first hash and back {first * 1e6:.1f} us; slowest cancel {cancel * 1e3:.1f} ms")
+    if dirty is not None:
+        print(f"shani right after avx2, over shani alone: {dirty:.2f}x the time")
+    write(
+        options.json,
+        {
+            "active": puzzle.active_kernel(),
+            "kernels": rows,
+            "peers": others,
+            "threads": {"count": cores, "over_one": scaling},
+            "first_hash_seconds": first,
+            "slowest_cancel_seconds": cancel,
+            "dirty_upper": dirty,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
