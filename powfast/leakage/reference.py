@@ -166,11 +166,9 @@ class HonestReference(Stored):
         rows = []
         for name in np.unique(groups):
             own = evidence[groups == name]
-            error = own.std(ddof=1) / math.sqrt(len(own)) if len(own) > 1 else math.inf
-            mean = float(own.mean())
-            rows.append(
-                StratumCheck(int(name), len(own), mean, mean - width * error, mean + width * error)
-            )
+            error = float(own.std(ddof=1)) / math.sqrt(len(own)) if len(own) > 1 else math.inf
+            mean, reach = float(own.mean()), width * error
+            rows.append(StratumCheck(int(name), len(own), mean, mean - reach, mean + reach))
         return rows
 
     def update(

@@ -41,6 +41,18 @@ def _rdp(log_q, sigma, order, bounded):
     return min(value, flat) if bounded else value
 
 
+def epsilon(log_q, sigma, orders, delta, tight):
+    """Smallest Renyi DP plus conversion over the orders."""
+    values = []
+    for order in (mp.mpf(float(o)) for o in orders):
+        if tight:
+            extra = mp.log(1 - 1 / order) - mp.log(delta * order) / (order - 1)
+        else:
+            extra = mp.log(1 / mp.mpf(delta)) / (order - 1)
+        values.append(rdp(log_q, sigma, order) + extra)
+    return max(min(values), mp.mpf(0))
+
+
 def p_values(reference, scores, ties):
     """Smoothed conformal p-values of scores (n, m) against reference (r, m), by counting."""
     out = np.empty(scores.shape)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powfast.errors import InvalidInput
-from powfast.leakage import Accountant, from_labels, from_votes
+from powfast.leakage import Accountant, from_labels, from_votes, gnmax
 
 ENGINES = ("numba", "numpy")
 NETWORKS = {"mnist": (250, 10.0, 1e-5), "svhn": (250, 10.0, 1e-6), "cifar10": (50, 2.0, 1e-5)}
@@ -82,6 +82,16 @@ def test_log_q_and_rdp_against_mpmath(engine, classes, teachers, sigma):
                 continue
             expected = naive.rdp(float(log_q[i]), sigma, order) / (order / sigma**2)
             assert share[i] == pytest.approx(float(expected), rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("votes", [[30, 12, 8], [48, 1, 1], [25, 25, 0]])
+def test_epsilon_against_mpmath(engine, votes):
+    log_q = float(naive.log_q(votes, 2.0))
+    for metric, orders in (("iclr2022", gnmax.ORDERS_ICLR2022), ("eps", gnmax.ORDERS)):
+        expected = naive.epsilon(log_q, 2.0, orders, 1e-6, tight=metric == "eps")
+        got = from_votes([votes], 2.0, metric, delta=1e-6, engine=engine)[0]
+        assert got == pytest.approx(float(expected), rel=1e-11)
 
 
 @pytest.mark.parametrize("metric", ["logq", "rdp", "iclr2022"])
