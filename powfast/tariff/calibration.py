@@ -16,7 +16,7 @@ from powfast.errors import InvalidInput
 from powfast.tariff import attacks, document
 from powfast.tariff.checks import nonnegative_array, number
 from powfast.tariff.evidence import EvidenceTariff
-from powfast.tariff.honest import SHORTEST, extended, mean_logs, prices, read, usable
+from powfast.tariff.honest import SHORTEST, Running, extended, mean_logs, read, usable
 from powfast.tariff.loading import from_json
 from powfast.tariff.recursion import FloatArray
 
@@ -96,9 +96,9 @@ def calibrate(
     Parameters
     ----------
     honest : iterable of (n_i,) array_like
-        Evidence of one honest account each, in order. The overhead is counted over at least 1000
-        queries: a shorter account is continued by draws from its own; one of fewer than 50 is
-        left out.
+        Evidence of one honest account each, in order. The overhead is that of all its queries so
+        far when it is highest, from the 1000th on: a shorter account is continued by draws from
+        its own; one of fewer than 50 is left out.
     service_time : float
         Seconds of the bare call per query.
     hash_rate, profile : float or ClientProfile
@@ -133,9 +133,10 @@ def calibrate(
     whole = [extended(long_enough[i], rng) for i in rng.permutation(len(long_enough))]
     chosen_on, held_out = whole[::2], whole[1::2]
 
-    opening = _best_opening(chosen_on, extractors, quantile, seed)
+    running = Running(chosen_on)
+    opening = _best_opening(running, extractors, quantile, seed)
     affordable = (max_overhead - 1.0) * seconds * rate
-    base_work = math.floor(affordable / _high_quantile(prices(chosen_on, opening), quantile))
+    base_work = math.floor(affordable / _high_quantile(running.highest(opening), quantile))
     if base_work < 1:
         raise InvalidInput(
             f"no base work of at least one evaluation keeps the overhead within {max_overhead:g}: "
@@ -188,15 +189,13 @@ def _named(
 
 
 def _best_opening(
-    accounts: list[FloatArray], extractors: dict[str, FloatArray], quantile: float, seed: int
+    running: Running, extractors: dict[str, FloatArray], quantile: float, seed: int
 ) -> float:
     splits = [attacks.split(evidence, seed) for evidence in extractors.values()]
-    running = prices(accounts, 0.0)
-    lengths = np.array([len(trace) for trace in accounts])
     worth = np.array(
         [
             np.exp(np.mean([np.log(split.best(opening)) for split in splits]))
-            / _high_quantile(running + opening / lengths, quantile)
+            / _high_quantile(running.highest(opening), quantile)
             for opening in _OPENINGS
         ]
     )
@@ -214,8 +213,10 @@ def _honest_report(
     max_overhead: float,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    overhead = 1.0 + per_base_price * prices(accounts, opening)
-    short = 1.0 + per_base_price * prices([trace[:100] for trace in accounts], opening)
+    overhead = 1.0 + per_base_price * Running(accounts).highest(opening)
+    short = 1.0 + per_base_price * Running([trace[:100] for trace in accounts], least=100).highest(
+        opening
+    )
     resampled = rng.choice(overhead, (1000, len(overhead)))
     quantiles = {}
     for q in (0.5, 0.95, 0.99):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.tariff.calibration import Calibration
-from powfast.tariff.honest import extended, mean_logs, prices, read, usable
+from powfast.tariff.honest import Running, extended, mean_logs, read, usable
 from powfast.tariff.recursion import FloatArray
 
 
@@ -50,9 +50,8 @@ def check(
     agreed, tariff = calibration.provenance, calibration.tariff
     rng = np.random.default_rng(seed)
     accounts = usable(read(honest), least=1)
-    price = prices(
-        [extended(trace, rng) for trace in accounts], tariff.opening_work / tariff.base_work
-    )
+    running = Running([extended(trace, rng) for trace in accounts])
+    price = running.highest(tariff.opening_work / tariff.base_work)
     seconds = price * tariff.base_work / agreed["hash_rate"]
     above = int((1.0 + seconds / agreed["service_time"] > agreed["max_overhead"]).sum())
     before = np.array(agreed["honest_mean_log_evidence"])

@@ -39,10 +39,26 @@ def extended(trace: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.concatenate([trace, rng.choice(trace, missing)]) if missing > 0 else trace
 
 
-def prices(accounts: list[FloatArray], opening: float) -> FloatArray:
-    """Work per query of whole accounts in base prices, the opening included."""
-    tariff = EvidenceTariff(1.0, opening, max_work=2.0**63)
-    return np.array([tariff.work(trace)[0].mean() for trace in accounts])
+class Running:
+    """Running means of the accounts' prices, for any opening.
+
+    Parameters
+    ----------
+    accounts : list of (n_i,) float64
+        Each of at least `least` queries.
+    least : int
+        Queries from which on an account counts.
+    """
+
+    def __init__(self, accounts: list[FloatArray], least: int = ACCOUNT_QUERIES) -> None:
+        tariff = EvidenceTariff(1.0, max_work=2.0**63)
+        self._totals = [tariff.work(trace)[0].cumsum()[least - 1 :] for trace in accounts]
+        self._counts = [np.arange(least, len(trace) + 1) for trace in accounts]
+
+    def highest(self, opening: float) -> FloatArray:
+        """Work per query in base prices, opening included, when it is highest for the account."""
+        pairs = zip(self._totals, self._counts, strict=True)
+        return np.array([((opening + total) / count).max() for total, count in pairs])
 
 
 def mean_logs(accounts: list[FloatArray]) -> list[float]:
