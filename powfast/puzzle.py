@@ -7,6 +7,7 @@ A puzzle knows no time, key or account. Part i is solved by a 64-bit nonce for w
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -126,10 +127,16 @@ def active_kernel() -> str:
 @cache
 def native_kernel() -> _native.Kernel:
     """Return the kernel in use, for the other rooms; see `active_kernel`."""
-    name, status = _native.select_kernel()
-    if name is not None:
-        return _native.Kernel(name)
+    name, status, above = _native.select_kernel()
     wanted = os.environ.get("POWFAST_KERNEL")
+    if name is not None:
+        if above and not wanted:
+            warnings.warn(
+                f"kernel {name} is used, for {', '.join(above)} failed the self-test here",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return _native.Kernel(name)
     reason = {
         _native.UNKNOWN_KERNEL: "there is no such kernel",
         _native.UNSUPPORTED_KERNEL: "this CPU cannot run it",

@@ -36,11 +36,18 @@ py::list kernels() {
     return rows;
 }
 
-// The name of the kernel chosen by the environment or by rank, and why there is none.
+// The kernel chosen by the environment or by rank, None with the reason's status where there is
+// none, and those ranked above it that this CPU has: passed over, for they gave wrong answers.
 py::tuple select_kernel() {
     const powfast_kernel *kernel;
-    int status = powfast_kernel_select(&kernel, nullptr, powfast_cpu_features());
-    return py::make_tuple(kernel ? py::cast(powfast_kernel_name(kernel)) : py::none(), status);
+    uint32_t features = powfast_cpu_features();
+    int status = powfast_kernel_select(&kernel, nullptr, features);
+    py::list above;
+    for (size_t i = 0; kernel && powfast_kernel_at(i) != kernel; i++)
+        if (powfast_kernel_supported(powfast_kernel_at(i), features))
+            above.append(powfast_kernel_name(powfast_kernel_at(i)));
+    return py::make_tuple(kernel ? py::cast(powfast_kernel_name(kernel)) : py::none(), status,
+                          above);
 }
 
 // What verification reads of Python objects, as it finds them: nothing here trusts a type.

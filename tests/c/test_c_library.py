@@ -1,41 +1,14 @@
-"""Build the C library with one compiler line and run its own tests, under sanitizers too."""
+"""Build the C library with one compiler line and run its tests: sanitized, and elsewhere."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
-from conftest import ROOT, missing
+from conftest import ROOT
+from toolchain import CSRC, HERE, PASSED, STRICT, build, run, tool
 
 from powfast import embedding
-
-HERE = Path(__file__).parent
-CSRC = ROOT / "csrc"
-SOURCES = [*CSRC.glob("*.c"), *CSRC.glob("kernels/*.c")]
-STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{CSRC / 'include'}"]
-PASSED = "checks passed\n"
-
-
-def tool(name: str) -> str:
-    """Return the path of a program, in any version that is installed."""
-    names = [name, *(f"{name}-{version}" for version in range(25, 12, -1))]
-    return next(filter(None, map(shutil.which, names)), None) or missing(f"no {name} here")
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def build(folder: Path, name: str, *flags: str, source: str = "test_library.c") -> Path:
-    """Compile the library and a program on it with one line."""
-    program = folder / "program"
-    command = [tool(name), "-std=c11", "-O2", *STRICT, *flags, HERE / source, *SOURCES]
-    run(*command, "-o", program)
-    return program
 
 
 @pytest.mark.parametrize("name", ["gcc", "clang"])
@@ -102,3 +75,26 @@ def test_a_program_embeds_what_the_package_ships(tmp_path, name):
     run(tool(name), "-std=c11", *STRICT[:-1], include, source, embedding.get_library(),
         "-o", program)  # fmt: skip
     assert run(program).endswith("admitted after 2000000 expected evaluations\n")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("#define BIG_SIGMA1(x) XOR3(ROTR(x, 6)", "#define BIG_SIGMA1(x) XOR3(ROTR(x, 7)"),
+        ("w[11] = ADD(C(27), w[4])", "w[11] = C(27)"),
+        ("i += (uint32_t)__builtin_ctz(hits)", "i += (uint32_t)__builtin_ctz(hits) + 1"),
+    ],
+)
+def test_a_kernel_that_gives_wrong_answers_is_passed_over(tmp_path, right, wrong):
+    """The lanes of a copy of the library are broken; whatever is made of them must not be used."""
+    csrc = shutil.copytree(CSRC, tmp_path / "csrc")
+    lanes = csrc / "kernels" / "lanes.h"
+    text = lanes.read_text()
+    assert right in text
+    lanes.write_text(text.replace(right, wrong))
+    sources = [*csrc.glob("*.c"), *csrc.glob("kernels/*.c")]
+    run(tool("gcc"), "-O1", f"-I{csrc / 'include'}", HERE / "chosen.c",
+        *sources, "-o", tmp_path / "chosen")  # fmt: skip
+    chosen, *failed = run(tmp_path / "chosen").split()
+    assert {"-scalar", "-vector"} <= set(failed)
+    assert chosen in ("shani", "none")
