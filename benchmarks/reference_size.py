@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
 
+from powfast.errors import InvalidInput
 from powfast.leakage import LeakageEstimator
 from powfast.tariff import calibrate, simulate
 
@@ -49,8 +50,12 @@ def main() -> None:
         held = x[30_000 : 30_000 + 10 * size]
         estimator.calibrate(victim.features(held), victim.probabilities(held))
         evidence = {name: estimator.evidence(*seen) for name, seen in traffic.items()}
-        rows.append(measured(size, evidence, test_labels))
-        show(rows[-1])
+        try:
+            rows.append(measured(size, evidence, test_labels))
+        except InvalidInput as error:  # the reference is too small to tell anybody apart
+            print(f"reference of {size} a class: {error}")
+        else:
+            show(rows[-1])
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2))
 

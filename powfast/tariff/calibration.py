@@ -153,7 +153,10 @@ def calibrate(
             name: _attack_report(tariff, evidence, pool, per_base_price, seed)
             for name, evidence in extractors.items()
         },
-        "warnings": _warnings(len(accounts), len(long_enough), len(chosen_on), quantile),
+        "warnings": [
+            *_warnings(len(accounts), len(long_enough), len(chosen_on), quantile),
+            *_misfit(_high_quantile(running.highest(0.0), quantile), quantile),
+        ],
     }
     provenance = {
         "powfast": __version__,
@@ -278,6 +281,15 @@ def _warnings(given: int, used: int, chosen_on: int, quantile: float) -> list[st
             f"it needs at least {needed} in each half"
         )
     return warnings
+
+
+def _misfit(price: float, quantile: float) -> list[str]:
+    if price <= 2.0:
+        return []
+    return [
+        f"the {quantile:.4g} quantile of honest accounts pays {price:.3g} base prices a query: "
+        "their queries do not look like the reference, and everybody's base price is low for it"
+    ]
 
 
 def _digest(arrays: list[FloatArray]) -> str:
