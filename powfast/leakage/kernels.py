@@ -86,6 +86,8 @@ def log_q(votes, teachers, sigma, tails, out):
 
     teachers: what every row has to sum to; 0: what the first row sums to.
     """
+    if votes.shape[1] < 2:
+        return -1
     scale = math.sqrt(0.5) / sigma
     cap = math.log1p(-1.0 / votes.shape[1])
     for i in range(len(votes)):

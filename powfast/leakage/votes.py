@@ -22,7 +22,6 @@ ENGINES = ("numba", "numpy")
 
 _CELLS = {"rdp": 1 << 18, "iclr2022": 1 << 14, "eps": 1 << 14}
 _TOLERANCE = 1e-3  # how far a table's entry may lie above the exact value, relatively
-_INT64 = np.dtype(np.int64)
 
 
 def from_votes(
@@ -139,34 +138,30 @@ class _Score:
         self.conversion = gnmax.conversion(metric, _checks.probability(delta, "delta"))
         self.engine = _engine(engine)
         self.kernels = _kernels() if self.engine == "numba" else None
+        self.table = None if exact or metric not in _CELLS else self._table(_CELLS[metric])
         self.tails = gnmax.tail_table(self.sigma).copy()
         self.tails[0] = 0.0  # the kernels count ties
-        self.table = None if exact or metric not in _CELLS else self._table(_CELLS[metric])
+        self.tables: tuple[Floats | None, ...] = (self.tails,)
+        if self.kernels is not None and self.table is None:
+            self.kernel = self.kernels.log_q
+        elif self.kernels is not None:
+            self.kernel, self.tables = self.kernels.log_q_and_look_up, (self.tails, self.table)
+        self.one_call = metric == "logq" or self.table is not None
 
     def of_votes(self, votes: ArrayLike, teachers: int | None) -> Floats:
         if self.kernels is None:
             return self._finish(gnmax.log_q(_checks.votes(votes, teachers), self.sigma))
-        if not (
-            type(votes) is np.ndarray
-            and votes.dtype is _INT64
-            and votes.ndim == 2
-            and votes.shape[1] > 1
-            and votes.flags.c_contiguous
-        ):
-            votes = _checks.votes(votes, teachers)
         known = 0 if teachers is None else _checks.whole(teachers, "teachers")
-        out = np.empty(len(votes))
-        if self.table is None:
-            left = self.kernels.log_q(votes, known, self.sigma, self.tails, out)
-        else:
-            left = self.kernels.log_q_and_look_up(
-                votes, known, self.sigma, self.tails, self.table, out
-            )
-            if left == 0:
-                return out
+        try:
+            out = np.empty(len(votes))  # type: ignore[arg-type]
+            left = self.kernel(votes, known, self.sigma, *self.tables, out)
+        except TypeError:  # no C-contiguous int64: make it so, or say what is wrong
+            votes = _checks.votes(votes, teachers)
+            out = np.empty(len(votes))
+            left = self.kernel(votes, known, self.sigma, *self.tables, out)
         if left < 0:
             _checks.votes(votes, teachers)  # says what is wrong
-        return self._finish(out)
+        return out if self.one_call and left == 0 else self._finish(out)
 
     def of_labels(self, labels: ArrayLike, classes: int) -> Floats:
         codes = _checks.integers(labels, "labels")
