@@ -1,0 +1,47 @@
+"""The command `powfast`: one module per kind of user, each adding its commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import powfast
+from powfast.cli import client, operator, research
+from powfast.cli.output import print_json
+from powfast.errors import PowfastError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0 done, 1 refused, 2 wrong use, 130 Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except PowfastError as error:
+        if arguments.json:
+            print_json({"error": error.code, "detail": str(error)})
+        else:
+            print(f"powfast: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"powfast: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="powfast", description=powfast.__doc__)
+    parser.add_argument("--version", dest="run", action="store_const", const=client.version)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=lambda arguments: _usage(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for module in (client, operator, research):
+        module.add_commands(commands)
+    return parser
+
+
+def _usage(parser: argparse.ArgumentParser) -> int:
+    parser.print_help(sys.stderr)
+    return 2

@@ -1,0 +1,133 @@
+"""For whoever solves and verifies: version, bench, solve, verify."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from dataclasses import asdict
+
+import powfast
+from powfast.cli import output
+from powfast.errors import InvalidInput
+
+
+def add_commands(commands: output.Commands) -> None:
+    """Add bench, solve and verify."""
+    bench = output.add_command(
+        commands, "bench", _bench, "Measure the hash rate of every kernel this CPU can run."
+    )
+    bench.add_argument("--seconds", type=float, default=5.0, help="time to spend (default 5)")
+
+    solve = output.add_command(
+        commands, "solve", _solve, "Solve a challenge and print the PoW-Solution header's value."
+    )
+    solve.add_argument("token", help="the challenge, or - to read it from standard input")
+    solve.add_argument("--max-work", type=int, default=2**36, help="refuse more (default 2^36)")
+    solve.add_argument("--threads", type=int, help="solver threads (default: all cores)")
+
+    verify = output.add_command(
+        commands,
+        "verify",
+        _verify,
+        "Check a PoW-Solution header's value with the keys in POWFAST_KEYS (id:hex,id:hex). "
+        "Whether it was redeemed before only the server's ledger knows.",
+    )
+    verify.add_argument("solution", help="<token>.<nonces>, or - to read it from standard input")
+    verify.add_argument("--account", default="")
+    verify.add_argument("--request", default="", help="the request's digest in hexadecimal")
+
+
+def version(arguments: argparse.Namespace) -> int:
+    """Print the version and the kernel in use."""
+    from powfast.puzzle import active_kernel
+
+    kernel = active_kernel()
+    if arguments.json:
+        output.print_json({"version": powfast.__version__, "kernel": kernel})
+    else:
+        print(f"powfast {powfast.__version__} (kernel {kernel})")
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from powfast.profile import hash_rates
+    from powfast.puzzle import active_kernel
+
+    active = active_kernel()
+    if not arguments.json:
+        output.console()  # asks for its extra before anything is measured
+    with output.status("measuring hash rates"):
+        rates = hash_rates(seconds=arguments.seconds)
+    if arguments.json:
+        machine = {"machine": platform.machine(), "version": powfast.__version__}
+        kernels = [asdict(rate) for rate in rates]
+        output.print_json({"kernels": kernels, "active": active, **machine})
+        return 0
+    rows = [
+        (
+            rate.name + (" (active)" if rate.name == active else ""),
+            str(rate.threads),
+            f"{rate.hashes_per_second / 1e6:.2f}",
+        )
+        for rate in rates
+    ]
+    output.print_table(("kernel", "threads", "million hashes/s"), rows)
+    return 0
+
+
+def _solve(arguments: argparse.Namespace) -> int:
+    from powfast.challenge import decode, token_from_text
+    from powfast.http import format_solution
+    from powfast.puzzle import solve_counted
+
+    token = token_from_text(_argument_or_stdin(arguments.token))
+    puzzle = decode(token).puzzle
+    started = time.perf_counter()
+    with output.progress("solving") as progress:
+        solution, evaluations = solve_counted(
+            puzzle, max_work=arguments.max_work, threads=arguments.threads, progress=progress
+        )
+    line = format_solution(token, solution)
+    if arguments.json:
+        seconds = time.perf_counter() - started
+        measured = {"work": puzzle.work, "evaluations": evaluations, "seconds": seconds}
+        output.print_json({"solution": line, **measured})
+    else:
+        print(line)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from powfast.challenge import Issuer
+    from powfast.http import parse_solution
+
+    issuer = Issuer(_keys())
+    token, solution = parse_solution(_argument_or_stdin(arguments.solution))
+    try:
+        request = bytes.fromhex(arguments.request)
+    except ValueError:
+        raise InvalidInput("--request has to be hexadecimal") from None
+    receipt = issuer.check(token, solution, account=arguments.account, request=request)
+    if arguments.json:
+        fields = {"work": receipt.work, "parts": receipt.parts, "account": receipt.account}
+        signed = {"key": receipt.key_id, "expires": receipt.expires}
+        output.print_json({"admitted": True, **signed, **fields})
+    else:
+        print(f"right: {receipt.work} evaluations for account {receipt.account!r}")
+    return 0
+
+
+def _argument_or_stdin(argument: str) -> str:
+    return sys.stdin.read().strip() if argument == "-" else argument
+
+
+def _keys() -> dict[str, bytes]:
+    ring = os.environ.get("POWFAST_KEYS", "")
+    try:
+        pairs = [pair.split(":") for pair in ring.split(",")]
+        return {key_id: bytes.fromhex(secret) for key_id, secret in pairs}
+    except ValueError:
+        raise InvalidInput("POWFAST_KEYS has to be id:hex,id:hex with 32 bytes or more") from None

@@ -1,0 +1,145 @@
+"""For whoever serves a model: does leakage separate, and what should it cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from powfast.cli import output
+from powfast.errors import InvalidInput
+
+
+def add_commands(commands: output.Commands) -> None:
+    """Add leakage and calibrate."""
+    leakage = output.add_command(
+        commands,
+        "leakage",
+        _leakage,
+        "Compare honest with suspicious queries, score by score: does leakage mean anything "
+        "for this model?",
+    )
+    leakage.add_argument("action", choices=["report"])
+    leakage.add_argument("training", type=Path, help=".npz with features and labels")
+    leakage.add_argument("honest", type=Path, help=".npz with features and probabilities")
+    leakage.add_argument("suspicious", type=Path, help=".npz with features and probabilities")
+    leakage.add_argument("--plot", type=Path, help="also draw it into this file")
+
+    calibrate = output.add_command(
+        commands,
+        "calibrate",
+        _calibrate,
+        "Choose a tariff from honest accounts' evidence, and say what it is worth; or, with "
+        "--check, whether recent honest accounts are still those of a calibration.",
+    )
+    calibrate.add_argument("honest", type=Path, help=".npz written by powfast.tariff.save_traces")
+    calibrate.add_argument("--check", type=Path, metavar="TARIFF", help="compare with this one")
+    calibrate.add_argument("--service-time", type=float, help="seconds of the bare call per query")
+    rate = calibrate.add_mutually_exclusive_group()
+    rate.add_argument("--hash-rate", type=float, help="the clients' SHA-256 evaluations a second")
+    rate.add_argument("--profile", type=Path, help="what `powfast bench --json` printed there")
+    calibrate.add_argument("--suspicious", type=Path, help=".npz of extractors' evidence")
+    calibrate.add_argument("--max-overhead", type=float, default=2.0)
+    calibrate.add_argument("--quantile", type=float, default=0.99)
+    calibrate.add_argument("--out", type=Path, default=Path("tariff.json"))
+
+
+def _leakage(arguments: argparse.Namespace) -> int:
+    from powfast.leakage.report import report_files
+
+    found = report_files(arguments.training, arguments.honest, arguments.suspicious)
+    if arguments.plot:
+        found.plot(arguments.plot)
+    if arguments.json:
+        output.print_json(found.to_dict())
+    else:
+        print(found)
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    if arguments.check:
+        return _check(arguments)
+    from powfast.tariff import calibrate, load_traces
+
+    if arguments.service_time is None or not (arguments.hash_rate or arguments.profile):
+        raise InvalidInput("calibrate needs --service-time, and --hash-rate or --profile")
+    calibration = calibrate(
+        load_traces(arguments.honest),
+        service_time=arguments.service_time,
+        hash_rate=arguments.hash_rate or _profiled_rate(arguments.profile),
+        max_overhead=arguments.max_overhead,
+        quantile=arguments.quantile,
+        suspicious=load_traces(arguments.suspicious) if arguments.suspicious else None,
+    )
+    arguments.out.write_text(calibration.to_json())
+    if arguments.json:
+        output.print_json(calibration.report)
+    else:
+        _print_report(calibration.report)
+        print(f"{arguments.out}: {calibration.tariff.base_work:.0f} evaluations a query, ", end="")
+        print(f"{calibration.tariff.opening_work:.0f} once for a new account")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Report drift; the exit status is 1 where there is some. The tariff stays as it is."""
+    from powfast.tariff import Calibration, check, load_traces
+
+    calibration = Calibration.from_json(_text(arguments.check))
+    found = check(calibration, load_traces(arguments.honest))
+    if arguments.json:
+        output.print_json(found)
+    else:
+        now, before = (found["mean_log_evidence"][name] for name in ("now", "calibrated"))
+        print(f"mean log evidence {now:+.3f}, was {before:+.3f} (p = {found['p_value_shift']:.3g})")
+        above = f"{found['accounts_above_max_overhead']} of {found['accounts']} accounts"
+        print(f"{above} above the overhead (p = {found['p_value_overhead']:.3g})")
+        print("honest use has drifted: calibrate anew" if found["drifted"] else "no drift")
+    return int(found["drifted"])
+
+
+def _profiled_rate(file: Path) -> float:
+    """Return the active kernel's rate on all threads."""
+    try:
+        profile = json.loads(_text(file))
+        kernels = [row for row in profile["kernels"] if row["name"] == profile["active"]]
+        return float(max(kernels, key=lambda row: row["threads"])["hashes_per_second"])
+    except (KeyError, TypeError, ValueError):
+        raise InvalidInput(f"{file} is not what `powfast bench --json` prints") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file} cannot be read: {error}") from None
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    honest = report["honest"]
+    rows = [
+        (
+            quantile,
+            f"{found['overhead']:.3f}x",
+            "{:.3f} - {:.3f}".format(*found["interval_95%"]),
+            f"{found['overhead_of_first_100_queries']:.2f}x",
+        )
+        for quantile, found in honest["quantiles"].items()
+    ]
+    held_out = f"{honest['held_out_accounts']} held-out honest accounts"
+    output.print_table((held_out, "overhead", "95 % interval", "first 100 queries"), rows)
+    attacks = [
+        (
+            f"{name}, {strategy.replace('_', ' ')}",
+            f"{found['overhead']:.4g}x",
+            *(f"{value:.4g}x" for value in found["overhead_at_hash_rate"].values()),
+        )
+        for name, strategies in report["attacks"].items()
+        for strategy, found in strategies.items()
+    ]
+    rates = ("10x hash rate", "100x hash rate", "1000x hash rate")
+    output.print_table(("extractor", "overhead", *rates), attacks)
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")

@@ -1,0 +1,86 @@
+"""How every command prints: JSON, tables, and what moves on a terminal only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from powfast.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Commands = Any  # argparse has no public name for what `add_subparsers` returns
+Run = Callable[[argparse.Namespace], int]
+
+
+def add_command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+    """Add a command with its description and `--json`."""
+    added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    added.add_argument("--json", action="store_true", help="print JSON")
+    added.set_defaults(run=run)
+    return added
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one document on one line."""
+    print(json.dumps(document))
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """Return a rich console.
+
+    Raises
+    ------
+    MissingExtra
+        rich is not installed.
+    """
+    try:
+        from rich.console import Console
+    except ImportError as error:
+        raise MissingExtra("this output needs rich: pip install 'powfast[cli]'") from error
+    stream = sys.stdout if stream is None else stream
+    # A pipe has no width: let nothing be cut there.
+    return Console(file=stream, width=None if stream.isatty() else 140, highlight=False)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text; every column but the first is aligned to the right."""
+    shown = console()
+    from rich.table import Table
+
+    table = Table(header[0])
+    for name in header[1:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    shown.print(table)
+
+
+@contextmanager
+def status(first: str) -> Iterator[Callable[[str], None]]:
+    """Show what is going on, on a terminal; say nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda line: None
+        return
+    with console(sys.stderr).status(first) as shown:
+        yield shown.update
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a progress bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    shown = console(sys.stderr)
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=shown, transient=True) as bar:
+        task = bar.add_task(name)
+        yield lambda done, work: bar.update(task, completed=min(done, work), total=work)
