@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from powfast.challenge import Receipt
-from powfast.errors import BodyTooLarge, PaymentRequired, Refused, TooManyUnpaid
+from powfast.errors import BodyTooLarge, InvalidInput, PaymentRequired, Refused, TooManyUnpaid
 from powfast.gate import Asked, Gate, run_async
 from powfast.http import (
     RECEIPT_HEADER,
@@ -146,8 +146,14 @@ class PowMiddleware:
         except BodyTooLarge as error:
             await _send(send, problem(413, error.code, "Content Too Large", str(error)))
             return
-        if body is not None:
-            await self._serve(scope, _replay(body, receive), send, self._asked(scope, body))
+        if body is None:
+            return
+        try:
+            asked = self._asked(scope, body)
+        except InvalidInput as error:
+            await _send(send, problem(400, error.code, "Bad Request", str(error)))
+            return
+        await self._serve(scope, _replay(body, receive), send, asked)
 
     def _asked(self, scope: Scope, body: bytes) -> Asked:
         path: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -169,7 +175,8 @@ class PowMiddleware:
         try:
             work = await self._price(scope, receive, send, asked)
         except TooManyUnpaid as error:
-            await _send(send, problem(429, error.code, "Too Many Requests", str(error)))
+            answer = problem(429, error.code, "Too Many Requests", str(error))
+            await _send(send, answer.with_header("retry-after", str(int(error.retry_after))))
             return
         if work:
             token = self._gate.challenge(asked, work)

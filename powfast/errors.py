@@ -133,9 +133,19 @@ class PaymentRequired(PowfastError):
 
 
 class TooManyUnpaid(PowfastError):
-    """The account, or the server as a whole, holds too many unpaid answers."""
+    """The account, or the server as a whole, holds too many unpaid answers.
+
+    Attributes
+    ----------
+    retry_after : float
+        Seconds after which the held answers have expired.
+    """
 
     code = "too-many-unpaid"
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class BodyTooLarge(PowfastError):

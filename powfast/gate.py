@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 from numpy.typing import ArrayLike
 
 from powfast.challenge import Issuer, Receipt
-from powfast.errors import AlreadyRedeemed
+from powfast.errors import AlreadyRedeemed, InvalidInput
 from powfast.held import HeldAnswers
 from powfast.http import parse_solution
 from powfast.ledger import AsyncLedger, Ledger
+
+MAX_NAME_BYTES = 255
 
 T = TypeVar("T")
 Flow = Generator[Callable[[], Any], Any, T]
@@ -31,6 +33,13 @@ class Asked:
     account: str
     group: str
     digest: bytes
+
+    def __post_init__(self) -> None:
+        for name in (self.account, self.group):
+            if not isinstance(name, str) or len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+                raise InvalidInput(
+                    f"an account or group is text of at most {MAX_NAME_BYTES} bytes in UTF-8"
+                )
 
 
 class Gate:

@@ -122,9 +122,11 @@ class HeldAnswers:
     def _refuse_beyond_limits(self, account: str) -> None:
         per_account, in_all = self._limits
         if self._of.get(account, (0, 0))[0] >= per_account:
-            raise TooManyUnpaid(f"{per_account} answers wait for payment: solve one of them first")
+            detail = f"{per_account} answers wait for payment: solve one of them first"
+            raise TooManyUnpaid(detail, self._lifetime)
         if len(self._places) >= in_all:
-            raise TooManyUnpaid("the server holds too many unpaid answers: try again later")
+            detail = "the server holds too many unpaid answers: try again later"
+            raise TooManyUnpaid(detail, self._lifetime)
 
     def _count_bytes(self, account: str, size: int) -> None:
         self._of[account][1] += size

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from powfast.challenge import (
@@ -35,6 +35,10 @@ class Answer:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+    def with_header(self, name: str, value: str) -> Answer:
+        """Return this answer with one more header."""
+        return replace(self, headers=(*self.headers, (name, value)))
 
 
 def request_digest(method: str, target: bytes, body: bytes) -> bytes:
@@ -72,11 +76,8 @@ def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
         status, "payment-required", "Proof of work required", detail, **terms, expires=seconds
     )
     parameters = ", ".join(f'{name}="{value}"' for name, value in terms.items())
-    headers = (
-        ("www-authenticate", f'PoW {parameters}, expires="{seconds}"'),
-        ("x-should-retry", "false"),
-    )
-    return Answer(status, answer.headers + headers, answer.body)
+    asking = f'PoW {parameters}, expires="{seconds}"'
+    return answer.with_header("www-authenticate", asking).with_header("x-should-retry", "false")
 
 
 def challenge_in(status: int, www_authenticate: str | None) -> bytes | None:

@@ -170,6 +170,7 @@ def test_unpaid_answers_are_bounded_per_account() -> None:
         asked = [client.post("/v1/predict", json={**ASK, "x": i}) for i in range(5)]
         assert [response.status_code for response in asked] == [402, 402, 402, 429, 429]
         assert asked[3].json()["type"] == "urn:powfast:too-many-unpaid"
+        assert asked[3].headers["retry-after"] == "120"
         assert service.runs == 3
         other = {"authorization": "Bearer bob"}
         assert client.post("/v1/predict", json=ASK, headers=other).status_code == 402
@@ -245,3 +246,11 @@ def test_another_status_can_carry_the_challenge() -> None:
     with served(service.app) as url, httpx.Client(base_url=url) as client:
         assert client.post("/v1/predict", json=ASK).status_code == 401
         assert client.post("/v1/predict", json=ASK, auth=PowAuth()).json() == {"answer": 1}
+
+
+def test_an_account_that_no_token_can_carry_is_refused_before_the_model_runs() -> None:
+    service = Service(account=lambda scope: "a" * 256)
+    with served(service.app) as url:
+        response = httpx.post(url + "/v1/predict", json=ASK)
+    assert (response.status_code, response.json()["type"]) == (400, "urn:powfast:invalid-input")
+    assert service.runs == 0
