@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from powfast.errors import InvalidInput
+from powfast.leakage.arrays import Floats, Integers
 from powfast.leakage.gnmax import MOST_VOTES
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 _LARGEST = 2**53
 _HUGE = 1e100
@@ -44,19 +42,27 @@ def whole(value: Any, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def _array(values: ArrayLike, name: str, kinds: str) -> NDArray[Any]:
+    """Return an array whose dtype is of one of the kinds; nothing is cast silently."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidInput(f"{name} must be a rectangular array: {error}") from None
+    if array.dtype.kind not in kinds:
+        raise InvalidInput(f"{name} must not be an array of {array.dtype}")
+    return array
+
+
 def integers(values: ArrayLike, name: str) -> Integers:
     """Return integers of any numeric type as int64; floats must be whole numbers."""
-    array = np.asarray(values)
+    array = _array(values, name, "iuf")
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise InvalidInput(f"{name} must be finite")
         if (np.abs(array) > _LARGEST).any() or (array != np.trunc(array)).any():
             raise InvalidInput(f"{name} must be whole numbers up to 2**53")
-    elif array.dtype.kind == "u":
-        if array.size and array.max() > _LARGEST:
-            raise InvalidInput(f"{name} must be whole numbers up to 2**53")
-    elif array.dtype.kind != "i":
-        raise InvalidInput(f"{name} must be integers, not an array of {array.dtype}")
+    elif array.dtype.kind == "u" and array.size and array.max() > _LARGEST:
+        raise InvalidInput(f"{name} must be whole numbers up to 2**53")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
@@ -79,10 +85,7 @@ def votes(values: ArrayLike, teachers: int | None = None) -> Integers:
 
 def matrix(values: ArrayLike, name: str, columns: int | None = None) -> Floats:
     """Return a contiguous, finite (n, d) float64 array, of `columns` columns where given."""
-    try:
-        array = np.ascontiguousarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{name} must be an (n, d) array of numbers") from error
+    array = np.ascontiguousarray(_array(values, name, "biuf"), dtype=np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise InvalidInput(f"{name} must be (n, d) with d >= 1, not {array.shape}")
     if columns is not None and array.shape[1] != columns:
@@ -114,11 +117,21 @@ def probabilities(values: ArrayLike, rows: int | None = None) -> Floats:
 
 def labels(values: ArrayLike, rows: int) -> NDArray[Any]:
     """Return (n,) labels of any sortable type, without NaN."""
-    array = np.asarray(values)
+    array = _array(values, "labels", "biufUS")
     if array.shape != (rows,):
         raise InvalidInput(f"labels must be ({rows},), one per row, not {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidInput("labels must be finite")
-    if array.dtype.kind not in "biufUS":
-        raise InvalidInput(f"labels must be numbers or strings, not {array.dtype}")
+    return array
+
+
+def uniforms(values: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    """Return (n, 1) or (n, m) numbers strictly between 0 and 1, for scores of shape (n, m)."""
+    array = np.asarray(_array(values, "ties", "f"), dtype=np.float64)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.shape not in {(shape[0], 1), shape}:
+        raise InvalidInput(f"ties must be ({shape[0]},) or {shape}, not {np.shape(values)}")
+    if not ((array > 0.0) & (array < 1.0)).all():
+        raise InvalidInput("ties must lie strictly between 0 and 1")
     return array

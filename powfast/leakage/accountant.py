@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks, gnmax
-from powfast.leakage._checks import Floats
+from powfast.leakage.arrays import Floats
 from powfast.leakage.storage import Stored
 from powfast.leakage.votes import Engine, from_votes, rdp
 

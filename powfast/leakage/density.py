@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks
-from powfast.leakage._checks import Floats
+from powfast.leakage.arrays import Floats
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.scaling import mean_and_spread
 from powfast.leakage.storage import Stored

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.leakage import _checks
-from powfast.leakage._checks import Floats
+from powfast.leakage.arrays import Floats
 from powfast.leakage.density import ClassDensity
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.reference import HonestReference

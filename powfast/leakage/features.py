@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput
-from powfast.leakage._checks import Floats
+from powfast.leakage.arrays import Floats
 
 
 def from_torch(module: Any, inputs: Any, layers: Sequence[str]) -> tuple[Floats, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks
-from powfast.leakage._checks import Floats, Integers
+from powfast.leakage.arrays import Floats, Integers
 from powfast.leakage.storage import Stored
 
 KAPPAS = np.array([0.05, 0.1, 0.2, 0.5])
@@ -125,7 +125,7 @@ class HonestReference(Stored):
         ties : (n,) or (n, m) in (0, 1), uniform: they order a score among its equals
         """
         table = _checks.matrix(scores, "scores", self.scores.shape[1])
-        uniform = _ties(ties, table.shape)
+        uniform = _checks.uniforms(ties, table.shape)
         size, above, equal = self._ranks(table, self._group(_strata(strata, len(table))))
         p: Floats = (above + uniform * (equal + 1)) / (size + 1)
         return p
@@ -148,7 +148,7 @@ class HonestReference(Stored):
             mean = self._gain[at + equal + 1] - self._gain[at]
             each = mean * (size + 1) / (equal + 1)
         else:
-            each = p_to_e((above + _ties(ties, table.shape) * (equal + 1)) / (size + 1))
+            each = p_to_e((above + _checks.uniforms(ties, table.shape) * (equal + 1)) / (size + 1))
         value: Floats = (each @ self._weights) / self._luck[group]
         return value
 
@@ -322,17 +322,6 @@ def _normal(weights: Sequence[float] | None, scores: int) -> Floats:
         raise InvalidInput(f"weights must be {scores} nonnegative numbers, not {weights!r}")
     value: Floats = raw / raw.sum()
     return value
-
-
-def _ties(ties: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    uniform = np.asarray(ties, dtype=np.float64)
-    if uniform.ndim == 1:
-        uniform = uniform[:, None]
-    if uniform.shape not in {(shape[0], 1), shape}:
-        raise InvalidInput(f"ties must be ({shape[0]},) or {shape}, not {np.shape(ties)}")
-    if not ((uniform > 0.0) & (uniform < 1.0)).all():
-        raise InvalidInput("ties must lie strictly between 0 and 1")
-    return uniform
 
 
 def _pool(counts: Integers, minimum: int) -> NDArray[np.bool_]:

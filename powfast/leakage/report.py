@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from powfast.errors import InvalidInput, MissingExtra
-from powfast.leakage._checks import Floats
+from powfast.leakage.arrays import Floats
 from powfast.leakage.estimator import LeakageEstimator
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.995)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from powfast.leakage._checks import Floats
+from powfast.leakage.arrays import Floats
 
 
 def mean_and_spread(data: Floats) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput, MissingExtra
 from powfast.leakage import _checks, gnmax
-from powfast.leakage._checks import Floats
+from powfast.leakage.arrays import Floats
 
 Metric = Literal["logq", "rdp", "iclr2022", "iclr2022-pknn", "eps"]
 Engine = Literal["numba", "numpy"]
@@ -149,9 +149,9 @@ class _Score:
         self.one_call = metric == "logq" or self.table is not None
 
     def of_votes(self, votes: ArrayLike, teachers: int | None) -> Floats:
+        known = 0 if teachers is None else _checks.whole(teachers, "teachers")
         if self.kernels is None:
             return self._finish(gnmax.log_q(_checks.votes(votes, teachers), self.sigma))
-        known = 0 if teachers is None else _checks.whole(teachers, "teachers")
         try:
             out = np.empty(len(votes))  # type: ignore[arg-type]
             left = self.kernel(votes, known, self.sigma, *self.tables, out)

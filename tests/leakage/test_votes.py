@@ -155,6 +155,10 @@ BAD_VOTES = {
     "text": [["a", "b"]],
     "truth values": [[True, False]],
     "objects": [[None, 1]],
+    "ragged": [[1, 2], [3]],
+    "complex": [[1 + 0j, 2]],
+    "a number": 3,
+    "nothing": None,
 }
 
 
@@ -180,12 +184,16 @@ def test_malformed_votes_raise(votes, engine):
         {"metric": "rdp", "order": 1.0},
         {"engine": "fortran"},
         {"teachers": 51},
+        {"teachers": "fifty"},
+        {"sigma": [2.0]},
+        {"delta": {}},
     ],
     ids=str,
 )
-def test_parameters_out_of_range_raise(bad):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_parameters_out_of_range_raise(bad, engine):
     with pytest.raises(InvalidInput):
-        from_votes([[50, 0]], **bad)
+        from_votes([[50, 0]], **{"engine": engine, **bad})
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,0 +1,9 @@
+"""The two kinds of arrays that everything here takes and gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
