@@ -2,5 +2,6 @@
 
 from powfast.ledger.base import AsyncLedger, Ledger
 from powfast.ledger.memory import MemoryLedger
+from powfast.ledger.sqlite import SQLiteLedger
 
-__all__ = ["AsyncLedger", "Ledger", "MemoryLedger"]
+__all__ = ["AsyncLedger", "Ledger", "MemoryLedger", "SQLiteLedger"]

@@ -5,26 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from powfast.challenge import SpentChallenges
-
-State = NDArray[np.float64]
-
-
-class Tariff(Protocol):
-    """The part of a tariff that a ledger applies."""
-
-    def work(self, evidence: ArrayLike, state: State | None = None) -> tuple[State, State]:
-        """Price queries in order; `None` is a new account."""
-        ...
-
-    def publish(self, owed: float, carry: float) -> tuple[int, float]:
-        """Round what is owed to the published work, and carry the remainder."""
-        ...
+from powfast.ledger.base import Page, State, Tariff, settle
 
 
 class MemoryLedger:
@@ -50,28 +35,25 @@ class MemoryLedger:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tariff = tariff
-        self._states: dict[tuple[str, str], State] = {}
-        self._carry: dict[str, float] = {}
+        self._pages: dict[tuple[str, str], Page] = {}
         self._charged = _Recent(remember, clock)
         self._spent = SpentChallenges()
         self._lock = threading.Lock()
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
-        """See `Ledger.charge`; a group's price counts where it is above the account's own.
-
-        Raises
-        ------
-        InvalidInput
-            The evidence is not a vector of nonnegative numbers; nothing is charged then.
-        """
+        """See `Ledger.charge`."""
+        mine, ours = (account, ""), ("", group)
         with self._lock:
             known = self._charged.get((account, request_id))
             if known is not None:
                 return known
-            owed, states = self._priced(account, group, evidence)
-            work, carry = self._tariff.publish(owed, self._carry.get(account, 0.0))
-            self._states.update(states)
-            self._carry[account] = carry
+            group_page = self._pages.get(ours, Page()) if group else None
+            work, page, group_page = settle(
+                self._tariff, evidence, self._pages.get(mine, Page()), group_page
+            )
+            self._pages[mine] = page
+            if group_page is not None:
+                self._pages[ours] = group_page
             self._charged.put((account, request_id), work)
             return work
 
@@ -82,18 +64,8 @@ class MemoryLedger:
     def state(self, account: str, group: str = "") -> State | None:
         """Return a copy of what is remembered of an account, or of a group (`account` empty)."""
         with self._lock:
-            state = self._states.get((account, group))
+            state = self._pages.get((account, group), Page()).state
             return None if state is None else state.copy()
-
-    def _priced(
-        self, account: str, group: str, evidence: ArrayLike
-    ) -> tuple[float, dict[tuple[str, str], State]]:
-        owners = [(account, "")] + ([("", group)] if group else [])
-        owed, states = 0.0, {}
-        for owner in owners:
-            work, states[owner] = self._tariff.work(evidence, self._states.get(owner))
-            owed = max(owed, float(work.sum()))
-        return owed, states
 
 
 class _Recent:

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from powfast.errors import InvalidInput
-from powfast.ledger import MemoryLedger
+from powfast.ledger import MemoryLedger, SQLiteLedger
 from powfast.tariff import EvidenceTariff
 
 BASE = 1000.0
 TARIFF = EvidenceTariff(base_work=BASE, opening_work=50 * BASE)
 EVIDENCE = st.lists(st.floats(0.0, 100.0), min_size=1, max_size=30)
+NewLedger = Callable[..., Any]
+
+settings.register_profile("stores", deadline=None)  # a file takes its time
+settings.load_profile("stores")
 
 
-def charge_all(ledger: MemoryLedger, account: str, batches: list[list[float]]) -> list[int]:
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def new_ledger(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> NewLedger:
+    folder, number = tmp_path_factory.mktemp("ledgers"), itertools.count()
+
+    def make(**options: Any) -> Any:
+        if request.param == "memory":
+            return MemoryLedger(TARIFF, **options)
+        return SQLiteLedger(folder / f"{next(number)}.db", TARIFF, **options)
+
+    return make
+
+
+def charge_all(ledger: Any, account: str, batches: list[list[float]]) -> list[int]:
     return [
         ledger.charge(account, "", bytes([i // 256, i % 256]), batch)
         for i, batch in enumerate(batches)
@@ -27,20 +50,24 @@ def charge_all(ledger: MemoryLedger, account: str, batches: list[list[float]]) -
 
 
 @given(EVIDENCE, st.data())
-def test_splitting_a_batch_changes_no_price(evidence: list[float], data: st.DataObject) -> None:
+def test_splitting_a_batch_changes_no_price(
+    new_ledger: NewLedger, evidence: list[float], data: st.DataObject
+) -> None:
     cut = data.draw(st.integers(0, len(evidence)))
-    whole, parts = MemoryLedger(TARIFF), MemoryLedger(TARIFF)
+    whole, parts = new_ledger(), new_ledger()
     charge_all(whole, "a", [evidence])
     charge_all(parts, "a", [batch for batch in (evidence[:cut], evidence[cut:]) if batch])
     assert np.array_equal(whole.state("a"), parts.state("a"))  # type: ignore[arg-type]
     # what is published may lag by its rounding, never the account's state
     owed = TARIFF.work(evidence)[0].sum()
-    assert sum(charge_all(MemoryLedger(TARIFF), "a", [evidence])) <= owed * (1 + 1e-12)
+    assert sum(charge_all(new_ledger(), "a", [evidence])) <= owed * (1 + 1e-12)
 
 
 @given(EVIDENCE)
-def test_published_work_adds_up_to_the_exact_price(evidence: list[float]) -> None:
-    ledger = MemoryLedger(TARIFF)
+def test_published_work_adds_up_to_the_exact_price(
+    new_ledger: NewLedger, evidence: list[float]
+) -> None:
+    ledger = new_ledger()
     published = charge_all(ledger, "a", [[e] for e in evidence])
     owed = float(TARIFF.work(evidence)[0].sum())
     last = TARIFF.work(evidence)[0][-1]
@@ -55,15 +82,17 @@ def test_more_evidence_never_lowers_a_price(evidence: list[float], at: int, more
 
 
 @given(EVIDENCE, EVIDENCE)
-def test_nobody_else_changes_my_price(mine: list[float], theirs: list[float]) -> None:
-    alone, beside = MemoryLedger(TARIFF), MemoryLedger(TARIFF)
+def test_nobody_else_changes_my_price(
+    new_ledger: NewLedger, mine: list[float], theirs: list[float]
+) -> None:
+    alone, beside = new_ledger(), new_ledger()
     expected = charge_all(alone, "me", [[e] for e in mine])
     charge_all(beside, "they", [[e] for e in theirs])
     assert charge_all(beside, "me", [[e] for e in mine]) == expected
 
 
-def test_asking_again_charges_once() -> None:
-    ledger = MemoryLedger(TARIFF)
+def test_asking_again_charges_once(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
     first = ledger.charge("a", "", b"id", [9.0, 9.0])
     state = ledger.state("a")
     assert ledger.charge("a", "", b"id", [9.0, 9.0]) == first
@@ -71,52 +100,61 @@ def test_asking_again_charges_once() -> None:
     assert ledger.charge("b", "", b"id", [9.0, 9.0]) == first  # an id belongs to its account
 
 
-def test_a_request_is_forgotten_after_its_time_not_before() -> None:
+def test_a_request_is_forgotten_after_its_time_not_before(new_ledger: NewLedger) -> None:
     now = [0.0]
-    ledger = MemoryLedger(TARIFF, remember=10.0, clock=lambda: now[0])
+    ledger = new_ledger(remember=10.0, clock=lambda: now[0])
     ledger.charge("a", "", b"id", [1.0])
-    for now[0], queries in ((9.9, 1), (15.0, 1), (25.1, 2)):
+    for now[0], queries in ((9.9, 1), (25.1, 2)):
         ledger.charge("a", "", b"id", [1.0])
         state = ledger.state("a")
         assert state is not None
         assert state[0] == queries, now
 
 
-def test_a_new_account_pays_the_opening_once() -> None:
-    prices = charge_all(MemoryLedger(TARIFF), "a", [[1.0]] * 5)
+def test_a_request_without_queries_costs_and_changes_nothing(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
+    assert ledger.charge("a", "g", b"id", []) == 0
+    assert ledger.state("a") is None
+    assert ledger.charge("a", "g", b"other", [1.0]) > 45 * BASE  # still a new account
+
+
+def test_a_new_account_pays_the_opening_once(new_ledger: NewLedger) -> None:
+    prices = charge_all(new_ledger(), "a", [[1.0]] * 5)
     assert sum(prices) == (50 + 5) * BASE  # coarse at first, then made up for
     assert prices[0] > 45 * BASE
     assert prices[2:] == [BASE] * 3
 
 
-def test_a_group_is_charged_for_all_its_accounts() -> None:
-    ledger = MemoryLedger(TARIFF)
+def test_a_group_is_charged_for_all_its_accounts(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
     for i in range(20):
         last = ledger.charge(f"account {i}", "prefix", b"", [20.0])
-    alone = MemoryLedger(TARIFF).charge("one", "", b"", [20.0])
+    alone = new_ledger().charge("one", "", b"", [20.0])
     assert last > 100 * alone
     assert ledger.state("", "prefix")[0] == 20  # type: ignore[index]
 
 
 @pytest.mark.parametrize("evidence", [[float("nan")], [-1.0], [[1.0]], ["x"], None])
-def test_a_malformed_charge_raises_and_writes_nothing(evidence: object) -> None:
-    ledger = MemoryLedger(TARIFF)
+def test_a_malformed_charge_raises_and_writes_nothing(
+    new_ledger: NewLedger, evidence: object
+) -> None:
+    ledger = new_ledger()
     with pytest.raises(InvalidInput):
         ledger.charge("a", "g", b"id", evidence)  # type: ignore[arg-type]
     assert ledger.state("a") is None
     assert ledger.state("", "g") is None
 
 
-def test_concurrent_queries_cost_what_serial_ones_do() -> None:
-    ledger = MemoryLedger(TARIFF)
+def test_concurrent_queries_cost_what_serial_ones_do(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(lambda i: ledger.charge("a", "", bytes([i]), [1.5]), range(200)))
     _, serial = TARIFF.work(np.full(200, 1.5))
     assert np.array_equal(ledger.state("a"), serial)  # type: ignore[arg-type]
 
 
-def test_a_challenge_is_claimed_once_by_64_threads() -> None:
-    ledger = MemoryLedger(TARIFF)
+def test_a_challenge_is_claimed_once_by_64_threads(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
     barrier = threading.Barrier(64)
 
     def claim(_: int) -> bool:
@@ -125,3 +163,31 @@ def test_a_challenge_is_claimed_once_by_64_threads() -> None:
 
     with ThreadPoolExecutor(64) as pool:
         assert sum(pool.map(claim, range(64))) == 1
+
+
+def test_what_is_charged_outlives_the_process(tmp_path: Path) -> None:
+    first = SQLiteLedger(tmp_path / "ledger.db", TARIFF)
+    price = first.charge("a", "g", b"id", [9.0])
+    assert first.claim(b"x" * 16, 4e9)
+    first.close()
+    second = SQLiteLedger(tmp_path / "ledger.db", TARIFF)
+    assert second.charge("a", "g", b"id", [9.0]) == price
+    assert not second.claim(b"x" * 16, 4e9)
+    assert second.state("a")[0] == second.state("", "g")[0] == 1  # type: ignore[index]
+
+
+def redeem_and_charge(path: Path, process: int) -> int:
+    ledger = SQLiteLedger(path, TARIFF, timeout=60.0)
+    for i in range(50):
+        ledger.charge("a", "", bytes([process, i]), [1.5])
+    return sum(ledger.claim(bytes([i]) * 16, 4e9) for i in range(50))
+
+
+def test_processes_share_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(4, mp_context=context) as pool:
+        claimed = pool.map(redeem_and_charge, [path] * 4, range(4))
+        assert sum(claimed) == 50
+    _, serial = TARIFF.work(np.full(200, 1.5))
+    assert np.array_equal(SQLiteLedger(path, TARIFF).state("a"), serial)  # type: ignore[arg-type]
