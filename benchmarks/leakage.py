@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,11 @@ def tightness():
 def others():
     """Yield (what, measured, target) for fits, votes, references and imports."""
     rng = np.random.default_rng(0)
+    one = traffic(10, 250)[0][:1].copy()
+    score = partial(leakage.from_votes, one, 10.0, "rdp", exact=False)
+    each = statistics.median(seconds(score, 2000) for _ in range(20)) * 1e6
+    yield "one query, rdp table, C=10, us with the Python call", each, 1.5
+    yield "first batch after warm-up beyond the tenth, us", first_beyond_tenth(), None
     labels = rng.integers(0, 10, 16_000)
     features = rng.normal(size=(10, 64))[labels] + rng.normal(size=(16_000, 64))
     ensemble = leakage.TeacherEnsemble(50)
@@ -188,6 +194,25 @@ def others():
     yield "import powfast beyond import numpy, s", extra, 0.2
     extra = statistics.median(imports("powfast.leakage") - imports("numpy") for _ in range(9))
     yield "import powfast.leakage beyond import numpy, s", extra, None
+
+
+def first_beyond_tenth():
+    """Return how much longer the first scored batch of a warmed-up process takes than the tenth."""
+    program = """if True:
+        import time
+        import numpy as np
+        from powfast import leakage
+        leakage.warmup(10.0, "rdp", exact=False)
+        votes = np.tile([240, 5, 5], (64, 1))
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            leakage.from_votes(votes, 10.0, "rdp", exact=False)
+            times.append(time.perf_counter() - start)
+        print(times[0] - times[9])
+    """
+    runs = [subprocess.check_output([sys.executable, "-c", program]) for _ in range(5)]
+    return statistics.median(map(float, runs)) * 1e6
 
 
 def micros(function):

@@ -18,6 +18,7 @@ from powfast.leakage import (
     entropy,
     from_predictions,
     margin,
+    neighbours,
 )
 
 
@@ -147,6 +148,19 @@ def test_neighbours_by_sorting(digits):
         assert reference.votes(queries)[i].tolist() == [
             int((labels[order] == c).sum()) for c in range(10)
         ]
+
+
+def test_neighbours_in_blocks(digits, monkeypatch):
+    """Memory is bounded: many small blocks answer what one large one does."""
+    images, labels, _ = digits
+    for metric in ("euclidean", "cosine"):
+        reference = NeighbourVotes(5, metric=metric, subsample=200, seed=4).fit(images, labels)
+        assert len(reference.points_) == 200
+        votes, distance = reference.votes(images), reference.distance(images)
+        with monkeypatch.context() as patch:
+            patch.setattr(neighbours, "_BLOCK", 200 * 7)
+            assert (reference.votes(images) == votes).all()
+            np.testing.assert_allclose(reference.distance(images), distance, atol=1e-7)
 
 
 @pytest.mark.parametrize(
