@@ -77,8 +77,10 @@ def from_pipeline(
     Raises
     ------
     InvalidInput
-        There is no such transforming step.
+        There is no such transforming step, or the last one has no predict_proba.
     """
+    if not hasattr(pipeline.steps[-1][1], "predict_proba"):
+        raise InvalidInput("the pipeline's last step has no predict_proba")
     transforms = pipeline.steps[:-1]
     wanted = [transforms[-1][0]] if steps is None and transforms else _names(steps or ())
     seen: dict[str, Floats] = {}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -256,3 +259,25 @@ def test_the_stranger_the_dearer(estimator):
     for x in (direction / np.abs(direction).max() * size for size in sizes):
         evidence = estimator.evidence(x, np.full((20, 10), 0.1))
         assert (evidence > 2.0).all()
+
+
+ANY_NUMBER = st.floats(allow_nan=True, allow_infinity=True, width=64)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    x=hnp.arrays(np.float64, (3, 64), elements=ANY_NUMBER, fill=ANY_NUMBER),
+    p=hnp.arrays(np.float64, (3, 10), elements=st.floats(0, 1) | ANY_NUMBER, fill=st.floats(0, 1)),
+    honest=st.booleans(),
+)
+def test_whatever_comes_in_is_priced_or_refused(estimator, x, p, honest):
+    """Never a crash, a NaN or a negative number; RuntimeWarnings are errors here."""
+    if honest:
+        p = np.full((3, 10), 0.1)
+    try:
+        evidence = estimator.evidence(x, p)
+    except InvalidInput:
+        return
+    assert np.isfinite(evidence).all() and (evidence >= 0.0).all()

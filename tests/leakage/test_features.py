@@ -27,6 +27,8 @@ def test_pipeline_steps():
     for steps in (["nothing"], ["logisticregression"], [], "pca"):
         with pytest.raises(InvalidInput):
             features.from_pipeline(pipeline, X, steps)
+    with pytest.raises(InvalidInput, match="predict_proba"):
+        features.from_pipeline(pipeline[:-1], X)
 
 
 def test_sparse_steps():

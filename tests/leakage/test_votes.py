@@ -7,8 +7,9 @@ import csv
 import naive
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from powfast.errors import InvalidInput
 from powfast.leakage import Accountant, from_labels, from_votes, gnmax
@@ -219,3 +220,24 @@ def test_labels_are_votes(engine, metric, exact):
 def test_malformed_labels_raise(engine, labels, classes):
     with pytest.raises(InvalidInput):
         from_labels(labels, classes, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("metric", ["logq", "rdp", "iclr2022"])
+@given(
+    votes=hnp.arrays(
+        st.sampled_from([np.int64, np.int8, np.uint64, np.float32]),
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=4),
+    ),
+    sigma=st.floats(1e-3, 1e6),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_array_is_scored_or_refused(engine, metric, votes, sigma):
+    """Overflowing sums, extremes of every type, empty shapes: InvalidInput or a sound number."""
+    try:
+        values = from_votes(votes, sigma, metric, engine=engine)
+    except InvalidInput:
+        return
+    assert values.shape == (len(votes),)
+    assert (values <= 0.0).all() if metric == "logq" else (values >= 0.0).all()
+    assert np.isfinite(values).all()
