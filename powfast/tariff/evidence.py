@@ -17,7 +17,7 @@ from powfast.tariff.recursion import WEALTH_CAP, FloatArray, advance
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 
 # The most that 64 bits publish with every grid point below it a double.
-_MOST = 2.0**63
+MOST_WORK = 2.0**63
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class EvidenceTariff:
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            ("base_work", 1.0, _MOST),
-            ("opening_work", 0.0, _MOST),
-            ("max_work", 1.0, _MOST),
+            ("base_work", 1.0, MOST_WORK),
+            ("opening_work", 0.0, MOST_WORK),
+            ("max_work", 1.0, MOST_WORK),
             ("step", 2.0**-20, 0.5),
         ):
             object.__setattr__(self, name, number(getattr(self, name), name, low, high))
@@ -168,11 +168,11 @@ class EvidenceTariff:
             At least 0; published + carry is owed plus the previous carry.
         """
         total = number(owed, "owed", 1.0) + number(carry, "carry", 0.0)
-        fraction, exponent = math.frexp(min(total, 2 * _MOST) / self.base_work)
+        fraction, exponent = math.frexp(min(total, 2 * MOST_WORK) / self.base_work)
         quantum = self.step / 2
         multiple = math.ldexp(math.floor(fraction / quantum) * quantum, exponent)
         published = max(1, math.floor(multiple * self.base_work))
-        published = min(published, int(2 * _MOST * (1 - quantum)))
+        published = min(published, int(2 * MOST_WORK * (1 - quantum)))
         return published, max(0.0, total - published)
 
     def to_json(self) -> str:

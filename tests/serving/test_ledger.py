@@ -5,18 +5,25 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from stores import redis_ledgers, redis_ledgers_on_a_loop, redis_serving
 
 from powfast.errors import InvalidInput
 from powfast.ledger import MemoryLedger, SQLiteLedger
+from powfast.ledger.base import Page, settle
+from powfast.ledger.redis import RedisLedger
 from powfast.tariff import EvidenceTariff
 
 BASE = 1000.0
@@ -24,22 +31,30 @@ TARIFF = EvidenceTariff(base_work=BASE, opening_work=50 * BASE)
 EVIDENCE = st.lists(st.floats(0.0, 100.0), min_size=1, max_size=30)
 NewLedger = Callable[..., Any]
 
-settings.register_profile("stores", deadline=None)  # a file takes its time
+settings.register_profile("stores", deadline=None, max_examples=30)  # files take their time
 settings.load_profile("stores")
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_serving(tmp_path_factory.mktemp("redis")) as path:
+        yield path
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite", "redis", "redis on a loop"])
 def new_ledger(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> NewLedger:
-    folder, number = tmp_path_factory.mktemp("ledgers"), itertools.count()
-
-    def make(**options: Any) -> Any:
-        if request.param == "memory":
-            return MemoryLedger(TARIFF, **options)
-        return SQLiteLedger(folder / f"{next(number)}.db", TARIFF, **options)
-
-    return make
+) -> Iterator[NewLedger]:
+    number = itertools.count()
+    if request.param == "memory":
+        yield lambda **options: MemoryLedger(TARIFF, **options)
+    elif request.param == "sqlite":
+        folder = tmp_path_factory.mktemp("ledgers")
+        yield lambda **options: SQLiteLedger(folder / f"{next(number)}.db", TARIFF, **options)
+    else:
+        connected = redis_ledgers if request.param == "redis" else redis_ledgers_on_a_loop
+        with connected(request.getfixturevalue("redis_socket"), TARIFF) as make:
+            yield lambda **options: make(prefix=f"{request.param} {next(number)}:", **options)
 
 
 def charge_all(ledger: Any, account: str, batches: list[list[float]]) -> list[int]:
@@ -100,15 +115,26 @@ def test_asking_again_charges_once(new_ledger: NewLedger) -> None:
     assert ledger.charge("b", "", b"id", [9.0, 9.0]) == first  # an id belongs to its account
 
 
-def test_a_request_is_forgotten_after_its_time_not_before(new_ledger: NewLedger) -> None:
-    now = [0.0]
-    ledger = new_ledger(remember=10.0, clock=lambda: now[0])
+def test_a_request_is_forgotten_after_its_time(new_ledger: NewLedger) -> None:
+    ledger = new_ledger(remember=0.05)
     ledger.charge("a", "", b"id", [1.0])
-    for now[0], queries in ((9.9, 1), (25.1, 2)):
-        ledger.charge("a", "", b"id", [1.0])
-        state = ledger.state("a")
-        assert state is not None
-        assert state[0] == queries, now
+    time.sleep(0.15)
+    ledger.charge("a", "", b"id", [1.0])
+    assert ledger.state("a")[0] == 2
+
+
+def test_published_work_and_state_are_the_tariff_s_to_the_last_bit(new_ledger: NewLedger) -> None:
+    rng = np.random.default_rng(7)
+    ledger, page, batch = new_ledger(), Page(), 0
+    for size in (1, 3, 64, 9, 200):
+        evidence = rng.exponential(1.2, size)
+        expected, page, _ = settle(TARIFF, evidence, page, None)
+        assert ledger.charge("a", "", bytes([batch := batch + 1]), evidence) == expected
+        assert np.array_equal(ledger.state("a"), page.state)
+    evidence = np.array([np.inf, 0.0])
+    expected, page, _ = settle(TARIFF, evidence, page, None)
+    assert ledger.charge("a", "", b"last", evidence) == expected
+    assert np.array_equal(ledger.state("a"), page.state)
 
 
 def test_a_request_without_queries_costs_and_changes_nothing(new_ledger: NewLedger) -> None:
@@ -191,3 +217,26 @@ def test_processes_share_one_file(tmp_path: Path) -> None:
         assert sum(claimed) == 50
     _, serial = TARIFF.work(np.full(200, 1.5))
     assert np.array_equal(SQLiteLedger(path, TARIFF).state("a"), serial)  # type: ignore[arg-type]
+
+
+def test_the_script_survives_a_flush_and_holds_in_a_cluster(redis_socket: str) -> None:
+    with redis.Redis(unix_socket_path=redis_socket) as client:
+        ledger = RedisLedger(client, TARIFF, prefix="flushed:")
+        ledger.charge("a", "g", b"1", [1.0])
+        client.script_flush()
+        ledger.charge("a", "g", b"2", [1.0])
+        ledger.charge("a", "", b"3", [1.0])
+        assert ledger.state("", "g")[0] == 2  # type: ignore[index]
+        tags = {key.split(b"}")[0] for key in client.keys("flushed:*")}
+        assert len(tags) == 2  # one for the group and its accounts, one for the account alone
+        assert 0 < client.ttl(client.keys("flushed:*charged:*")[0]) <= 3600
+
+
+def test_a_store_that_is_gone_admits_nothing(tmp_path: Path) -> None:
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=once) as client:
+        ledger = RedisLedger(client, TARIFF)
+        with pytest.raises(redis.ConnectionError):
+            ledger.charge("a", "", b"1", [1.0])
+        with pytest.raises(redis.ConnectionError):
+            ledger.claim(b"x" * 16, 4e9)
