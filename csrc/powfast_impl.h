@@ -13,7 +13,8 @@
 #if !defined(POWFAST_NO_SIMD) && defined(__aarch64__)
 #define POWFAST_ARM64
 #endif
-#if !defined(POWFAST_NO_SIMD) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__))
+#if !defined(POWFAST_NO_SIMD) &&                                                                   \
+    (defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__))
 #define POWFAST_VECTOR
 #endif
 

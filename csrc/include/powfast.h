@@ -17,6 +17,9 @@
  *     if (powfast_kernel_select(&kernel, NULL, powfast_cpu_features()) == POWFAST_OK &&
  *         powfast_solve(nonces, kernel, &puzzle) == POWFAST_OK)
  *         assert(powfast_verify(kernel, &puzzle, nonces) == POWFAST_OK);
+ *
+ * A token wraps a puzzle for a client: who signs, what it is bound to and when it expires.
+ * examples/embed.c is the whole exchange.
  */
 #ifndef POWFAST_H
 #define POWFAST_H
@@ -37,14 +40,14 @@ extern "C" {
 
 typedef enum powfast_status {
     POWFAST_OK = 0,
-    POWFAST_INVALID_ARGUMENT = 1, /* work or parts out of range */
-    POWFAST_NOT_FOUND = 2,        /* the range holds no solution */
-    POWFAST_PENDING = 3,            /* the budget is spent, the puzzle is not solved */
+    POWFAST_INVALID_ARGUMENT = 1,      /* work or parts out of range */
+    POWFAST_NOT_FOUND = 2,             /* the range holds no solution */
+    POWFAST_PENDING = 3,               /* the budget is spent, the puzzle is not solved */
     POWFAST_CANCELLED = 4,
     POWFAST_UNKNOWN_KERNEL = 5,
-    POWFAST_UNSUPPORTED_KERNEL = 6, /* this CPU cannot run it */
-    POWFAST_SELFTEST_FAILED = 7,    /* it gives wrong answers on this machine */
-    POWFAST_MALFORMED_TOKEN = 16,   /* wrong size, tag, field length or field */
+    POWFAST_UNSUPPORTED_KERNEL = 6,    /* this CPU cannot run it */
+    POWFAST_SELFTEST_FAILED = 7,       /* it gives wrong answers on this machine */
+    POWFAST_MALFORMED_TOKEN = 16,      /* wrong size, tag, field length or field */
     POWFAST_UNKNOWN_KEY = 17,
     POWFAST_BAD_SIGNATURE = 18,
     POWFAST_NOT_YET_VALID = 19,
@@ -52,8 +55,8 @@ typedef enum powfast_status {
     POWFAST_UNSUPPORTED_ALGORITHM = 21,
     POWFAST_WRONG_ACCOUNT = 22,
     POWFAST_WRONG_REQUEST = 23,
-    POWFAST_MALFORMED_SOLUTION = 24, /* not one nonce for each part; found by bindings */
-    POWFAST_WRONG_SOLUTION = 25      /* a nonce misses its target */
+    POWFAST_MALFORMED_SOLUTION = 24,   /* not one nonce for each part; found by bindings */
+    POWFAST_WRONG_SOLUTION = 25        /* a nonce misses its target */
 } powfast_status;
 
 /* ---- kernels: one implementation of the hash for one instruction set ---- */

@@ -83,16 +83,18 @@ static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count
     }
 }
 
-/* Schedule words 16 .. 31 whose constant part is known; the others are wholly constant. */
+/* Words 14 .. 31, of which some do not depend on word 13: they are one broadcast from the job. */
 #define C(t) SET(job->constant[t])
-#define CONSTANT_KW(t) SET(powfast_k[t] + job->constant[t])
-#define VARIABLE_KW(t) ADD(w[(t) & 15], SET(powfast_k[t]))
+#define IS_CONSTANT(t) ((t) < 20 || (t) == 21 || (t) == 23 || (t) == 25)
+#define HOISTED_KW(t)                                                                              \
+    (IS_CONSTANT(t) ? SET(powfast_k[t] + job->constant[t]) : ADD(w[(t) & 15], SET(powfast_k[t])))
 
 /* One bit for each lane that reaches the limit; job->state is after round 13, less word 13. */
 TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
     const uint32_t *s = job->state;
-    vec a = ADD(SET(s[0]), w13), b = SET(s[1]), c = SET(s[2]), d = SET(s[3]);
-    vec e = ADD(SET(s[4]), w13), f = SET(s[5]), g = SET(s[6]), h = SET(s[7]);
+    /* named so that two rounds later each name is its own again */
+    vec c = ADD(SET(s[0]), w13), d = SET(s[1]), e = SET(s[2]), f = SET(s[3]);
+    vec g = ADD(SET(s[4]), w13), h = SET(s[5]), a = SET(s[6]), b = SET(s[7]);
     vec w[16];
     w[0] = C(16), w[1] = C(17), w[2] = C(18), w[3] = C(19);
     w[4] = ADD(C(20), w13);
@@ -108,36 +110,15 @@ TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
     w[14] = ADD(C(30), SMALL_SIGMA1(w[12]));
     w[15] = ADD(ADD(C(31), SMALL_SIGMA1(w[13])), w[8]);
 
-    ROUND(a, b, c, d, e, f, g, h, CONSTANT_KW(14));
-    ROUND(h, a, b, c, d, e, f, g, CONSTANT_KW(15));
-    ROUND(g, h, a, b, c, d, e, f, CONSTANT_KW(16));
-    ROUND(f, g, h, a, b, c, d, e, CONSTANT_KW(17));
-    ROUND(e, f, g, h, a, b, c, d, CONSTANT_KW(18));
-    ROUND(d, e, f, g, h, a, b, c, CONSTANT_KW(19));
-    ROUND(c, d, e, f, g, h, a, b, VARIABLE_KW(20));
-    ROUND(b, c, d, e, f, g, h, a, CONSTANT_KW(21));
-    ROUND(a, b, c, d, e, f, g, h, VARIABLE_KW(22));
-    ROUND(h, a, b, c, d, e, f, g, CONSTANT_KW(23));
-    ROUND(g, h, a, b, c, d, e, f, VARIABLE_KW(24));
-    ROUND(f, g, h, a, b, c, d, e, CONSTANT_KW(25));
-    ROUND(e, f, g, h, a, b, c, d, VARIABLE_KW(26));
-    ROUND(d, e, f, g, h, a, b, c, VARIABLE_KW(27));
-    ROUND(c, d, e, f, g, h, a, b, VARIABLE_KW(28));
-    ROUND(b, c, d, e, f, g, h, a, VARIABLE_KW(29));
-    ROUND(a, b, c, d, e, f, g, h, VARIABLE_KW(30));
-    ROUND(h, a, b, c, d, e, f, g, VARIABLE_KW(31));
-    ROUND(g, h, a, b, c, d, e, f, EXPANDED_KW(32));
-    ROUND(f, g, h, a, b, c, d, e, EXPANDED_KW(33));
-    ROUND(e, f, g, h, a, b, c, d, EXPANDED_KW(34));
-    ROUND(d, e, f, g, h, a, b, c, EXPANDED_KW(35));
-    ROUND(c, d, e, f, g, h, a, b, EXPANDED_KW(36));
-    ROUND(b, c, d, e, f, g, h, a, EXPANDED_KW(37));
-    EIGHT_ROUNDS(EXPANDED_KW, 38);
-    EIGHT_ROUNDS(EXPANDED_KW, 46);
-    EIGHT_ROUNDS(EXPANDED_KW, 54);
-    ROUND(a, b, c, d, e, f, g, h, EXPANDED_KW(62));
-    ROUND(h, a, b, c, d, e, f, g, EXPANDED_KW(63));
-    return AT_MOST(ADD(g, SET(powfast_h[0])), SET(job->limit));
+    ROUND(c, d, e, f, g, h, a, b, HOISTED_KW(14));
+    ROUND(b, c, d, e, f, g, h, a, HOISTED_KW(15));
+    EIGHT_ROUNDS(HOISTED_KW, 16);
+    EIGHT_ROUNDS(HOISTED_KW, 24);
+    EIGHT_ROUNDS(EXPANDED_KW, 32);
+    EIGHT_ROUNDS(EXPANDED_KW, 40);
+    EIGHT_ROUNDS(EXPANDED_KW, 48);
+    EIGHT_ROUNDS(EXPANDED_KW, 56);
+    return AT_MOST(ADD(a, SET(powfast_h[0])), SET(job->limit));
 }
 
 TARGET static uint32_t search(const struct powfast_job *start, uint32_t low, uint32_t count) {

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from conftest import ROOT
-from toolchain import CSRC, HERE, PASSED, STRICT, build, run, tool
+from toolchain import CSRC, HERE, PASSED, STRICT, build, run, tool, wasi_flags
 
 from powfast import embedding
 
@@ -41,7 +41,7 @@ def test_threads_share_a_solver_without_a_race(tmp_path):
          "armv8 vector scalar"),
         (["s390x-linux-gnu-gcc", "-static"], ["qemu-s390x"], "scalar"),
         (["clang", "--target=wasm32-wasi", "--sysroot=/usr", "-msimd128"],
-         ["node", "--no-warnings", str(HERE / "run_wasi.mjs")], "vector scalar"),
+         ["node", "--no-warnings", *wasi_flags(), str(HERE / "run_wasi.mjs")], "vector scalar"),
     ],
     ids=["armv8-gcc", "armv8-clang", "big-endian", "wasm"],
 )  # fmt: skip

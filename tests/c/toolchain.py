@@ -36,3 +36,10 @@ def build(folder: Path, name: str, *flags: str, source: str = "test_library.c") 
     command = [tool(name), "-std=c11", "-O2", *STRICT, *flags, HERE / source, *SOURCES]
     run(*command, "-o", program)
     return program
+
+
+def wasi_flags() -> list[str]:
+    """Return what Node before 20 wants to hear before it runs WASI."""
+    node = shutil.which("node")
+    major = int(run(node, "--version").lstrip("v").split(".")[0]) if node else 20
+    return ["--experimental-wasi-unstable-preview1"] if major < 20 else []
