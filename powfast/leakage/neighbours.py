@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +20,7 @@ _BLOCK = 1 << 22  # distances held at once
 
 
 class NeighbourVotes(Parameters, Stored):
-    """The k nearest reference points vote with their labels (the paper's pkNN); exact search.
+    """The k nearest reference points vote with their labels (the paper's pkNN).
 
     Parameters
     ----------
@@ -29,6 +30,10 @@ class NeighbourVotes(Parameters, Stored):
         Of standardised features; "cosine" first scales every point to length 1.
     subsample : int, optional
         Keep at most this many reference points, drawn with `seed`.
+    index : optional
+        Anything with scikit-learn's `fit(points)` and `kneighbors(points, k)`, say an approximate
+        index of a library of its own, instead of the exact search in blocks: for more than a
+        million reference points. Fitted by `fit`; not saved.
     seed : int
 
     Attributes
@@ -46,11 +51,13 @@ class NeighbourVotes(Parameters, Stored):
         *,
         metric: Literal["euclidean", "cosine"] = "euclidean",
         subsample: int | None = None,
+        index: Any = None,
         seed: int = 0,
     ) -> None:
         self.neighbours = neighbours
         self.metric = metric
         self.subsample = subsample
+        self.index = index
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -68,27 +75,30 @@ class NeighbourVotes(Parameters, Stored):
             raise InvalidInput(f"{k} neighbours need at least as many points, not {len(data)}")
         self.mean_, self.spread_ = mean_and_spread(data)
         self.points_, self.codes_ = self._place(data), codes
+        if self.index is not None:
+            self.index.fit(self.points_)
         self._restore()
         return self
 
     def votes(self, X: ArrayLike) -> Integers:
         """Return the (n, C) votes of the k nearest reference points of X (n, d)."""
-        k, classes = self.neighbours, len(self.classes_)
+        classes = len(self.classes_)
         parts = [np.empty((0, classes), dtype=np.int64)]
-        for squared in self._blocks(X):
-            nearest = self.codes_[np.argpartition(squared, k - 1, axis=1)[:, :k]]
-            cells = nearest + np.arange(len(nearest))[:, None] * classes
+        for nearest, _ in self._nearest(X):
+            cells = self.codes_[nearest] + np.arange(len(nearest))[:, None] * classes
             counts = np.bincount(cells.ravel(), minlength=len(nearest) * classes)
             parts.append(counts.reshape(-1, classes))
         return np.concatenate(parts)
 
     def distance(self, X: ArrayLike) -> Floats:
         """Return the (n,) distances to the k-th nearest reference point."""
-        k = self.neighbours
-        parts = [np.partition(block, k - 1, axis=1)[:, k - 1] for block in self._blocks(X)]
-        squared = np.concatenate([np.empty(0), *parts])
-        distances: Floats = np.sqrt(np.maximum(squared, 0.0))
-        return distances
+        return np.concatenate([np.empty(0), *(farthest for _, farthest in self._nearest(X))])
+
+    def save(self, path: str | Path) -> None:
+        """Write to `path` as `Stored.save` does; refuse where there is an `index`."""
+        if self.index is not None:
+            raise InvalidInput("an index of another library cannot be saved: save without it")
+        super().save(path)
 
     def _restore(self) -> None:
         self._squares = (self.points_**2).sum(axis=1)
@@ -99,15 +109,22 @@ class NeighbourVotes(Parameters, Stored):
             data /= np.maximum(np.linalg.norm(data, axis=1, keepdims=True), 1e-300)
         return data
 
-    def _blocks(self, X: ArrayLike) -> Iterator[Floats]:
-        """Yield squared distances to all reference points, a bounded number of rows at a time."""
+    def _nearest(self, X: ArrayLike) -> Iterator[tuple[Integers, Floats]]:
+        """Yield (rows, k) nearest points and (rows,) distances to the k-th, block by block."""
         self._fitted("points_")
+        k = self.neighbours
         data = self._place(_checks.features(X, "X", len(self.mean_)))
         step = max(1, _BLOCK // len(self.points_))
         for start in range(0, len(data), step):
             block = data[start : start + step]
+            if self.index is not None:
+                distances, nearest = self.index.kneighbors(block, k)
+                yield np.asarray(nearest), np.asarray(distances, dtype=np.float64)[:, -1]
+                continue
             squared: Floats = block @ self.points_.T
             squared *= -2.0
             squared += self._squares
             squared += (block**2).sum(axis=1)[:, None]
-            yield squared
+            order = np.argpartition(squared, k - 1, axis=1)[:, :k]
+            farthest = np.take_along_axis(squared, order[:, k - 1 :], axis=1)[:, 0]
+            yield order, np.sqrt(np.maximum(farthest, 0.0))
