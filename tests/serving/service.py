@@ -27,9 +27,16 @@ BASE = 1000
 class Service:
     """One gate and one application over it."""
 
-    def __init__(self, *, ttl: float = 120.0, held: HeldAnswers | None = None, **options: Any):
+    def __init__(
+        self,
+        *,
+        ttl: float = 120.0,
+        held: HeldAnswers | None = None,
+        ledger: Any = None,
+        **options: Any,
+    ) -> None:
         self.runs = 0
-        self.ledger = MemoryLedger(EvidenceTariff(base_work=BASE))
+        self.ledger = ledger or MemoryLedger(EvidenceTariff(base_work=BASE))
         self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held)
         self.app = FastAPI()
         self.app.add_middleware(PowMiddleware, gate=self.gate, paths=("/v1/",), **options)
