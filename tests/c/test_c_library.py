@@ -10,14 +10,14 @@ from toolchain import CSRC, HERE, PASSED, STRICT, build, run, tool, wasi_flags
 
 from powfast import embedding
 
-SANITIZED = ["-O1", "-g", "-fno-sanitize-recover=all"]
+SANITIZED = ["-g", "-fno-sanitize-recover=all"]
 
 
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("gcc", []),
-        ("clang", []),
+        ("gcc", ["-O3"]),
+        ("clang", ["-O3"]),
         ("gcc", ["-DPOWFAST_NO_SIMD", "-march=x86-64"]),
         ("clang", [*SANITIZED, "-fsanitize=address,undefined"]),
     ],

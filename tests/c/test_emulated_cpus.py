@@ -11,7 +11,7 @@ import pytest
 from toolchain import CSRC, HERE, SOURCES, run, tool
 
 FREESTANDING = [
-    "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
+    "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
     "-fno-tree-loop-distribute-patterns", "-fno-stack-protector", "-fno-pie", "-no-pie",
     "-mno-red-zone", "-static", "-nostdlib", "-Wl,--build-id=none",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ def run(*command: str | Path, status: int = 0) -> str:
 def build(folder: Path, name: str, *flags: str, source: str = "test_library.c") -> Path:
     """Compile the library and a program on it with one line."""
     program = folder / "program"
-    command = [tool(name), "-std=c11", "-O2", *STRICT, *flags, HERE / source, *SOURCES]
+    command = [tool(name), "-std=c11", "-O1", *STRICT, *flags, HERE / source, *SOURCES]
     run(*command, "-o", program)
     return program
 
