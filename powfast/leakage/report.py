@@ -28,13 +28,10 @@ class Separation:
     honest_contested: float
     honest_mean: float
     suspicious_mean: float
+    ratio: float | None
+    """Suspicious over honest mean, of scores that are never negative."""
     honest_quantiles: tuple[float, ...]
     suspicious_quantiles: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """Mean of the suspicious over mean of the honest queries."""
-        return self.suspicious_mean / self.honest_mean if self.honest_mean else float("nan")
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Report:
         """Return everything but the raw evidence, for JSON."""
         return {
             "quantiles": list(QUANTILES),
-            "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
+            "rows": [asdict(row) for row in self.rows],
             "honest_growth": self.honest_growth,
             "suspicious_growth": self.suspicious_growth,
         }
@@ -60,9 +57,10 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{'score':10} {'AUROC':>6} {'contested':>9} {'honest':>7} {'mean ratio':>10}"]
         for row in self.rows:
+            ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
             lines.append(
                 f"{row.name:10} {row.auroc:6.3f} {row.contested:9.1%} {row.honest_contested:7.1%}"
-                f" {row.ratio:10.2f}"
+                f" {ratio:>10}"
             )
         lines.append(
             f"log evidence per query: honest {self.honest_growth:+.2f},"
@@ -150,6 +148,7 @@ def report_files(
 def separation(name: str, honest: Floats, suspicious: Floats) -> Separation:
     """Compare two samples (n,) and (m,) of one score."""
     limit = np.quantile(honest, CONTESTED)
+    additive = min(honest.min(), suspicious.min()) >= 0.0 and honest.mean() > 0.0
     return Separation(
         name,
         auroc(honest, suspicious),
@@ -157,6 +156,7 @@ def separation(name: str, honest: Floats, suspicious: Floats) -> Separation:
         float((honest > limit).mean()),
         float(honest.mean()),
         float(suspicious.mean()),
+        float(suspicious.mean() / honest.mean()) if additive else None,
         tuple(float(q) for q in np.quantile(honest, QUANTILES)),
         tuple(float(q) for q in np.quantile(suspicious, QUANTILES)),
     )

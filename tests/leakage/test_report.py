@@ -24,6 +24,7 @@ def test_auroc_and_shares():
     assert row.auroc == pytest.approx(roc_auc_score(truth, np.concatenate([honest, suspicious])))
     assert row.contested == (suspicious > 19).mean() > row.honest_contested == 0.0
     assert row.ratio == pytest.approx(suspicious.mean() / honest.mean())
+    assert separation("x", honest - 1, suspicious).ratio is None, "means nothing below 0"
 
 
 @pytest.fixture(scope="module")
