@@ -117,10 +117,28 @@ class TooMuchWork(PowfastError):
     code = "too-much-work"
 
 
+class TooMuchTime(PowfastError):
+    """Solving took longer than its owner allows."""
+
+    code = "too-much-time"
+
+
+class Declined(PowfastError):
+    """The client's own policy declines the challenge."""
+
+    code = "declined"
+
+
 class Cancelled(PowfastError):
     """Solving was cancelled before a solution was found."""
 
     code = "cancelled"
+
+
+class BodyNotReplayable(PowfastError):
+    """The request has to be sent again with its solution, but its body was a stream."""
+
+    code = "body-not-replayable"
 
 
 # -- serving

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any
+import time
+from collections.abc import Callable
 
-from powfast.challenge import solve
-from powfast.http import SOLUTION_HEADER, challenge_in, format_solution
+from powfast.challenge import Challenge, decode, solve
+from powfast.errors import Cancelled, Declined, InvalidInput, TooMuchTime
+from powfast.http import challenge_in, format_solution
+from powfast.puzzle import CancelFlag, Progress
 
 DEFAULT_MAX_WORK = 2**36
 
@@ -15,76 +16,107 @@ DEFAULT_MAX_WORK = 2**36
 class Payer:
     """Solves the challenges that servers ask for, within the limits of its owner.
 
+    It keeps nothing between challenges, so that threads and tasks may share one.
+
     Parameters
     ----------
     max_work : int
         Expected SHA-256 evaluations of one challenge; beyond it `TooMuchWork` is raised before
         anything is computed.
+    max_seconds : float, optional
+        Seconds of solving after which `TooMuchTime` is raised.
+    policy : callable, optional
+        Called with the `Challenge` before anything is computed, on the thread that would solve
+        it; where it returns false, `Declined` is raised.
     threads : int, optional
         Solver threads; all cores by default.
-    progress
-        Called with (evaluations done, work) a few times a second.
+    progress : callable, optional
+        Called with (evaluations done, work) some times a second, on the thread that solves.
     """
 
     def __init__(
         self,
         *,
         max_work: int = DEFAULT_MAX_WORK,
+        max_seconds: float | None = None,
+        policy: Callable[[Challenge], bool] | None = None,
         threads: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        if max_seconds is not None and not max_seconds > 0:
+            raise InvalidInput(f"max_seconds must be positive seconds, not {max_seconds!r}")
         self.max_work = max_work
+        self.max_seconds = max_seconds
+        self.policy = policy
         self.threads = threads
         self.progress = progress
 
-    def pay(self, token: bytes, cancel: threading.Event | None = None) -> str:
+    def answer(
+        self, status: int, www_authenticate: str | None, cancel: CancelFlag | None = None
+    ) -> str | None:
+        """Return the `PoW-Solution` header that a response asks for, `None` where it asks for none.
+
+        For libraries without a client here: send the same request once more with that header.
+
+        Parameters
+        ----------
+        status : int
+            Status of the response.
+        www_authenticate : str, optional
+            Value of its `WWW-Authenticate` header, several joined by commas.
+        cancel : object with `is_set()`, optional
+            Stops the solving within 50 ms.
+
+        Raises
+        ------
+        MalformedToken, Declined, TooMuchWork, TooMuchTime, Cancelled
+            The challenge is not paid; see `pay`.
+        """
+        token = challenge_in(status, www_authenticate)
+        return None if token is None else self.pay(token, cancel)
+
+    def pay(self, token: bytes, cancel: CancelFlag | None = None) -> str:
         """Solve a challenge and return the `PoW-Solution` header's value.
 
         Raises
         ------
-        TooMuchWork, MalformedToken, Cancelled
-            Nothing was found; see `powfast.solve`.
+        MalformedToken
+            The token is none.
+        Declined, TooMuchWork
+            The policy or `max_work` forbids it; nothing was computed.
+        TooMuchTime, Cancelled
+            `max_seconds` are over, or `cancel` is set.
         """
-        solution = solve(
-            token,
-            max_work=self.max_work,
-            threads=self.threads,
-            progress=self.progress,
-            cancel=cancel,
-        )
+        challenge = decode(token)
+        if self.policy is not None and not self.policy(challenge):
+            raise Declined(f"the policy declines a challenge of {challenge.work} evaluations")
+        patience = _Patience(self.max_seconds, cancel)
+        try:
+            solution = solve(
+                challenge,
+                max_work=self.max_work,
+                threads=self.threads,
+                progress=self.progress,
+                cancel=patience,
+            )
+        except Cancelled as stopped:
+            if not patience.over:
+                raise
+            limit = f"{challenge.work} evaluations take more than {self.max_seconds} s here"
+            raise TooMuchTime(f"{limit}: {stopped}") from None
         return format_solution(token, solution)
 
 
-class HttpxFlow(Payer):
-    """The auth flow shared by httpx and httpx2: one challenge is paid per logical request."""
+class _Patience:
+    """Set when its owner cancels, or when its seconds are over."""
 
-    requires_request_body = True  # the request is sent twice, so its body must be replayable
+    def __init__(self, seconds: float | None, cancel: CancelFlag | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._cancel = cancel
+        self.over = False
 
-    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
-        """Send, pay where asked to, and send again."""
-        request.read()
-        response = yield request
-        token = _asked_for(response)
-        if token is not None:
-            request.headers[SOLUTION_HEADER] = self.pay(token)
-            yield request
-
-    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
-        """Do the same off the event loop; cancelling the request cancels the solving."""
-        from anyio import to_thread
-
-        await request.aread()
-        response = yield request
-        token = _asked_for(response)
-        if token is not None:
-            cancel = threading.Event()
-            try:
-                paid = await to_thread.run_sync(self.pay, token, cancel, abandon_on_cancel=True)
-            finally:
-                cancel.set()
-            request.headers[SOLUTION_HEADER] = paid
-            yield request
-
-
-def _asked_for(response: Any) -> bytes | None:
-    return challenge_in(response.status_code, response.headers.get("www-authenticate"))
+    def is_set(self) -> bool:
+        if self._cancel is not None and self._cancel.is_set():
+            return True
+        self.over = self._end is not None and time.monotonic() >= self._end
+        return self.over

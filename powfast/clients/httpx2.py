@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from powfast.clients.flow import HttpxFlow
+from powfast.clients.httpx_flow import HttpxFlow
 from powfast.errors import MissingExtra
 
 try:

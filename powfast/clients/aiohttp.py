@@ -1,0 +1,44 @@
+"""`PowAuth` for aiohttp: `aiohttp.ClientSession(middlewares=(PowAuth(),))`."""
+
+from __future__ import annotations
+
+from powfast.clients.flow import Payer
+from powfast.errors import BodyNotReplayable, MissingExtra
+from powfast.http import SOLUTION_HEADER, challenge_in
+
+try:
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+except ImportError as error:
+    raise MissingExtra(
+        "powfast.clients.aiohttp needs aiohttp 3.12 or newer: pip install 'powfast[client]'"
+    ) from error
+
+from powfast.clients import off_loop
+
+
+class PowAuth(Payer):
+    """Answers one proof-of-work challenge per request; other headers, an API key's included, stay.
+
+    Solves off the event loop; cancelling the request cancels the solving. A file is sent again
+    from where it began; a generated body raises `BodyNotReplayable` when a challenge comes,
+    before anything is solved.
+    """
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send, pay where asked to, and send again."""
+        response = await handler(request)
+        asked = ", ".join(response.headers.getall("WWW-Authenticate", ()))
+        token = challenge_in(response.status, asked)
+        if token is None:
+            return response
+        try:
+            if getattr(request.body, "consumed", False):
+                raise BodyNotReplayable(
+                    "the body was generated once, but has to be sent again with the solution:"
+                    " pass bytes or a file"
+                )
+            await response.read()  # the connection is free for the second request
+            request.headers[SOLUTION_HEADER] = await off_loop.pay(self, token)
+        finally:
+            response.release()
+        return await handler(request)

@@ -1,0 +1,61 @@
+"""`PowAuth` for requests: `session.auth = PowAuth()`, or `requests.post(url, auth=PowAuth())`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from powfast.clients.flow import Payer
+from powfast.errors import BodyNotReplayable, MissingExtra
+from powfast.http import SOLUTION_HEADER, challenge_in
+
+try:
+    from requests.auth import AuthBase
+    from requests.cookies import extract_cookies_to_jar
+    from requests.exceptions import UnrewindableBodyError
+    from requests.models import PreparedRequest, Response
+    from requests.utils import rewind_body
+except ImportError as error:
+    raise MissingExtra(
+        "powfast.clients.requests needs requests: pip install 'powfast[client]'"
+    ) from error
+
+
+class PowAuth(Payer, AuthBase):
+    """Answers one proof-of-work challenge per request; other headers, an API key's included, stay.
+
+    A streamed body is sent again from where it began; one that cannot seek raises
+    `BodyNotReplayable` when a challenge comes, before anything is solved.
+    """
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Watch the response of this request for a challenge."""
+        request.register_hook("response", self._pay_and_repeat)  # type: ignore[no-untyped-call]
+        return request
+
+    def _pay_and_repeat(self, response: Response, **options: Any) -> Response:
+        token = challenge_in(response.status_code, response.headers.get("www-authenticate"))
+        if token is None or SOLUTION_HEADER in response.request.headers:
+            return response
+        _ = response.content  # read to its end, the connection is free for the second request
+        response.close()
+        request: Any = response.request.copy()
+        _rewind(request)
+        request.headers[SOLUTION_HEADER] = self.pay(token)
+        jar: Any = request._cookies  # a balancer may have asked to come back to the same server
+        extract_cookies_to_jar(jar, response.request, response.raw)  # type: ignore[no-untyped-call]
+        request.prepare_cookies(jar)
+        paid: Response = response.connection.send(request, **options)
+        paid.history.append(response)
+        return paid
+
+
+def _rewind(request: Any) -> None:
+    if request.body is None or isinstance(request.body, str | bytes):
+        return
+    try:
+        rewind_body(request)
+    except UnrewindableBodyError as error:
+        raise BodyNotReplayable(
+            "the body was streamed and cannot seek, but has to be sent again with the solution:"
+            " pass bytes or a file"
+        ) from error

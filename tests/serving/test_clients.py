@@ -1,0 +1,407 @@
+"""Every client against real servers: what it sends, what it refuses, what it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import aiohttp
+import httpx
+import httpx2
+import openai
+import pytest
+import requests
+from fastapi import Request
+from service import BASE, Service, served
+
+import powfast.clients.aiohttp
+import powfast.clients.httpx
+import powfast.clients.httpx2
+import powfast.clients.requests
+from powfast.challenge import Challenge, Issuer
+from powfast.clients.flow import Payer
+from powfast.errors import (
+    BodyNotReplayable,
+    Cancelled,
+    Declined,
+    InvalidInput,
+    MalformedToken,
+    TooMuchTime,
+    TooMuchWork,
+)
+from powfast.fastapi import Charge
+from powfast.http import parse_solution, payment_required
+from powfast.ledger import MemoryLedger
+from powfast.puzzle import Puzzle, solve_counted
+from powfast.tariff import EvidenceTariff
+
+ASK = {"x": 1, "evidence": [1.0, 1.0]}
+HARD = {"x": 1, "evidence": [1e6] * 8}
+KEY = {"authorization": "Bearer alice"}
+ISSUER = Issuer({"a": bytes(32)})
+
+
+class Seen:
+    """The connections and headers of the requests that reach an application."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.connections: list[tuple[str, int]] = []
+        self.headers: list[dict[str, str]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.connections.append(scope["client"])
+        self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
+        await self._app(scope, receive, send)
+
+
+def httpx_post(library: Any, auth: Any) -> Callable[..., Any]:
+    def post(url: str, body: Any, **limits: Any) -> Any:
+        with library.Client(auth=auth(**limits), headers=KEY, timeout=60) as client:
+            return client.post(url, json=body).json()
+
+    return post
+
+
+def requests_post(url: str, body: Any, **limits: Any) -> Any:
+    with requests.Session() as session:
+        session.auth = powfast.clients.requests.PowAuth(**limits)
+        return session.post(url, json=body, headers=KEY, timeout=60).json()
+
+
+def httpx_post_async(library: Any, auth: Any) -> Callable[..., Awaitable[Any]]:
+    async def post(url: str, body: Any, **limits: Any) -> Any:
+        async with library.AsyncClient(auth=auth(**limits), headers=KEY, timeout=60) as client:
+            return (await client.post(url, json=body)).json()
+
+    return post
+
+
+async def aiohttp_post(url: str, body: Any, **limits: Any) -> Any:
+    auth = powfast.clients.aiohttp.PowAuth(**limits)
+    async with (
+        aiohttp.ClientSession(middlewares=(auth,), headers=KEY) as session,
+        session.post(url, json=body) as response,
+    ):
+        return await response.json()
+
+
+SYNC = {
+    "httpx": httpx_post(httpx, powfast.clients.httpx.PowAuth),
+    "httpx2": httpx_post(httpx2, powfast.clients.httpx2.PowAuth),
+    "requests": requests_post,
+}
+ASYNC = {
+    "httpx": httpx_post_async(httpx, powfast.clients.httpx.PowAuth),
+    "httpx2": httpx_post_async(httpx2, powfast.clients.httpx2.PowAuth),
+    "aiohttp": aiohttp_post,
+}
+
+
+def blocking(post: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    return lambda *args, **limits: asyncio.run(post(*args, **limits))  # type: ignore[arg-type]
+
+
+EVERY = [pytest.param(post, id=name) for name, post in SYNC.items()] + [
+    pytest.param(blocking(post), id=f"{name}-async") for name, post in ASYNC.items()
+]
+every_client = pytest.mark.parametrize("post", EVERY)
+every_async_client = pytest.mark.parametrize("post", ASYNC.values(), ids=ASYNC)
+
+
+@every_client
+def test_one_challenge_is_paid_on_one_connection_with_the_key_intact(post: Any) -> None:
+    service = Service()
+    seen = Seen(service.app)
+    with served(seen) as url:
+        assert post(url + "/v1/predict", ASK) == {"answer": 1}
+    assert service.runs == 1
+    assert len(set(seen.connections)) == 1
+    assert [headers["authorization"] for headers in seen.headers] == ["Bearer alice"] * 2
+    assert ["pow-solution" in headers for headers in seen.headers] == [False, True]
+
+
+@every_client
+def test_what_is_not_asked_for_is_not_paid(post: Any) -> None:
+    with served(Service().app) as url:
+        assert post(url + "/unguarded", ASK) == ASK
+
+
+@every_client
+def test_a_second_challenge_is_handed_to_the_caller(post: Any) -> None:
+    service = Service(ttl=0.001)  # every solution comes too late
+    seen = Seen(service.app)
+    with served(seen) as url:
+        assert post(url + "/v1/predict", ASK)["type"] == "urn:powfast:payment-required"
+    assert len(seen.headers) == 2
+
+
+@every_client
+def test_its_owner_limits_what_it_pays(post: Any) -> None:
+    asked: list[Challenge] = []
+
+    def decline(challenge: Challenge) -> bool:
+        asked.append(challenge)
+        return False
+
+    with served(Service().app) as url:
+        with pytest.raises(TooMuchWork, match=str(2 * BASE)):
+            post(url + "/v1/predict", ASK, max_work=2 * BASE - 1)
+        with pytest.raises(Declined, match=str(2 * BASE)):
+            post(url + "/v1/predict", ASK, policy=decline)
+        began = time.monotonic()
+        with pytest.raises(TooMuchTime, match=r"0\.2 s"):
+            post(url + "/v1/predict", HARD, max_work=2**62, max_seconds=0.2)
+        assert 0.2 <= time.monotonic() - began < 10
+        paid = post(url + "/v1/predict", ASK, policy=lambda _: True, max_seconds=60)
+    assert [challenge.work for challenge in asked] == [2 * BASE]
+    assert paid == {"answer": 1}
+
+
+@pytest.mark.parametrize("post", SYNC.values(), ids=SYNC)
+def test_threads_do_not_disturb_each_other(post: Any) -> None:
+    service = Service()
+    with served(service.app) as url, ThreadPoolExecutor(8) as pool:
+        bodies = [{**ASK, "x": i} for i in range(24)]
+        answers = list(pool.map(lambda body: post(url + "/v1/predict", body), bodies))
+    assert answers == [{"answer": i} for i in range(24)]
+    assert service.runs == 24
+
+
+async def test_requests_in_flight_share_one_aiohttp_session() -> None:
+    service = Service()
+    auth = powfast.clients.aiohttp.PowAuth()
+    with served(service.app) as url:
+        async with aiohttp.ClientSession(middlewares=(auth,)) as session:
+
+            async def ask(i: int) -> Any:
+                async with session.post(url + "/v1/predict", json={**ASK, "x": i}) as response:
+                    return await response.json()
+
+            answers = await asyncio.gather(*map(ask, range(24)))
+    assert answers == [{"answer": i} for i in range(24)]
+    assert service.runs == 24
+
+
+@every_async_client
+async def test_cancelling_the_request_cancels_the_solving(post: Any) -> None:
+    solving = threading.Event()
+    with served(Service().app) as url:
+        asking = asyncio.create_task(
+            post(
+                url + "/v1/predict",
+                HARD,
+                max_work=2**62,
+                progress=lambda done, work: solving.set(),
+            )
+        )
+        while not solving.is_set():
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.sleep(0.2)  # what was under way reports no more than this
+        solving.clear()
+        await asyncio.sleep(0.6)
+        assert not solving.is_set()
+
+
+async def longest_gap(stop: asyncio.Event) -> float:
+    """Seconds of the longest stall of a loop that wants to wake every millisecond."""
+    longest, last = 0.0, time.perf_counter()
+    while not stop.is_set():
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+@every_async_client
+async def test_solving_does_not_stall_the_loop(post: Any) -> None:
+    began = time.perf_counter()
+    _, evaluations = solve_counted(Puzzle(bytes(32), 2**22, 64))
+    half_a_second = 0.5 * evaluations / (time.perf_counter() - began)
+    stalls = []
+    ledger = MemoryLedger(EvidenceTariff(base_work=half_a_second))
+    with served(Service(ledger=ledger).app) as url:
+        for x in range(5):  # the machine may be busy with something else
+            stop = asyncio.Event()
+            watching = asyncio.create_task(longest_gap(stop))
+            assert await post(url + "/v1/predict", {"x": x, "evidence": [1.0]}) == {"answer": x}
+            stop.set()
+            stalls.append(await watching)
+            if stalls[-1] < 0.1:
+                return
+    pytest.fail(f"the loop stood still for {stalls} s")
+
+
+def pieces() -> Iterator[bytes]:
+    yield b'{"x": 3, '
+    yield b'"evidence": [1]}'
+
+
+async def async_pieces() -> AsyncIterator[bytes]:
+    for piece in pieces():
+        yield piece
+
+
+JSON = {"content-type": "application/json"}
+
+
+def test_requests_sends_a_file_again_from_where_it_began() -> None:
+    service = Service()
+    body = io.BytesIO(b"skipped" + b"".join(pieces()))
+    body.seek(7)
+    with served(service.app) as url, requests.Session() as session:
+        session.auth = powfast.clients.requests.PowAuth()
+        assert session.post(url + "/v1/predict", data=body, headers=JSON).json() == {"answer": 3}
+    assert service.runs == 1
+
+
+def test_requests_refuses_a_body_it_cannot_send_again() -> None:
+    never = pytest.fail
+    with served(Service().app) as url, requests.Session() as session:
+        session.auth = powfast.clients.requests.PowAuth(policy=lambda _: never("was to be paid"))
+        assert session.post(url + "/unguarded", data=pieces(), headers=JSON).json()["x"] == 3
+        with pytest.raises(BodyNotReplayable, match="file"):
+            session.post(url + "/v1/predict", data=pieces(), headers=JSON)
+
+
+def test_requests_repeats_with_the_cookies_of_the_challenge() -> None:
+    service = Service()
+    seen = Seen(service.app)
+
+    async def sticky(scope: Any, receive: Any, send: Any) -> None:
+        async def with_cookie(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"set-cookie", b"node=7")]
+            await send(message)
+
+        await seen(scope, receive, with_cookie)
+
+    with served(sticky) as url, requests.Session() as session:
+        session.auth = powfast.clients.requests.PowAuth()
+        response = session.post(url + "/v1/predict", json=ASK)
+        assert response.json() == {"answer": 1}
+        assert [past.status_code for past in response.history] == [402]
+        assert response.headers["pow-receipt"] == f"work={2 * BASE}"
+    assert [headers.get("cookie") for headers in seen.headers] == [None, "node=7"]
+
+
+async def test_aiohttp_sends_a_file_again_and_refuses_a_generated_body() -> None:
+    service = Service()
+    body = io.BytesIO(b"skipped" + b"".join(pieces()))
+    body.seek(7)
+    auth = powfast.clients.aiohttp.PowAuth()
+    with served(service.app) as url:
+        async with aiohttp.ClientSession(middlewares=(auth,), headers=JSON) as session:
+            async with session.post(url + "/v1/predict", data=body) as response:
+                assert await response.json() == {"answer": 3}
+            async with session.post(url + "/unguarded", data=async_pieces()) as response:
+                assert (await response.json())["x"] == 3
+            with pytest.raises(BodyNotReplayable, match="file"):
+                await session.post(url + "/v1/predict", data=async_pieces())
+    assert service.runs == 2  # the refused one has run, and waits for a payment that never comes
+
+
+async def test_httpx_sends_a_generated_body_again() -> None:
+    auth = powfast.clients.httpx.PowAuth()
+    with served(Service().app) as url:
+        async with httpx.AsyncClient(base_url=url, auth=auth, headers=JSON) as client:
+            response = await client.post("/v1/predict", content=async_pieces())
+    assert response.json() == {"answer": 3}
+
+
+# -- the OpenAI SDK
+
+
+def openai_shaped() -> Service:
+    service = Service()
+
+    @service.app.post("/v1/chat/completions")
+    async def complete(request: Request, pow: Charge) -> dict[str, Any]:
+        assert request.headers["authorization"] == "Bearer sk-alice"
+        service.runs += 1
+        asked = (await request.json())["messages"][-1]["content"]
+        await pow.charge([float(len(asked))])
+        message = {"role": "assistant", "content": asked.upper()}
+        return {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        }
+
+    return service
+
+
+HELLO: Any = [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_openai_pays_with_its_key_intact(library: Any) -> None:
+    service = openai_shaped()
+    auth = getattr(powfast.clients, library.__name__).PowAuth()
+    with served(service.app) as url, library.Client(auth=auth) as http_client:
+        client = openai.OpenAI(base_url=url + "/v1", api_key="sk-alice", http_client=http_client)
+        completion = client.chat.completions.create(model="m", messages=HELLO)
+    assert completion.choices[0].message.content == "HELLO"
+    assert service.runs == 1
+
+
+async def test_openai_pays_asynchronously() -> None:
+    service = openai_shaped()
+    with served(service.app) as url:
+        async with httpx.AsyncClient(auth=powfast.clients.httpx.PowAuth()) as http_client:
+            client = openai.AsyncOpenAI(
+                base_url=url + "/v1", api_key="sk-alice", http_client=http_client
+            )
+            completion = await client.chat.completions.create(model="m", messages=HELLO)
+    assert completion.choices[0].message.content == "HELLO"
+    assert service.runs == 1
+
+
+def test_openai_says_why_a_challenge_was_not_paid() -> None:
+    service = openai_shaped()
+    auth = powfast.clients.httpx.PowAuth(max_work=1)
+    with served(service.app) as url, httpx.Client(auth=auth) as http_client:
+        client = openai.OpenAI(
+            base_url=url + "/v1", api_key="sk-alice", http_client=http_client, max_retries=0
+        )
+        with pytest.raises((TooMuchWork, openai.APIConnectionError)) as failed:
+            client.chat.completions.create(model="m", messages=HELLO)
+        # some releases of the SDK wrap what its HTTP client raises
+        assert TooMuchWork in (type(failed.value), type(failed.value.__cause__))
+    assert service.runs == 1
+
+
+# -- anything else
+
+
+def test_answer_serves_any_other_library() -> None:
+    token = ISSUER.issue(work=1000, account="alice")
+    header = dict(payment_required(token, "").headers)["www-authenticate"]
+    payer = Payer()
+    assert payer.answer(200, None) is None
+    assert payer.answer(401, 'Bearer realm="x"') is None
+    value = payer.answer(402, header)
+    assert value is not None
+    assert ISSUER.verify(*parse_solution(value), account="alice").work == 1000
+    with pytest.raises(MalformedToken):
+        payer.answer(402, 'PoW challenge="AAAA"')
+    with pytest.raises(Cancelled):
+        cancelled = threading.Event()
+        cancelled.set()
+        payer.answer(402, header, cancelled)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_max_seconds_is_positive(seconds: float) -> None:
+    with pytest.raises(InvalidInput, match="max_seconds"):
+        Payer(max_seconds=seconds)
