@@ -21,9 +21,10 @@
 #define SMALL_SIGMA0(x) XOR3(ROTR(x, 7), ROTR(x, 18), SHR(x, 3))
 #define SMALL_SIGMA1(x) XOR3(ROTR(x, 17), ROTR(x, 19), SHR(x, 10))
 
+/* The sum in the order in which its terms are ready: GCC keeps to it. */
 #define ROUND(a, b, c, d, e, f, g, h, kw)                                                          \
     do {                                                                                           \
-        h = ADD(ADD(h, kw), ADD(BIG_SIGMA1(e), CHOOSE(e, f, g)));                                  \
+        h = ADD(ADD(ADD(h, kw), CHOOSE(e, f, g)), BIG_SIGMA1(e));                                  \
         d = ADD(d, h);                                                                             \
         h = ADD(h, ADD(BIG_SIGMA0(a), MAJORITY(a, b, c)));                                         \
     } while (0)
