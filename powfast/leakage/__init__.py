@@ -11,7 +11,7 @@ from powfast.leakage.neighbours import NeighbourVotes
 from powfast.leakage.reference import HonestReference
 from powfast.leakage.report import Report, report_files
 from powfast.leakage.teachers import TeacherEnsemble, from_predictions
-from powfast.leakage.votes import from_labels, from_votes, warmup
+from powfast.leakage.votes import Scorer, from_labels, from_votes, warmup
 
 __all__ = [
     "Accountant",
@@ -20,6 +20,7 @@ __all__ = [
     "LeakageEstimator",
     "NeighbourVotes",
     "Report",
+    "Scorer",
     "TeacherEnsemble",
     "entropy",
     "from_labels",

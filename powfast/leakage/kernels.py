@@ -80,8 +80,8 @@ def _log_q_row(row, unvoted, top, scale, tails):
     return _far_tails_of_row(row, unvoted, top, scale)
 
 
-@_kernel(_VOTES, int64, float64, _INPUT, _OUTPUT, result=int64)
-def log_q(votes, teachers, sigma, tails, out):
+@_kernel(float64, _INPUT, _VOTES, int64, _OUTPUT, result=int64)
+def log_q(sigma, tails, votes, teachers, out):
     """Fill out (n,) with log q of votes (n, C); return 0, or -1 where a row is malformed.
 
     teachers: what every row has to sum to; 0: what the first row sums to.
@@ -101,8 +101,8 @@ def log_q(votes, teachers, sigma, tails, out):
     return 0
 
 
-@_kernel(_VOTES, int64, float64, _INPUT, _OUTPUT, result=int64)
-def log_q_of_labels(labels, classes, sigma, tails, out):
+@_kernel(float64, _INPUT, _VOTES, int64, _OUTPUT, result=int64)
+def log_q_of_labels(sigma, tails, labels, classes, out):
     """Fill out (n,) with log q of teachers' labels (n, K) in 0 .. classes - 1; return 0 or -1.
 
     Takes time in K, not in the number of classes.
@@ -143,10 +143,10 @@ def look_up(table, values):
     return left
 
 
-@_kernel(_VOTES, int64, float64, _INPUT, _INPUT, _OUTPUT, result=int64)
-def log_q_and_look_up(votes, teachers, sigma, tails, table, out):
+@_kernel(_INPUT, float64, _INPUT, _VOTES, int64, _OUTPUT, result=int64)
+def log_q_and_look_up(table, sigma, tails, votes, teachers, out):
     """Do `log_q` and `look_up` in one call; return -1, or how many are left."""
-    if log_q(votes, teachers, sigma, tails, out) < 0:
+    if log_q(sigma, tails, votes, teachers, out) < 0:
         return -1
     return look_up(table, out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -82,7 +82,7 @@ def from_votes(
     Theorem 6. Dziedzic et al., "Increasing the Cost of Model Extraction with Calibrated Proof
     of Work" (ICLR 2022).
     """
-    return _score(sigma, metric, delta, order, exact, engine).of_votes(votes, teachers)
+    return _scorer(sigma, metric, delta, order, exact, engine)(votes, teachers)
 
 
 def from_labels(
@@ -100,7 +100,7 @@ def from_labels(
 
     Takes time in K alone: meant for many classes. Other parameters and errors as there.
     """
-    return _score(sigma, metric, delta, order, exact, engine).of_labels(labels, classes)
+    return _scorer(sigma, metric, delta, order, exact, engine).of_labels(labels, classes)
 
 
 def warmup(
@@ -115,8 +115,8 @@ def warmup(
 
     No request waits for it then: the first is as fast as the next.
     """
-    score = _score(sigma, metric, delta, order, exact, None)
-    score.of_votes(np.array([[2, 1]]), None)
+    score = _scorer(sigma, metric, delta, order, exact, None)
+    score(np.array([[2, 1]]))
     score.of_labels(np.array([[0, 1, 1]]), 2)
 
 
@@ -128,17 +128,22 @@ def _kernels() -> Any:
     return import_module("powfast.leakage.kernels")
 
 
-class _Score:
-    """One metric with checked parameters and the tables it needs."""
+class Scorer:
+    """`from_votes` with its parameters checked and its tables built once.
+
+    Parameters and errors as there. For servers that score queries one by one: a call costs about
+    1 us, where `from_votes` first has to find its tables.
+    """
 
     def __init__(
         self,
-        sigma: float,
-        metric: Metric,
-        delta: float,
-        order: float,
-        exact: bool,
-        engine: Engine | None,
+        sigma: float = 10.0,
+        metric: Metric = "logq",
+        *,
+        delta: float = 1e-5,
+        order: float = 2.0,
+        exact: bool = True,
+        engine: Engine | None = None,
     ) -> None:
         if metric not in METRICS:
             raise InvalidInput(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
@@ -147,52 +152,54 @@ class _Score:
         if self.order <= 1.0:
             raise InvalidInput(f"order must be above 1, not {order!r}")
         self.metric = metric
-        self.conversion = gnmax.conversion(metric, _checks.probability(delta, "delta"))
-        self.engine = _engine(engine)
-        self.kernels = _kernels() if self.engine == "numba" else None
-        self.table = None if exact or metric not in _CELLS else self._table(_CELLS[metric])
-        self.tails = gnmax.tail_table(self.sigma).copy()
-        self.tails[0] = 0.0  # the kernels count ties
-        self.tables: tuple[Floats | None, ...] = (self.tails,)
-        if self.kernels is not None and self.table is None:
-            self.kernel = self.kernels.log_q
-        elif self.kernels is not None:
-            self.kernel, self.tables = self.kernels.log_q_and_look_up, (self.tails, self.table)
-        self.one_call = metric == "logq" or self.table is not None
+        self._conversion = gnmax.conversion(metric, _checks.probability(delta, "delta"))
+        self._engine = _engine(engine)
+        self._kernels = _kernels() if self._engine == "numba" else None
+        self._table = None if exact or metric not in _CELLS else self._tabulate(_CELLS[metric])
+        self._tails = gnmax.tail_table(self.sigma).copy()
+        self._tails[0] = 0.0  # the kernels count ties
+        if self._kernels is not None and self._table is None:
+            self._kernel = partial(self._kernels.log_q, self.sigma, self._tails)
+        elif self._kernels is not None:
+            look_up = self._kernels.log_q_and_look_up
+            self._kernel = partial(look_up, self._table, self.sigma, self._tails)
+        self._one_call = metric == "logq" or self._table is not None
 
-    def of_votes(self, votes: ArrayLike, teachers: int | None) -> Floats:
+    def __call__(self, votes: ArrayLike, teachers: int | None = None) -> Floats:
+        """Return the (n,) float64 scores of votes (n, C) of whole numbers."""
         known = 0 if teachers is None else _checks.whole(teachers, "teachers")
-        if self.kernels is None:
+        if self._kernels is None:
             return self._finish(gnmax.log_q(_checks.votes(votes, teachers), self.sigma))
         try:
             out = np.empty(len(votes))  # type: ignore[arg-type]
-            left = self.kernel(votes, known, self.sigma, *self.tables, out)
+            left = self._kernel(votes, known, out)
         except TypeError:  # no C-contiguous int64: make it so, or say what is wrong
             votes = _checks.votes(votes, teachers)
             out = np.empty(len(votes))
-            left = self.kernel(votes, known, self.sigma, *self.tables, out)
+            left = self._kernel(votes, known, out)
         if left < 0:
             _checks.votes(votes, teachers)  # says what is wrong
-        return out if self.one_call and left == 0 else self._finish(out)
+        return out if self._one_call and left == 0 else self._finish(out)
 
     def of_labels(self, labels: ArrayLike, classes: int) -> Floats:
+        """Return the (n,) float64 scores of the teachers' labels (n, K) below `classes`."""
         codes = _checks.integers(labels, "labels")
         classes = _checks.whole(classes, "classes", 2)
         if codes.ndim != 2 or codes.shape[1] == 0:
             raise InvalidInput(f"labels must be (n, K) with K >= 1, not {codes.shape}")
         out = np.empty(len(codes))
-        if self.kernels is None:
+        if self._kernels is None:
             wrong = codes.size and (codes.min() < 0 or codes.max() >= classes)
             if not wrong:
                 out = gnmax.log_q_of_labels(codes, classes, self.sigma)
         else:
-            wrong = self.kernels.log_q_of_labels(codes, classes, self.sigma, self.tails, out)
+            wrong = self._kernels.log_q_of_labels(self.sigma, self._tails, codes, classes, out)
         if wrong:
             raise InvalidInput(f"labels must lie between 0 and {classes - 1}")
         done = (
-            self.kernels is not None
-            and self.table is not None
-            and self.kernels.look_up(self.table, out) == 0
+            self._kernels is not None
+            and self._table is not None
+            and self._kernels.look_up(self._table, out) == 0
         )
         return out if done else self._finish(out)
 
@@ -200,10 +207,10 @@ class _Score:
         """Return the metric of values: log q, or (not negative) what a table already answered."""
         if self.metric == "logq":
             return values
-        if self.table is None:
+        if self._table is None:
             return self._exact(values)
-        if self.kernels is None:
-            values = gnmax.look_up(self.table, values)
+        if self._kernels is None:
+            values = gnmax.look_up(self._table, values)
         open_ = values < 0.0
         if open_.any():
             values[open_] = self._exact(values[open_])
@@ -214,21 +221,21 @@ class _Score:
         if self.metric == "rdp":
             share: Floats = self._rdp(log_q)[:, 0] * (self.sigma**2 / self.order)
             return np.minimum(share, 1.0)
-        orders, offsets = self.conversion
+        orders, offsets = self._conversion
         bounded = self.metric != "iclr2022-pknn"
-        if self.kernels is None:
+        if self._kernels is None:
             rdp = gnmax.rdp(log_q, self.sigma, orders, bounded=bounded)
             out: Floats = (rdp + offsets).min(axis=1)
         else:
             out = np.empty(len(log_q))
             flat = gnmax.running_minimum(orders / self.sigma**2 + offsets)
-            self.kernels.epsilon(log_q, self.sigma, orders, bounded, offsets, flat, out)
+            self._kernels.epsilon(log_q, self.sigma, orders, bounded, offsets, flat, out)
         return np.maximum(out, 0.0)
 
     def _rdp(self, log_q: Floats) -> Floats:
-        return rdp(log_q, self.sigma, np.array([self.order]), engine=self.engine)
+        return rdp(log_q, self.sigma, np.array([self.order]), engine=self._engine)
 
-    def _table(self, cells: int) -> Floats:
+    def _tabulate(self, cells: int) -> Floats:
         """Return an upper bound of the metric per cell of log q, -1 where it is not tight.
 
         The metric never falls as log q rises, so its value at a cell's right end bounds it, and
@@ -243,13 +250,19 @@ class _Score:
         return upper
 
 
-_remember = lru_cache(maxsize=64, typed=True)(_Score)
+@lru_cache(maxsize=64, typed=True)
+def _made(
+    sigma: float, metric: Metric, delta: float, order: float, exact: bool, engine: Engine | None
+) -> Scorer:
+    return Scorer(sigma, metric, delta=delta, order=order, exact=exact, engine=engine)
 
 
-def _score(*parameters: Any) -> _Score:
+def _scorer(
+    sigma: float, metric: Metric, delta: float, order: float, exact: bool, engine: Engine | None
+) -> Scorer:
     try:
-        return _remember(*parameters)
-    except TypeError as error:
+        return _made(sigma, metric, delta, order, exact, engine)
+    except TypeError as error:  # what cannot be a key of the cache is no parameter either
         raise InvalidInput(f"sigma, delta and order must be numbers: {error}") from None
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from powfast.errors import InvalidInput
-from powfast.leakage import Accountant, from_labels, from_votes, gnmax
+from powfast.leakage import Accountant, Scorer, from_labels, from_votes, gnmax
 
 ENGINES = ("numba", "numpy")
 NETWORKS = {"mnist": (250, 10.0, 1e-5), "svhn": (250, 10.0, 1e-6), "cifar10": (50, 2.0, 1e-5)}
@@ -195,6 +195,20 @@ def test_malformed_votes_raise(votes, engine):
 def test_parameters_out_of_range_raise(bad, engine):
     with pytest.raises(InvalidInput):
         from_votes([[50, 0]], **{"engine": engine, **bad})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_scorer_serves_query_after_query(golden, engine):
+    score = Scorer(10.0, "iclr2022", engine=engine)
+    for row in golden("golden_pate_per_query_eps.csv"):
+        if (float(row["sigma"]), float(row["delta"])) == (10.0, 1e-5):
+            votes = [[int(v) for v in row["votes"].split()]]
+            assert score(votes)[0] == pytest.approx(float(row["eps_single"]), rel=1e-9)
+    for bad in BAD_VOTES.values():
+        with pytest.raises(InvalidInput):
+            score(bad)
+    with pytest.raises(InvalidInput):
+        Scorer([2.0], engine=engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
