@@ -18,12 +18,25 @@ from powfast.challenge import (
     token_from_text,
     token_to_text,
 )
-from powfast.errors import MalformedSolution, MalformedToken
+from powfast.errors import (
+    BodyTooLarge,
+    InvalidInput,
+    MalformedSolution,
+    MalformedToken,
+    PowfastError,
+    TooManyUnpaid,
+)
 from powfast.puzzle import Solution
 
 SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"
 MAX_SOLUTION_HEADER = 16 * 1024
+
+_REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
+    InvalidInput: (400, "Bad Request"),
+    BodyTooLarge: (413, "Content Too Large"),
+    TooManyUnpaid: (429, "Too Many Requests"),
+}
 
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
@@ -36,9 +49,9 @@ class Answer:
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
-    def with_header(self, name: str, value: str) -> Answer:
-        """Return this answer with one more header."""
-        return replace(self, headers=(*self.headers, (name, value)))
+    def with_headers(self, *headers: tuple[str, str]) -> Answer:
+        """Return this answer with more headers."""
+        return replace(self, headers=self.headers + headers)
 
 
 def request_digest(method: str, target: bytes, body: bytes) -> bytes:
@@ -53,14 +66,35 @@ def request_digest(method: str, target: bytes, body: bytes) -> bytes:
     return digest.digest()
 
 
+def account_of(authorization: str | None) -> str:
+    """Name an account after a hash of its `Authorization` header, so that tokens carry no key.
+
+    Requests without that header share the account "anonymous".
+    """
+    if authorization is None:
+        return "anonymous"
+    return hashlib.sha256(authorization.encode("latin-1", "replace")).hexdigest()[:32]
+
+
 def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Answer:
     """Make an `application/problem+json` answer (RFC 9457) that no cache keeps."""
     document = {"type": f"urn:powfast:{code}", "title": title, "status": status, "detail": detail}
-    return Answer(
-        status,
-        (("content-type", "application/problem+json"), ("cache-control", "no-store")),
-        json.dumps({**document, **more}).encode(),
-    )
+    body = json.dumps({**document, **more}).encode()
+    headers = {
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        "cache-control": "no-store",
+    }
+    return Answer(status, tuple(headers.items()), body)
+
+
+def refusal(error: InvalidInput | BodyTooLarge | TooManyUnpaid) -> Answer:
+    """Say why a request is not served at all."""
+    status, title = _REFUSALS[type(error)]
+    answer = problem(status, error.code, title, str(error))
+    if isinstance(error, TooManyUnpaid):
+        return answer.with_headers(("retry-after", str(int(error.retry_after))))
+    return answer
 
 
 def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
@@ -77,7 +111,7 @@ def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
     )
     parameters = ", ".join(f'{name}="{value}"' for name, value in terms.items())
     asking = f'PoW {parameters}, expires="{seconds}"'
-    return answer.with_header("www-authenticate", asking).with_header("x-should-retry", "false")
+    return answer.with_headers(("www-authenticate", asking), ("x-should-retry", "false"))
 
 
 def challenge_in(status: int, www_authenticate: str | None) -> bytes | None:
