@@ -69,15 +69,24 @@ TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
     STORE(second, ADD(b, SET(powfast_h[1])));
 }
 
+#ifndef TRANSPOSE
+#define TRANSPOSE transpose
+/* Words same .. 13 of `count` blocks into the lanes; the last block fills what is left. */
+static void transpose(uint32_t words[16][LANES], const uint32_t (*blocks)[16], size_t count,
+                      int same) {
+    for (size_t lane = 0; lane < LANES; lane++)
+        for (int t = same; t < 14; t++)
+            words[t][lane] = blocks[lane < count ? lane : count - 1][t];
+}
+#endif
+
 static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same) {
     uint32_t words[16][LANES], first[LANES], second[LANES];
     for (int t = 0; t < 16; t++)
         for (size_t lane = 0; lane < LANES; lane++)
             words[t][lane] = blocks[0][t];
     for (size_t i = 0; i < count; i += LANES) {
-        for (size_t lane = 0; lane < LANES; lane++)
-            for (int t = same; t < 14; t++)
-                words[t][lane] = blocks[i + lane < count ? i + lane : count - 1][t];
+        TRANSPOSE(words, blocks + i, count - i, same);
         digest_lanes(first, second, (const uint32_t(*)[LANES])words);
         for (size_t lane = 0; lane < LANES && i + lane < count; lane++)
             digests[i + lane] = (uint64_t)first[lane] << 32 | second[lane];
