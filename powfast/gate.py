@@ -102,7 +102,7 @@ class Withheld:
         """
         bill = self._bill
         bill.answering = not bill.stopped and (not bill.work or status >= 500)
-        self._head = (status, headers)
+        self._head, self._pieces = (status, headers), []
         return bill.answering
 
     def add(self, piece: bytes) -> None:

@@ -1,0 +1,238 @@
+"""WSGI middleware: Flask, Django, or any other WSGI application.
+
+The exchange is that of `powfast.asgi`: the endpoint runs once, and what it answers after
+`Charge.charge` is held until the solution comes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from itertools import chain
+from typing import Any
+from urllib.parse import quote
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from numpy.typing import ArrayLike
+
+from powfast.errors import BodyTooLarge, InvalidInput
+from powfast.gate import Asked, Bill, Gate, Withheld, run
+from powfast.http import Answer, account_of, refusal, request_digest
+
+CHARGE_KEY = "powfast.charge"
+"""Where the environment carries the `Charge` of its request."""
+
+
+def bearer_account(environ: WSGIEnvironment) -> str:
+    """Name the account after a hash of its `Authorization` header; without it, "anonymous"."""
+    return account_of(environ.get("HTTP_AUTHORIZATION"))
+
+
+class Charge(Bill):
+    """What an endpoint holds while it answers one request.
+
+    `charge` prices an answer that is at hand and lets the endpoint go on: the middleware withholds
+    the answer. `require` is for evidence known before the model runs: it raises until paid.
+    """
+
+    def charge(self, evidence: ArrayLike) -> None:
+        """Charge this request for the evidence of its queries, (n,) numbers at least 0.
+
+        Raises
+        ------
+        InvalidInput
+            The evidence is malformed.
+        RuntimeError
+            The request was charged before, or its answer is already on the way.
+        """
+        run(self.charged(evidence))
+
+    def require(self, evidence: ArrayLike) -> None:
+        """Charge as `charge` does, and stop the endpoint here until the request is paid.
+
+        Raises
+        ------
+        PaymentRequired
+            The request is not paid yet. The middleware sends a challenge, whatever the framework
+            makes of the exception.
+        """
+        run(self.required(evidence))
+
+
+def charge_of(environ: WSGIEnvironment) -> Charge:
+    """Return the `Charge` of a request: `request.environ` in Flask, `request.META` in Django."""
+    try:
+        charge: Charge = environ[CHARGE_KEY]
+    except KeyError:
+        path = environ.get("PATH_INFO")
+        raise RuntimeError(f"no PowMiddleware guards {path}: wrap the application in it") from None
+    return charge
+
+
+class PowMiddleware:
+    """Withholds charged answers until their proof of work is done.
+
+    Parameters
+    ----------
+    app
+        The WSGI application.
+    gate : Gate
+        Prices, challenges and redeems; its ledger blocks.
+    account, group
+        From the WSGI environment to the name of who is charged; an empty group is none.
+    paths : tuple of str
+        Prefixes of the paths to guard; requests elsewhere pass untouched.
+    max_body : int
+        Bytes of a request body; a larger one is refused with 413.
+    status : int
+        Status of a challenge. Gateways that pass nothing but 401 and 403 need one of these.
+
+    Raises
+    ------
+    InvalidInput
+        The ledger is asynchronous.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        gate: Gate,
+        account: Callable[[WSGIEnvironment], str] = bearer_account,
+        group: Callable[[WSGIEnvironment], str] = lambda environ: "",
+        paths: tuple[str, ...] = ("/",),
+        max_body: int = 16 << 20,
+        status: int = 402,
+    ) -> None:
+        if inspect.iscoroutinefunction(gate.ledger.charge):
+            raise InvalidInput("WSGI has no event loop: give the gate a ledger that blocks")
+        self._app = app
+        self._gate = gate
+        self._account = account
+        self._group = group
+        self._paths = tuple(paths)
+        self._max_body = max_body
+        self._status = status
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        if not (environ.get("PATH_INFO") or "/").startswith(self._paths):
+            return self._app(environ, start_response)
+        try:
+            body = _read(environ, self._max_body)
+            charge = environ[CHARGE_KEY] = Charge(self._gate, self._asked(environ, body))
+        except (BodyTooLarge, InvalidInput) as error:
+            return _send(start_response, refusal(error))
+        _replay(environ, body)
+        endpoint = _Endpoint(self._app, environ, start_response, charge, self._gate)
+        solution = environ.get("HTTP_POW_SOLUTION")
+        answer = run(self._gate.serve(charge, solution, endpoint.run, status=self._status))
+        return endpoint.passing if answer is None else _send(start_response, answer)
+
+    def _asked(self, environ: WSGIEnvironment, body: bytes) -> Asked:
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        target = f"{quote(path, encoding='latin-1')}?{environ.get('QUERY_STRING', '')}"
+        digest = request_digest(environ["REQUEST_METHOD"], target.encode("latin-1"), body)
+        return Asked(self._account(environ), self._group(environ), digest)
+
+
+class _Endpoint:
+    """One run of the application, whose answer goes out or is kept."""
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        charge: Charge,
+        gate: Gate,
+    ) -> None:
+        self._app = app
+        self._environ = environ
+        self._start_response = start_response
+        self._charge = charge
+        self._withheld = Withheld(charge, gate.held.max_answer)
+        self.passing: Iterable[bytes] = ()
+        """The body of an answer that goes out."""
+
+    def run(self) -> Answer | None:
+        """Run the application until its answer goes out, or to the end of one that is kept."""
+        body = self._app(self._environ, self._begin)
+        try:
+            pieces = iter(body)
+            for piece in pieces:
+                if self._charge.answering:
+                    self.passing, body = _Passing(chain((piece,), pieces), body), ()
+                    return None
+                self._withheld.add(piece)
+        finally:
+            _close(body)
+        return self._withheld.answer
+
+    def _begin(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        if self._withheld.begin(int(status[:3]), tuple(headers)):
+            headers = [*headers, *self._charge.receipt_headers]
+            return self._start_response(status, headers, exc_info)
+        return self._withheld.add
+
+
+class _Passing:
+    """A body on its way out, which the server closes."""
+
+    def __init__(self, pieces: Iterator[bytes], body: Iterable[bytes]) -> None:
+        self._pieces = pieces
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def close(self) -> None:
+        _close(self._body)
+
+
+def _close(body: Iterable[bytes]) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+
+
+def _read(environ: WSGIEnvironment, limit: int) -> bytes:
+    """Read the whole body: as long as announced, or to the end where the server knows it."""
+    announced = environ.get("CONTENT_LENGTH") or ""
+    if not announced and not environ.get("wsgi.input_terminated"):
+        return b""
+    if announced and not re.fullmatch(r"[0-9]{1,18}", announced):
+        raise InvalidInput("Content-Length is not a number of bytes")
+    wanted = int(announced) if announced else limit + 1
+    if announced and wanted > limit:
+        raise BodyTooLarge(f"the body has more than {limit} bytes")
+    body = bytearray()
+    while len(body) < wanted:
+        piece = environ["wsgi.input"].read(wanted - len(body))
+        if not piece:
+            break
+        body += piece
+    if announced and len(body) < wanted:
+        raise InvalidInput(f"the body ended after {len(body)} of {wanted} bytes")
+    if len(body) > limit:
+        raise BodyTooLarge(f"the body has more than {limit} bytes")
+    return bytes(body)
+
+
+def _replay(environ: WSGIEnvironment, body: bytes) -> None:
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = io.BytesIO(body)
+
+
+def _send(start_response: StartResponse, answer: Answer) -> Iterable[bytes]:
+    try:
+        phrase = HTTPStatus(answer.status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    start_response(f"{answer.status} {phrase}", list(answer.headers))
+    return [answer.body]
