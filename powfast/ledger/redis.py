@@ -84,33 +84,46 @@ return published
 
 
 class _Commands:
-    """What is sent for each operation; knows no connection."""
+    """Sends each operation's command; what comes back is its result, or can be awaited for it."""
 
-    def __init__(self, tariff: EvidenceTariff, remember: float, prefix: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        tariff: EvidenceTariff,
+        *,
+        remember: float = 3600.0,
+        prefix: str = "powfast:",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         limits = (tariff.base_work, tariff.opening_work, tariff.max_work, tariff.step)
         self._tariff = struct.pack("<6d", *limits, WEALTH_CAP, MOST_WORK)
         self._bets = struct.pack(f"<{len(LAMBDAS)}d", *LAMBDAS)
         self._remember = str(math.ceil(1000 * remember))
         self._prefix = prefix
+        self._client = client
+        self._script = client.register_script(_CHARGE)
+        self._clock = clock
 
-    def charge(
-        self, account: str, group: str, request_id: bytes, evidence: ArrayLike
-    ) -> tuple[list[str], list[bytes | str]]:
-        """Return the script's keys and arguments."""
+    def _charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> Any:
         values = nonnegative_array(evidence, "evidence").astype("<f8").tobytes()
         request = hashlib.sha256(_name(account).encode() + request_id).hexdigest()
-        keys = [self._key(account, group, f"charged:{request}"), self.page(account, group)]
+        keys = [self._key(account, group, f"charged:{request}"), self._page(account, group)]
         if group:
-            keys.append(self.page("", group))
-        return keys, [self._tariff, self._bets, values, self._remember]
+            keys.append(self._page("", group))
+        return self._script(keys, [self._tariff, self._bets, values, self._remember])
 
-    def page(self, account: str, group: str) -> str:
-        """Return the key of an account's page, or of its group's (`account` empty)."""
+    def _claim(self, challenge_id: bytes, milliseconds: int) -> Any:
+        key = f"{self._prefix}{{{challenge_id.hex()}}}:spent"
+        return self._client.set(key, 1, nx=True, px=milliseconds)
+
+    def _left(self, expires: float) -> int:
+        return max(0, math.ceil(1000 * (expires - self._clock())))
+
+    def _read(self, account: str, group: str) -> Any:
+        return self._client.get(self._page(account, group))
+
+    def _page(self, account: str, group: str) -> str:
         return self._key(account, group, f"account:{_name(account)}" if account else "group")
-
-    def spent(self, challenge_id: bytes) -> str:
-        """Return the key of a spent challenge."""
-        return f"{self._prefix}{{{challenge_id.hex()}}}:spent"
 
     def _key(self, account: str, group: str, name: str) -> str:
         # One hash tag for all that a charge touches, so that a cluster keeps it on one node.
@@ -118,7 +131,7 @@ class _Commands:
         return f"{self._prefix}{{{tag}}}:{name}"
 
 
-class RedisLedger:
+class RedisLedger(_Commands):
     """Accounts, groups and spent challenges in Redis or Valkey, for any number of hosts.
 
     An account has to keep its group: its page lives beside the group's.
@@ -137,71 +150,37 @@ class RedisLedger:
         Seconds since the epoch.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        tariff: EvidenceTariff,
-        *,
-        remember: float = 3600.0,
-        prefix: str = "powfast:",
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._commands = _Commands(tariff, remember, prefix)
-        self._charge = client.register_script(_CHARGE)
-        self._clock = clock
-
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
-        if np.size(evidence) == 0:
-            return 0
-        keys, arguments = self._commands.charge(account, group, request_id, evidence)
-        return int(self._charge(keys, arguments))
+        return int(self._charge(account, group, request_id, evidence)) if np.size(evidence) else 0
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
-        left = math.ceil(1000 * (expires - self._clock()))
-        key = self._commands.spent(challenge_id)
-        return left > 0 and bool(self._client.set(key, 1, nx=True, px=left))
+        left = self._left(expires)
+        return left > 0 and bool(self._claim(challenge_id, left))
 
     def state(self, account: str, group: str = "") -> State | None:
         """Return what is remembered of an account, or of a group (`account` empty)."""
-        return _state(self._client.get(self._commands.page(account, group)))
+        return _state(self._read(account, group))
 
 
-class AsyncRedisLedger:
-    """`RedisLedger` behind an event loop: the same parameters, and a `redis.asyncio.Redis`."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        tariff: EvidenceTariff,
-        *,
-        remember: float = 3600.0,
-        prefix: str = "powfast:",
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._commands = _Commands(tariff, remember, prefix)
-        self._charge = client.register_script(_CHARGE)
-        self._clock = clock
+class AsyncRedisLedger(_Commands):
+    """`RedisLedger` behind an event loop: the same parameters, with a `redis.asyncio.Redis`."""
 
     async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         if np.size(evidence) == 0:
             return 0
-        keys, arguments = self._commands.charge(account, group, request_id, evidence)
-        return int(await self._charge(keys, arguments))
+        return int(await self._charge(account, group, request_id, evidence))
 
     async def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
-        left = math.ceil(1000 * (expires - self._clock()))
-        key = self._commands.spent(challenge_id)
-        return left > 0 and bool(await self._client.set(key, 1, nx=True, px=left))
+        left = self._left(expires)
+        return left > 0 and bool(await self._claim(challenge_id, left))
 
     async def state(self, account: str, group: str = "") -> State | None:
         """Return what is remembered of an account, or of a group (`account` empty)."""
-        return _state(await self._client.get(self._commands.page(account, group)))
+        return _state(await self._read(account, group))
 
 
 def _name(text: str) -> str:

@@ -240,3 +240,10 @@ def test_a_store_that_is_gone_admits_nothing(tmp_path: Path) -> None:
             ledger.charge("a", "", b"1", [1.0])
         with pytest.raises(redis.ConnectionError):
             ledger.claim(b"x" * 16, 4e9)
+
+
+def test_an_expired_challenge_cannot_be_claimed(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
+    assert not ledger.claim(b"old" * 5, time.time() - 1.0)
+    assert ledger.claim(b"new" * 5, time.time() + 60.0)
+    assert not ledger.claim(b"new" * 5, time.time() - 1.0)
