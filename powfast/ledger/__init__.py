@@ -2,6 +2,14 @@
 
 from powfast.ledger.base import AsyncLedger, Ledger
 from powfast.ledger.memory import MemoryLedger
+from powfast.ledger.redis import AsyncRedisLedger, RedisLedger
 from powfast.ledger.sqlite import SQLiteLedger
 
-__all__ = ["AsyncLedger", "Ledger", "MemoryLedger", "SQLiteLedger"]
+__all__ = [
+    "AsyncLedger",
+    "AsyncRedisLedger",
+    "Ledger",
+    "MemoryLedger",
+    "RedisLedger",
+    "SQLiteLedger",
+]

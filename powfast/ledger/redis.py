@@ -10,22 +10,19 @@ import math
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from powfast.errors import MissingExtra
 from powfast.ledger.base import State
 from powfast.tariff.checks import nonnegative_array
 from powfast.tariff.evidence import LAMBDAS, MOST_WORK, EvidenceTariff
 from powfast.tariff.recursion import WEALTH_CAP
 
-try:
+if TYPE_CHECKING:
     import redis
     import redis.asyncio
-except ImportError as error:
-    raise MissingExtra("RedisLedger needs redis-py: pip install 'powfast[redis]'") from error
 
 # What `settle` does, in the same order and so to the same last bit. A page is the tariff's eight
 # doubles and the carry.
@@ -88,7 +85,7 @@ class _Commands:
 
     def __init__(
         self,
-        client: Any,
+        client: redis.Redis | redis.asyncio.Redis,
         tariff: EvidenceTariff,
         *,
         remember: float = 3600.0,
@@ -101,7 +98,7 @@ class _Commands:
         self._remember = str(math.ceil(1000 * remember))
         self._prefix = prefix
         self._client = client
-        self._script = client.register_script(_CHARGE)
+        self._script: Any = client.register_script(_CHARGE)
         self._clock = clock
 
     def _charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> Any:

@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 from conftest import missing
 
-from powfast.ledger.redis import AsyncRedisLedger, RedisLedger
+from powfast.ledger import AsyncRedisLedger, RedisLedger
 from powfast.tariff import EvidenceTariff
 
 

@@ -21,9 +21,8 @@ from redis.retry import Retry
 from stores import redis_ledgers, redis_ledgers_on_a_loop, redis_serving
 
 from powfast.errors import InvalidInput
-from powfast.ledger import MemoryLedger, SQLiteLedger
+from powfast.ledger import MemoryLedger, RedisLedger, SQLiteLedger
 from powfast.ledger.base import Page, settle
-from powfast.ledger.redis import RedisLedger
 from powfast.tariff import EvidenceTariff
 
 BASE = 1000.0
