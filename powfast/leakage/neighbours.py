@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks
+from powfast.leakage.approximate import ApproximateIndex
 from powfast.leakage.arrays import Floats, Integers
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.scaling import mean_and_spread
 from powfast.leakage.storage import Stored
+from powfast.leakage.teachers import count
 
 _BLOCK = 1 << 22  # distances held at once
 
@@ -30,10 +30,9 @@ class NeighbourVotes(Parameters, Stored):
         Of standardised features; "cosine" first scales every point to length 1.
     subsample : int, optional
         Keep at most this many reference points, drawn with `seed`.
-    index : optional
-        Anything with scikit-learn's `fit(points)` and `kneighbors(points, k)`, say an approximate
-        index of a library of its own, instead of the exact search in blocks: for more than a
-        million reference points. Fitted by `fit`; not saved.
+    approximate : bool
+        Search by FAISS (the extra `neighbours`) in a part of the points instead of all: for
+        references of a million points. Saved without its index, which `load` builds anew.
     seed : int
 
     Attributes
@@ -42,7 +41,7 @@ class NeighbourVotes(Parameters, Stored):
     points_ : (r, d) float64 standardised reference points, codes_ : (r,) their labels' indices
     """
 
-    _settings = ("neighbours", "metric", "subsample", "seed")
+    _settings = ("neighbours", "metric", "subsample", "approximate", "seed")
     _arrays = ("classes_", "mean_", "spread_", "points_", "codes_")
 
     def __init__(
@@ -51,13 +50,13 @@ class NeighbourVotes(Parameters, Stored):
         *,
         metric: Literal["euclidean", "cosine"] = "euclidean",
         subsample: int | None = None,
-        index: Any = None,
+        approximate: bool = False,
         seed: int = 0,
     ) -> None:
         self.neighbours = neighbours
         self.metric = metric
         self.subsample = subsample
-        self.index = index
+        self.approximate = approximate
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -75,33 +74,22 @@ class NeighbourVotes(Parameters, Stored):
             raise InvalidInput(f"{k} neighbours need at least as many points, not {len(data)}")
         self.mean_, self.spread_ = mean_and_spread(data)
         self.points_, self.codes_ = self._place(data), codes
-        if self.index is not None:
-            self.index.fit(self.points_)
         self._restore()
         return self
 
     def votes(self, X: ArrayLike) -> Integers:
         """Return the (n, C) votes of the k nearest reference points of X (n, d)."""
-        classes = len(self.classes_)
-        parts = [np.empty((0, classes), dtype=np.int64)]
-        for nearest, _ in self._nearest(X):
-            cells = self.codes_[nearest] + np.arange(len(nearest))[:, None] * classes
-            counts = np.bincount(cells.ravel(), minlength=len(nearest) * classes)
-            parts.append(counts.reshape(-1, classes))
-        return np.concatenate(parts)
+        nearest, _ = self._nearest(X)
+        return count(self.codes_[nearest], len(self.classes_))
 
     def distance(self, X: ArrayLike) -> Floats:
         """Return the (n,) distances to the k-th nearest reference point."""
-        return np.concatenate([np.empty(0), *(farthest for _, farthest in self._nearest(X))])
-
-    def save(self, path: str | Path) -> None:
-        """Write to `path` as `Stored.save` does; refuse where there is an `index`."""
-        if self.index is not None:
-            raise InvalidInput("an index of another library cannot be saved: save without it")
-        super().save(path)
+        return self._nearest(X)[1]
 
     def _restore(self) -> None:
         self._squares = (self.points_**2).sum(axis=1)
+        if self.approximate:
+            self._index = ApproximateIndex(self.points_)
 
     def _place(self, data: Floats) -> Floats:
         data = (data - self.mean_) / self.spread_
@@ -109,22 +97,29 @@ class NeighbourVotes(Parameters, Stored):
             data /= np.maximum(np.linalg.norm(data, axis=1, keepdims=True), 1e-300)
         return data
 
-    def _nearest(self, X: ArrayLike) -> Iterator[tuple[Integers, Floats]]:
-        """Yield (rows, k) nearest points and (rows,) distances to the k-th, block by block."""
+    def _nearest(self, X: ArrayLike) -> tuple[Integers, Floats]:
+        """Return the (n, k) nearest points, the k-th last, and the (n,) distances to it."""
         self._fitted("points_")
-        k = self.neighbours
         data = self._place(_checks.features(X, "X", len(self.mean_)))
+        if not self.approximate:
+            return self._exact(data)
+        order = self._index.search(data, self.neighbours)
+        short = (order < 0).any(axis=1)
+        order[short] = self._exact(data[short])[0]
+        return order, np.linalg.norm(data - self.points_[order[:, -1]], axis=1)
+
+    def _exact(self, data: Floats) -> tuple[Integers, Floats]:
+        k = self.neighbours
+        nearest = np.empty((len(data), k), dtype=np.int64)
+        farthest = np.empty(len(data))
         step = max(1, _BLOCK // len(self.points_))
         for start in range(0, len(data), step):
-            block = data[start : start + step]
-            if self.index is not None:
-                distances, nearest = self.index.kneighbors(block, k)
-                yield np.asarray(nearest), np.asarray(distances, dtype=np.float64)[:, -1]
-                continue
-            squared: Floats = block @ self.points_.T
+            rows = slice(start, start + step)
+            squared: Floats = data[rows] @ self.points_.T
             squared *= -2.0
             squared += self._squares
-            squared += (block**2).sum(axis=1)[:, None]
+            squared += (data[rows] ** 2).sum(axis=1)[:, None]
             order = np.argpartition(squared, k - 1, axis=1)[:, :k]
-            farthest = np.take_along_axis(squared, order[:, k - 1 :], axis=1)[:, 0]
-            yield order, np.sqrt(np.maximum(farthest, 0.0))
+            nearest[rows] = order
+            farthest[rows] = np.take_along_axis(squared, order[:, k - 1 :], axis=1)[:, 0]
+        return nearest, np.sqrt(np.maximum(farthest, 0.0))

@@ -100,7 +100,7 @@ class TeacherEnsemble(Parameters, Stored):
             # rounded, so that a tie falls the same way however a batch is split
             scores = (data @ self.weights_).astype(np.float32)
         winners = scores.reshape(-1, classes).argmax(axis=1)
-        return _count(winners.reshape(-1, heads), classes)
+        return count(winners.reshape(-1, heads), classes)
 
     def predict(self, X: ArrayLike) -> np.ndarray[Any, Any]:
         """Return the (n,) labels that most heads vote for."""
@@ -160,7 +160,7 @@ def from_predictions(
     codes = np.minimum(np.searchsorted(names, labels), len(names) - 1)
     if (names[codes] != labels).any():
         raise InvalidInput(f"a predictor answered {labels[names[codes] != labels][0]!r}")
-    return _count(codes, len(names))
+    return count(codes, len(names))
 
 
 def _predictor(model: Any) -> Callable[[Any], Any]:
@@ -170,8 +170,8 @@ def _predictor(model: Any) -> Callable[[Any], Any]:
     return predict
 
 
-def _count(codes: Integers, classes: int) -> Integers:
-    """Return (n, C) counts of codes (n, K)."""
+def count(codes: Integers, classes: int) -> Integers:
+    """Return the (n, C) counts of codes (n, K) below `classes`."""
     cells = codes + np.arange(len(codes))[:, None] * classes
     return np.bincount(cells.ravel(), minlength=len(codes) * classes).reshape(-1, classes)
 

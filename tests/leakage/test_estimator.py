@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
 from sklearn.tree import DecisionTreeClassifier
 
 from powfast.errors import InvalidInput
@@ -152,16 +151,6 @@ def test_neighbours_by_sorting(digits):
         assert reference.votes(queries)[i].tolist() == [
             int((labels[order] == c).sum()) for c in range(10)
         ]
-
-
-def test_neighbours_by_another_index(digits, tmp_path):
-    images, labels, _ = digits
-    exact = NeighbourVotes(6).fit(images[:400], labels[:400])
-    other = NeighbourVotes(6, index=NearestNeighbors()).fit(images[:400], labels[:400])
-    assert (exact.votes(images[400:500]) == other.votes(images[400:500])).all()
-    np.testing.assert_allclose(exact.distance(images[400:500]), other.distance(images[400:500]))
-    with pytest.raises(InvalidInput, match="cannot be saved"):
-        other.save(tmp_path / "neighbours.npz")
 
 
 def test_neighbours_in_blocks(digits, monkeypatch):
