@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from conftest import ROOT
-from toolchain import CSRC, HERE, PASSED, STRICT, build, run, tool, wasi_flags
+from toolchain import CSRC, HERE, PASSED, SOURCES, STRICT, build, run, tool, wasi_flags
 
 from powfast import embedding
 
@@ -50,6 +50,21 @@ def test_library_on_other_machines(tmp_path, compile_with, emulate_with, kernels
     said = run(tool(emulate_with[0]), *emulate_with[1:], program)
     assert said.endswith(PASSED)
     assert [line.split()[0] for line in said.splitlines()[:-1]] == kernels.split()
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_avx512_lanes_without_avx512(tmp_path, name):
+    """SIMDe lowers avx512.c to AVX2, so that its logic is held to the vectors natively."""
+    avx512 = CSRC / "kernels" / "avx512.c"
+    lowered, others = tmp_path / "avx512.o", [path for path in SOURCES if path != avx512]
+    compile_ = [tool(name), "-std=c11", "-O1", *STRICT]
+    run(*compile_, "-mavx2", "-Wno-psabi", f"-I{HERE / 'lowered'}", "-c", avx512, "-o", lowered)
+    program = tmp_path / "program"
+    run(*compile_, HERE / "test_library.c", *others, lowered, "-o", program)
+    said = run(program)
+    assert said.endswith(PASSED)
+    assert ("avx512" in said) == ("avx2" in said)
+    assert "zmm" not in run(tool("objdump"), "-d", lowered)
 
 
 def test_hostile_bytes_find_no_way_out_of_bounds(tmp_path):
