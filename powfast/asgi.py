@@ -56,7 +56,7 @@ class Charge(Bill):
         RuntimeError
             The request was charged before, or its answer is already on the way.
         """
-        await run_async(self.charged(evidence))
+        await run_async(self._charging(evidence))
 
     async def require(self, evidence: ArrayLike) -> None:
         """Charge as `charge` does, and stop the endpoint here until the request is paid.
@@ -66,7 +66,7 @@ class Charge(Bill):
         PaymentRequired
             The request is not paid yet; the middleware turns it into a challenge.
         """
-        await run_async(self.required(evidence))
+        await run_async(self._requiring(evidence))
 
 
 class PowMiddleware:

@@ -68,7 +68,7 @@ class Bill:
         """What a paid answer says of its payment."""
         return () if self.receipt is None else ((RECEIPT_HEADER, f"work={self.receipt.work}"),)
 
-    def charged(self, evidence: ArrayLike) -> Flow[None]:
+    def _charging(self, evidence: ArrayLike) -> Flow[None]:
         """Charge the request, once, before its answer starts; one that is paid owes nothing."""
         if self._charged:
             raise RuntimeError("a request is charged once, with the evidence of all its queries")
@@ -78,9 +78,9 @@ class Bill:
         if self.receipt is None:
             self.work = yield from self._gate.charge(self.asked, evidence)
 
-    def required(self, evidence: ArrayLike) -> Flow[None]:
+    def _requiring(self, evidence: ArrayLike) -> Flow[None]:
         """Charge the request, and stop its endpoint where something is owed."""
-        yield from self.charged(evidence)
+        yield from self._charging(evidence)
         if self.work:
             self.stopped = True
             raise PaymentRequired("this request has to be paid before it runs")

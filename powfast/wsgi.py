@@ -48,7 +48,7 @@ class Charge(Bill):
         RuntimeError
             The request was charged before, or its answer is already on the way.
         """
-        run(self.charged(evidence))
+        run(self._charging(evidence))
 
     def require(self, evidence: ArrayLike) -> None:
         """Charge as `charge` does, and stop the endpoint here until the request is paid.
@@ -59,7 +59,7 @@ class Charge(Bill):
             The request is not paid yet. The middleware sends a challenge, whatever the framework
             makes of the exception.
         """
-        run(self.required(evidence))
+        run(self._requiring(evidence))
 
 
 def charge_of(environ: WSGIEnvironment) -> Charge:

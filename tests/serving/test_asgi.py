@@ -11,15 +11,23 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
+from fastapi import Request
+from fastapi.responses import PlainTextResponse
 from service import BASE, KEYS, Service, served
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 
+from powfast.asgi import CHARGE_KEY, PowMiddleware
 from powfast.challenge import Issuer, decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.clients.httpx2 import PowAuth as PowAuth2
-from powfast.errors import TooMuchWork
+from powfast.errors import PaymentRequired, TooMuchWork
+from powfast.gate import Gate
 from powfast.held import HeldAnswers
 from powfast.http import challenge_in, format_solution
+from powfast.ledger import MemoryLedger
 from powfast.puzzle import verify
+from powfast.tariff import EvidenceTariff
 
 ALICE = {"authorization": "Bearer alice"}
 ASK = {"x": 1, "evidence": [1.0, 1.0]}
@@ -162,6 +170,61 @@ def test_require_runs_the_model_only_when_paid() -> None:
         answer = client.post("/v1/beforehand", json=ASK, headers=paid(token))
         assert answer.json() == {"answer": 1}
     assert service.runs == 1
+
+
+def hand_on_by_a_handler(service: Service) -> None:
+    @service.app.exception_handler(PaymentRequired)
+    async def handle(request: Request, error: Exception) -> PlainTextResponse:
+        return PlainTextResponse("free answer!")
+
+
+def hand_on_through_a_middleware(service: Service) -> None:
+    async def grouped(request: Request, call_next: Any) -> Any:
+        try:
+            return await call_next(request)
+        except Exception as error:
+            raise ExceptionGroup("of a task group", [error]) from None
+
+    service.app.user_middleware.append(Middleware(BaseHTTPMiddleware, dispatch=grouped))
+
+
+@pytest.mark.parametrize("hand_on", [hand_on_by_a_handler, hand_on_through_a_middleware])
+def test_require_stops_the_endpoint_whatever_becomes_of_its_exception(hand_on: Any) -> None:
+    service = Service()
+    hand_on(service)
+    with served(service.app) as url, httpx.Client(base_url=url, headers=ALICE) as client:
+        asked = client.post("/v1/beforehand", json=ASK)
+        token = token_of(asked)
+        assert "free" not in asked.text
+        assert service.runs == 0
+        answer = client.post("/v1/beforehand", json=ASK, headers=paid(token))
+        assert answer.json() == {"answer": 1}
+    assert service.runs == 1
+
+
+def test_an_answer_that_no_store_can_hold_is_made_again_once_paid() -> None:
+    runs = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(scope["path"])
+        await scope[CHARGE_KEY].charge([1.0])
+        await send({"type": "http.response.start", "status": 200, "trailers": True})
+        await send({"type": "http.response.body", "body": b"answer"})
+        await send({"type": "http.response.trailers", "headers": []})
+
+    gate = Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(base_work=BASE)))
+
+    async def without_trailers(scope: Any, receive: Any, send: Any) -> None:
+        async def known(message: Any) -> None:
+            if message["type"] != "http.response.trailers":
+                await send(message)
+
+        await PowMiddleware(app, gate)(scope, receive, known)
+
+    with served(without_trailers) as url, httpx.Client(auth=PowAuth()) as client:
+        response = client.get(url)
+        assert (response.text, response.headers["pow-receipt"]) == ("answer", f"work={BASE}")
+    assert runs == ["/", "/"]
 
 
 def test_unpaid_answers_are_bounded_per_account() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -163,12 +165,28 @@ def test_its_owner_limits_what_it_pays(post: Any) -> None:
     assert paid == {"answer": 1}
 
 
-@pytest.mark.parametrize("post", SYNC.values(), ids=SYNC)
-def test_threads_do_not_disturb_each_other(post: Any) -> None:
+def requests_session() -> requests.Session:
+    session = requests.Session()
+    session.auth = powfast.clients.requests.PowAuth()
+    return session
+
+
+@pytest.mark.parametrize(
+    "client_of",
+    [
+        lambda: httpx.Client(auth=powfast.clients.httpx.PowAuth(), timeout=60),
+        lambda: httpx2.Client(auth=powfast.clients.httpx2.PowAuth(), timeout=60),
+        requests_session,
+    ],
+    ids=SYNC,
+)
+def test_threads_share_one_client(client_of: Callable[[], Any]) -> None:
     service = Service()
-    with served(service.app) as url, ThreadPoolExecutor(8) as pool:
-        bodies = [{**ASK, "x": i} for i in range(24)]
-        answers = list(pool.map(lambda body: post(url + "/v1/predict", body), bodies))
+    with served(service.app) as url, client_of() as client, ThreadPoolExecutor(8) as pool:
+        asked = [
+            pool.submit(client.post, url + "/v1/predict", json={**ASK, "x": i}) for i in range(24)
+        ]
+        answers = [response.result().json() for response in asked]
     assert answers == [{"answer": i} for i in range(24)]
     assert service.runs == 24
 
@@ -381,6 +399,17 @@ def test_openai_says_why_a_challenge_was_not_paid() -> None:
     assert service.runs == 1
 
 
+def test_openai_without_a_payer_asks_once() -> None:
+    seen = Seen(openai_shaped().app)
+    with (
+        served(seen) as url,
+        openai.OpenAI(base_url=url + "/v1", api_key="sk-alice") as client,
+        pytest.raises(openai.APIStatusError, match="402"),
+    ):
+        client.chat.completions.create(model="m", messages=HELLO)
+    assert len(seen.headers) == 1
+
+
 # -- anything else
 
 
@@ -399,6 +428,20 @@ def test_answer_serves_any_other_library() -> None:
         cancelled = threading.Event()
         cancelled.set()
         payer.answer(402, header, cancelled)
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2", "requests", "aiohttp", "anyio"])
+def test_a_missing_library_names_the_extra(library: str) -> None:
+    module = "off_loop" if library == "anyio" else library
+    program = (
+        f"import sys; sys.modules[{library!r}] = None\n"
+        "import powfast.clients.flow\n"
+        f"try: import powfast.clients.{module}\n"
+        "except powfast.errors.MissingExtra as error: print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert f"needs {library}" in said.stdout or f"need {library}" in said.stdout, said.stderr
+    assert "pip install 'powfast[client]'" in said.stdout
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
