@@ -139,15 +139,18 @@ class PowMiddleware:
         withheld = Withheld(charge, self._gate.held.max_answer)
 
         async def pass_or_keep(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = tuple(message.get("headers", ()))
-                if withheld.begin(message["status"], _text(headers)):
+            kind = message["type"]
+            if kind == "http.response.start":
+                headers, status = tuple(message.get("headers", ())), message["status"]
+                if not withheld.passes(status):
+                    withheld.begin(status, _text(headers))
+                elif charge.receipt is not None:
                     message = {**message, "headers": headers + _encoded(charge.receipt_headers)}
             if charge.answering:
                 await send(message)
-            elif message["type"] == "http.response.body":
+            elif kind == "http.response.body":
                 withheld.add(message.get("body", b""))
-            elif message["type"] != "http.response.start":
+            elif kind != "http.response.start":
                 withheld.forgo()  # an extension, such as the path of a file
 
         await self._app(scope, receive, pass_or_keep)

@@ -95,15 +95,18 @@ class Withheld:
         self._head: tuple[int, tuple[tuple[str, str], ...]] | None = None
         self._pieces: list[bytes] = []
 
-    def begin(self, status: int, headers: tuple[tuple[str, str], ...]) -> bool:
-        """Take the head of the answer, and return whether it goes out.
+    def passes(self, status: int) -> bool:
+        """Return whether an answer that begins with this status goes out.
 
         A failure is nobody's answer: it is not worth holding, nor asking work for.
         """
         bill = self._bill
         bill.answering = not bill.stopped and (not bill.work or status >= 500)
-        self._head, self._pieces = (status, headers), []
         return bill.answering
+
+    def begin(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        """Keep the head of an answer that does not go out."""
+        self._head, self._pieces = (status, headers), []
 
     def add(self, piece: bytes) -> None:
         """Keep a piece of the body, as long as all of it fits."""

@@ -174,9 +174,10 @@ class _Endpoint:
     def _begin(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]:
-        if self._withheld.begin(int(status[:3]), tuple(headers)):
+        if self._withheld.passes(int(status[:3])):
             headers = [*headers, *self._charge.receipt_headers]
             return self._start_response(status, headers, exc_info)
+        self._withheld.begin(int(status[:3]), tuple(headers))
         return self._withheld.add
 
 
