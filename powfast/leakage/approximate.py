@@ -11,7 +11,7 @@ from powfast.errors import MissingExtra
 from powfast.leakage.arrays import Floats, Integers
 
 _PROBES = 32  # cells searched for each query
-_TRAINING = 64  # points a cell's centre is the mean of, at most
+_TRAINING = 40  # points a cell's centre is the mean of, at most
 _LARGEST = 1e15  # squared distances between clipped points stay finite in single precision
 
 
@@ -43,7 +43,7 @@ class ApproximateIndex:
         width = points.shape[1]
         self._index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, cells)
         self._index.cp.max_points_per_centroid = _TRAINING
-        self._index.cp.niter = 10
+        self._index.cp.niter = 5
         self._index.nprobe = _PROBES
         single = _single(points)
         self._index.train(single)
