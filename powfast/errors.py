@@ -166,6 +166,12 @@ class TooManyUnpaid(PowfastError):
         self.retry_after = retry_after
 
 
+class PriceTooHigh(PowfastError):
+    """The request's price is above what the server answers at all."""
+
+    code = "price-too-high"
+
+
 class BodyTooLarge(PowfastError):
     """The body of a request is larger than the server reads."""
 

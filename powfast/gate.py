@@ -19,6 +19,7 @@ from powfast.errors import (
     AlreadyRedeemed,
     InvalidInput,
     PaymentRequired,
+    PriceTooHigh,
     Refused,
     TooManyUnpaid,
 )
@@ -140,11 +141,19 @@ class Gate:
         Charges accounts and spends challenges; its methods may be coroutines.
     held : HeldAnswers
         Where answers wait for their payment.
+    refuse_above : int, optional
+        Work of one request beyond which it is refused, with 403, instead of challenged.
     """
 
     def __init__(
-        self, issuer: Issuer, ledger: Ledger | AsyncLedger, held: HeldAnswers | None = None
+        self,
+        issuer: Issuer,
+        ledger: Ledger | AsyncLedger,
+        held: HeldAnswers | None = None,
+        *,
+        refuse_above: int | None = None,
     ) -> None:
+        self.refuse_above = refuse_above
         self.issuer = issuer
         self.ledger = ledger
         self.held = HeldAnswers(lifetime=issuer.ttl) if held is None else held
@@ -218,7 +227,7 @@ class Gate:
                 return held.with_headers(*bill.receipt_headers)
         try:
             work = yield from self._price(bill, endpoint)
-        except TooManyUnpaid as error:
+        except (TooManyUnpaid, PriceTooHigh) as error:
             return refusal(error)
         return (
             payment_required(self.challenge(asked, work), detail, status=status) if work else None
@@ -241,6 +250,12 @@ class Gate:
         if not bill.work or bill.answering:
             self.held.release(asked.account, asked.digest)
             return 0
+        if self.refuse_above is not None and bill.work > self.refuse_above:
+            self.held.release(asked.account, asked.digest)
+            raise PriceTooHigh(
+                f"the price is {bill.work} evaluations, this server answers up to"
+                f" {self.refuse_above}"
+            )
         size = 0 if answer is None else len(answer.body)
         self.held.fill(asked.account, asked.digest, bill.work, answer, size)
         return bill.work

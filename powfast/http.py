@@ -24,6 +24,7 @@ from powfast.errors import (
     MalformedSolution,
     MalformedToken,
     PowfastError,
+    PriceTooHigh,
     TooManyUnpaid,
 )
 from powfast.puzzle import Solution
@@ -34,6 +35,7 @@ MAX_SOLUTION_HEADER = 16 * 1024
 
 _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     InvalidInput: (400, "Bad Request"),
+    PriceTooHigh: (403, "Forbidden"),
     BodyTooLarge: (413, "Content Too Large"),
     TooManyUnpaid: (429, "Too Many Requests"),
 }
@@ -88,7 +90,7 @@ def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Ans
     return Answer(status, tuple(headers.items()), body)
 
 
-def refusal(error: InvalidInput | BodyTooLarge | TooManyUnpaid) -> Answer:
+def refusal(error: InvalidInput | PriceTooHigh | BodyTooLarge | TooManyUnpaid) -> Answer:
     """Say why a request is not served at all."""
     status, title = _REFUSALS[type(error)]
     answer = problem(status, error.code, title, str(error))

@@ -317,3 +317,19 @@ def test_an_account_that_no_token_can_carry_is_refused_before_the_model_runs() -
         response = httpx.post(url + "/v1/predict", json=ASK)
     assert (response.status_code, response.json()["type"]) == (400, "urn:powfast:invalid-input")
     assert service.runs == 0
+
+
+def test_a_price_above_the_threshold_is_refused_and_still_charged() -> None:
+    service = Service()
+    service.gate.refuse_above = 50 * BASE
+    dear = {"x": 1, "evidence": [1e6] * 4}
+    with served(service.app) as url, httpx.Client(base_url=url, headers=ALICE) as client:
+        assert client.post("/v1/predict", json=ASK).status_code == 402
+        for _ in range(2):
+            refused = client.post("/v1/predict", json=dear)
+            assert refused.status_code == 403
+            assert refused.json()["type"] == "urn:powfast:price-too-high"
+            assert "answer" not in refused.json()
+        assert client.post("/v1/predict", json={**ASK, "x": 2}).status_code == 403
+        other = {"authorization": "Bearer bob"}
+        assert client.post("/v1/predict", json=ASK, headers=other).status_code == 402
