@@ -32,7 +32,7 @@ class ClassDensity(Parameters, Stored):
     _arrays = ("mean_", "whiten_", "means_", "factors_", "logdets_")
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> ClassDensity:
-        """Fit on X (n, d) and labels y (n,), at least two rows of each class or few of many."""
+        """Fit on X (n, d), n at least 2, and labels y (n,); small classes share more."""
         data = _checks.features(X, "X")
         names, codes = np.unique(_checks.labels(y, len(data)), return_inverse=True)
         if len(data) < 2:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.leakage import _checks
-from powfast.leakage.arrays import Floats
+from powfast.leakage.arrays import Floats, Integers
 from powfast.leakage.density import ClassDensity
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.reference import HonestReference
@@ -152,9 +152,7 @@ class LeakageEstimator(Parameters, Stored):
     def _restore(self) -> None:
         self.weights = tuple(self.weights)  # JSON knows lists only
 
-    def _scores(
-        self, features: ArrayLike, probabilities: ArrayLike
-    ) -> tuple[Floats, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    def _scores(self, features: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Integers]:
         """Return scores (n, 3) and strata (n,)."""
         self._fitted("density_")
         data = _checks.features(features, "features")
