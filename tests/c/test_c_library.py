@@ -52,12 +52,11 @@ def test_library_on_other_machines(tmp_path, compile_with, emulate_with, kernels
     assert [line.split()[0] for line in said.splitlines()[:-1]] == kernels.split()
 
 
-@pytest.mark.parametrize("name", ["gcc", "clang"])
-def test_avx512_lanes_without_avx512(tmp_path, name):
+def test_avx512_lanes_without_avx512(tmp_path):
     """SIMDe lowers avx512.c to AVX2, so that its logic is held to the vectors natively."""
     avx512 = CSRC / "kernels" / "avx512.c"
     lowered, others = tmp_path / "avx512.o", [path for path in SOURCES if path != avx512]
-    compile_ = [tool(name), "-std=c11", "-O1", *STRICT]
+    compile_ = [tool("clang"), "-std=c11", "-O1", *STRICT]  # GCC takes half a minute for it
     run(*compile_, "-mavx2", "-Wno-psabi", f"-I{HERE / 'lowered'}", "-c", avx512, "-o", lowered)
     program = tmp_path / "program"
     run(*compile_, HERE / "test_library.c", *others, lowered, "-o", program)
