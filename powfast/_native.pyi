@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -48,9 +48,9 @@ class Ring:
         group: object,
         request: object,
     ) -> bytes | int: ...
-    def check(
-        self, token: object, solution: object, now: int, account: object, request: object
-    ) -> Fields | int: ...
+    def checker(
+        self, refusals: Mapping[int, tuple[type[Exception], str]]
+    ) -> Callable[[object, object, float, object, object], Fields]: ...
     def check_many(
         self,
         tokens: tuple[object, ...],

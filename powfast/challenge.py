@@ -131,15 +131,10 @@ def decode(token: bytes) -> Challenge:
     """
     said = _native.decode(puzzle.native_kernel(), token)
     if isinstance(said, int):
-        raise _refusal(said)
+        kind, reason = _REFUSALS[said]
+        raise kind(reason)
     fields, seed = said
     return Challenge(*fields, puzzle=Puzzle(seed, fields[2], fields[3]))
-
-
-def _refusal(status: int) -> errors.Refused:
-    """Return the error of a status of the C library."""
-    kind, reason = _REFUSALS[status]
-    return kind(reason)
 
 
 def solve(
@@ -283,6 +278,7 @@ class Issuer:
         if not 0 < ttl < 2**32 or not math.isfinite(ttl):
             raise InvalidInput(f"ttl must be positive seconds, not {ttl!r}")
         self._ring = _native.Ring(puzzle.native_kernel(), list(keys.items()))
+        self._check = self._ring.checker(_REFUSALS)
         self._ttl_ms = math.ceil(ttl * 1000)
         self._clock = clock
         self._claim = SpentChallenges(clock=clock) if claim is None else claim
@@ -338,10 +334,7 @@ class Issuer:
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
     ) -> Receipt:
         """Return the receipt of a right solution, as `verify`, but redeem nothing."""
-        found = self._ring.check(token, solution, self._now(), account, request)
-        if isinstance(found, int):
-            raise _refusal(found)
-        return Receipt(*found)
+        return Receipt(*self._check(token, solution, self._clock(), account, request))
 
     def verify(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
