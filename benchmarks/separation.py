@@ -174,6 +174,11 @@ def scorers(fit, labels):
             lambda a, e=estimator, w=where: e.density_.distance(a[w]),
         )
         yield (
+            f"density of roots, {name}",
+            False,
+            lambda a, e=estimator, w=where: e.scores(a[w], a["probabilities"])[:, 3],
+        )
+        yield (
             f"LeakageEstimator, {name}",
             False,
             lambda a, e=estimator, w=where: e.scores(a[w], a["probabilities"]),

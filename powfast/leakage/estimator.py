@@ -36,10 +36,11 @@ def margin(probabilities: ArrayLike) -> Floats:
 class LeakageEstimator(Parameters, Stored):
     """How much each query reveals, judged from the model's features and probabilities.
 
-    Three scores, since none suffices alone: log q of the votes of `teachers` ridge heads
+    Four scores, since none suffices alone: log q of the votes of `teachers` ridge heads
     (disagreement), entropy of the served probabilities (uncertainty), and the distance to the
-    nearest class in feature space (novelty). Features may be those of several layers side by
-    side: early layers see unusual inputs best, late ones unusual classes.
+    nearest class (novelty), among the features and among their square roots, which tell faint
+    features from absent ones. Features may be those of several layers side by side: early layers
+    see unusual inputs best, late ones unusual classes.
 
     Parameters
     ----------
@@ -47,25 +48,27 @@ class LeakageEstimator(Parameters, Stored):
         As for `TeacherEnsemble`.
     sigma : float, optional
         Noise scale of log q in votes; teachers / 25 unless given.
-    weights : three numbers
-        How much log q, entropy and distance count in the evidence. The default measured well on
-        features of several layers; see `report` for what each tells about your model.
+    weights : four numbers
+        How much each score counts in the evidence, in the order of `score_names`. The default
+        measured well on features of several layers; see `report` for what each tells about your
+        model.
     seed : int
         The same seed and data give the same scores and evidence.
 
     Attributes
     ----------
-    teachers_, density_, reference_ : the fitted parts
+    teachers_, density_, root_density_, reference_ : the fitted parts
     """
 
     _settings = ("teachers", "ridge", "split", "sigma", "weights", "seed")
     _parts = {  # noqa: RUF012
         "teachers_": TeacherEnsemble,
         "density_": ClassDensity,
+        "root_density_": ClassDensity,
         "reference_": HonestReference,
     }
 
-    score_names = ("logq", "entropy", "distance")
+    score_names = ("logq", "entropy", "distance", "roots")
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class LeakageEstimator(Parameters, Stored):
         ridge: float = 1e-2,
         split: Literal["shards", "bootstrap"] = "shards",
         sigma: float | None = None,
-        weights: Sequence[float] = (0.1, 0.3, 0.6),
+        weights: Sequence[float] = (0.05, 0.15, 0.4, 0.4),
         seed: int = 0,
     ) -> None:
         self.teachers = teachers
@@ -92,11 +95,13 @@ class LeakageEstimator(Parameters, Stored):
         self.teachers_ = TeacherEnsemble(
             self.teachers, ridge=self.ridge, split=self.split, seed=self.seed
         ).fit(features, labels)
-        self.density_ = ClassDensity().fit(features, labels)
+        data = _checks.features(features, "features")
+        self.density_ = ClassDensity().fit(data, labels)
+        self.root_density_ = ClassDensity().fit(_root(data), labels)
         return self
 
     def scores(self, features: ArrayLike, probabilities: ArrayLike) -> Floats:
-        """Return the (n, 3) scores of queries, larger = reveals more, columns as `score_names`.
+        """Return the (n, 4) scores of queries, larger = reveals more, columns as `score_names`.
 
         Parameters
         ----------
@@ -153,14 +158,20 @@ class LeakageEstimator(Parameters, Stored):
         self.weights = tuple(self.weights)  # JSON knows lists only
 
     def _scores(self, features: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Integers]:
-        """Return scores (n, 3) and strata (n,)."""
-        self._fitted("density_")
+        """Return scores (n, 4) and strata (n,)."""
+        self._fitted("root_density_")
         data = _checks.features(features, "features")
         table = _checks.probabilities(probabilities, len(data))
         sigma = self.teachers / 25.0 if self.sigma is None else self.sigma
         log_q = from_votes(self.teachers_.votes(data), sigma, "logq")
-        scores = np.column_stack([log_q, _entropy(table), self.density_.distance(data)])
-        return scores, table.argmax(axis=1)
+        near = self.density_.distance(data), self.root_density_.distance(_root(data))
+        return np.column_stack([log_q, _entropy(table), *near]), table.argmax(axis=1)
+
+
+def _root(data: Floats) -> Floats:
+    """Return the square root of the size, with the sign."""
+    value: Floats = np.copysign(np.sqrt(np.abs(data)), data)
+    return value
 
 
 def _entropy(table: Floats) -> Floats:

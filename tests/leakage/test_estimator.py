@@ -72,7 +72,7 @@ def test_scores_have_names_and_shape(digits, estimator):
     images, _, model = digits
     scores = estimator.scores(images[:5], model.predict_proba(images[:5]))
     assert scores.shape == (5, len(estimator.score_names))
-    assert estimator.scores(np.empty((0, 64)), np.empty((0, 10))).shape == (0, 3)
+    assert estimator.scores(np.empty((0, 64)), np.empty((0, 10))).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
