@@ -1,9 +1,10 @@
 """Hash rates of every kernel this CPU runs, as ratios to OpenSSL's bulk hashing per block.
 
-    python benchmarks/kernels.py [--rounds 15] [--json FILE] [--node-modules FOLDER]
+    python benchmarks/kernels.py [--rounds 15] [--json FILE] [--wasm FILE] [--node-modules FOLDER]
 
 Peers that are installed run beside it, each in a process of its own: a hashlib loop, altcha,
-hashcash and stringzilla from PyPI, hash-wasm from npm (--node-modules), Debian's hashcash(1).
+hashcash and stringzilla from PyPI, Debian's hashcash(1), hash-wasm and mCaptcha's solver from npm
+(--node-modules). --wasm is what `sh csrc/wasm/build.sh FILE` made. Every hash is of one block.
 """
 
 from __future__ import annotations
@@ -73,6 +74,31 @@ createSHA256().then((sha) => {
   console.log(count / (Number(process.hrtime.bigint() - start) / 1e9));
 });
 """
+# Each takes its module's file or the folder of modules, and prints hashes a second.
+POWFAST_WASM = """
+const module = new WebAssembly.Module(require("fs").readFileSync(process.argv[1]));
+const { setup, search } = new WebAssembly.Instance(module).exports;
+const count = 4000000n;
+setup(2n ** 64n - 1n, 1);
+search(0, 0n, count);
+const start = process.hrtime.bigint();
+search(0, 0n, count);
+console.log(Number(count) / (Number(process.hrtime.bigint() - start) / 1e9));
+"""
+MCAPTCHA_WASM = """
+const { readFileSync } = require("fs");
+const solver = process.argv[1] + "/@mcaptcha/pow-wasm/pow_wasm_bg";
+import("data:text/javascript," + encodeURIComponent(readFileSync(solver + ".js"))).then((glue) => {
+  const module = new WebAssembly.Module(readFileSync(solver + ".wasm"));
+  glue.__wbg_set_wasm(new WebAssembly.Instance(module, { "./pow_wasm_bg.js": glue }).exports);
+  let count = 0, start;
+  for (let i = 0; i < 24; i++) {
+    if (i === 4) { count = 0; start = process.hrtime.bigint(); }
+    count += JSON.parse(glue.gen_pow("saltsaltsalt", "phrase" + i, 50000)).nonce;
+  }
+  console.log(count / (Number(process.hrtime.bigint() - start) / 1e9));
+});
+"""
 
 
 def printed(*command: str | Path) -> float | None:
@@ -82,14 +108,19 @@ def printed(*command: str | Path) -> float | None:
     return float(number.group()) if done.returncode == 0 and number else None
 
 
-def peers(node_modules: Path | None) -> dict[str, Callable[[], float]]:
+def peers(node_modules: Path | None, wasm: Path | None) -> dict[str, Callable[[], float]]:
     commands: dict[str, list[str | Path]] = {
         name: [sys.executable, "-c", code + TIMED] for name, code in PEERS.items()
     }
     if shutil.which("hashcash"):
         commands["hashcash(1) (Debian, SHA-1)"] = ["hashcash", "-s"]
-    if node_modules and shutil.which("node"):
-        commands["hash-wasm"] = ["node", "-e", HASH_WASM, node_modules.resolve()]
+    node = shutil.which("node")
+    if node and wasm:
+        commands["powfast, WebAssembly in Node"] = [node, "-e", POWFAST_WASM, wasm.resolve()]
+    if node and node_modules:
+        folder = node_modules.resolve()
+        commands["mCaptcha, WebAssembly in Node"] = [node, "-e", MCAPTCHA_WASM, folder]
+        commands["hash-wasm loop in Node"] = [node, "-e", HASH_WASM, folder]
     found = {}
     for name, command in commands.items():
         if printed(*command) is None:
@@ -163,13 +194,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--wasm", type=Path)
     parser.add_argument("--node-modules", type=Path)
     options = parser.parse_args()
     warn_if_busy()
     rows: list[Row] = interleaved(kernels(), options.rounds)
     report("kernels, one thread (hashes)", rows)
-    others = interleaved(peers(options.node_modules), max(3, options.rounds // 5))
-    report("peers, one thread (hashes)", others)
+    others = interleaved(peers(options.node_modules, options.wasm), max(3, options.rounds // 5))
+    report("in processes of their own, one thread (hashes)", others)
 
     cores = len(os.sched_getaffinity(0))
     pairs = [(solver_rate(cores), solver_rate(1)) for _ in range(options.rounds)]

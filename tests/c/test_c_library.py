@@ -52,6 +52,15 @@ def test_library_on_other_machines(tmp_path, compile_with, emulate_with, kernels
     assert [line.split()[0] for line in said.splitlines()[:-1]] == kernels.split()
 
 
+def test_module_for_the_browser_solves_the_vectors(tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", tool("clang"))
+    module = tmp_path / "powfast.wasm"
+    run(tool("sh"), CSRC / "wasm" / "build.sh", module)
+    said = run(tool("node"), HERE / "run_wasm.mjs", module, ROOT / "tests/vectors/puzzle.json")
+    assert said.startswith("vector: ")
+    assert said.endswith(PASSED)
+
+
 def test_avx512_lanes_without_avx512(tmp_path):
     """SIMDe lowers avx512.c to AVX2, so that its logic is held to the vectors natively."""
     avx512 = CSRC / "kernels" / "avx512.c"
