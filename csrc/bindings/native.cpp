@@ -112,6 +112,21 @@ class Kernel {
     const powfast_kernel *get() const { return kernel_; }
     const char *name() const { return powfast_kernel_name(kernel_); }
 
+    // seeds (n, 32) uint8, works (n,) uint64, nonces (n, parts) uint64 -> (n,) bool
+    py::array_t<bool> verify_batch(const Array<uint8_t> &seeds, const Array<uint64_t> &works,
+                                   const Array<uint64_t> &nonces) const {
+        if (seeds.ndim() != 2 || works.ndim() != 1 || nonces.ndim() != 2 || seeds.shape(1) != 32 ||
+            seeds.shape(0) != works.shape(0) || nonces.shape(0) != works.shape(0) ||
+            nonces.shape(1) < 1 || nonces.shape(1) > POWFAST_MAX_PARTS)
+            throw std::invalid_argument("shapes must be (n, 32), (n,) and (n, parts)");
+        py::array_t<bool> ok(works.shape(0));
+        auto *out = reinterpret_cast<uint8_t *>(ok.mutable_data());
+        py::gil_scoped_release release;
+        powfast_verify_batch(out, kernel_, seeds.data(), works.data(), nonces.data(),
+                             (size_t)works.shape(0), (uint32_t)nonces.shape(1));
+        return ok;
+    }
+
     // The same with a list of tuples for nonces. What is no tuple of `parts` nonces is not solved.
     py::array_t<bool> verify_tuples(const Array<uint8_t> &seeds, const Array<uint64_t> &works,
                                     const py::list &solutions, uint32_t parts) const {
@@ -126,21 +141,6 @@ class Kernel {
         for (size_t i = 0; i < malformed.size(); i++)
             if (malformed[i])
                 ok.mutable_at((py::ssize_t)i) = false;
-        return ok;
-    }
-
-    // seeds (n, 32) uint8, works (n,) uint64, nonces (n, parts) uint64 -> (n,) bool
-    py::array_t<bool> verify_batch(const Array<uint8_t> &seeds, const Array<uint64_t> &works,
-                                   const Array<uint64_t> &nonces) const {
-        if (seeds.ndim() != 2 || works.ndim() != 1 || nonces.ndim() != 2 || seeds.shape(1) != 32 ||
-            seeds.shape(0) != works.shape(0) || nonces.shape(0) != works.shape(0) ||
-            nonces.shape(1) < 1 || nonces.shape(1) > POWFAST_MAX_PARTS)
-            throw std::invalid_argument("shapes must be (n, 32), (n,) and (n, parts)");
-        py::array_t<bool> ok(works.shape(0));
-        auto *out = reinterpret_cast<uint8_t *>(ok.mutable_data());
-        py::gil_scoped_release release;
-        powfast_verify_batch(out, kernel_, seeds.data(), works.data(), nonces.data(),
-                             (size_t)works.shape(0), (uint32_t)nonces.shape(1));
         return ok;
     }
 
@@ -171,11 +171,17 @@ PyObject *verify_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     return PyBool_FromLong(solved);
 }
 
-py::object verifier(const Kernel &kernel) {
-    static PyMethodDef definition = {"verify", (PyCFunction)(void (*)(void))verify_one,
-                                     METH_FASTCALL, nullptr};
-    py::capsule self(kernel.get(), "powfast_kernel");
+using BareFunction = PyObject *(PyObject *, PyObject *const *, Py_ssize_t);
+
+// A callable that keeps `self` alive.
+template <BareFunction *function> py::object bare(const char *name, const py::object &self) {
+    static PyMethodDef definition = {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL,
+                                     nullptr};
     return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
+}
+
+py::object verifier(const Kernel &kernel) {
+    return bare<verify_one>("verify", py::capsule(kernel.get(), "powfast_kernel"));
 }
 
 // One puzzle being solved by the thread that calls run, and by helpers once that takes long.
@@ -401,11 +407,9 @@ PyObject *check_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 }
 
 py::object checker(const py::object &ring, const py::dict &refusals) {
-    static PyMethodDef definition = {"check", (PyCFunction)(void (*)(void))check_one,
-                                     METH_FASTCALL, nullptr};
     py::capsule pointer(&ring.cast<const Ring &>(), "ring");
-    py::tuple self = py::make_tuple(pointer, refusals, ring); // the last keeps the first valid
-    return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
+    // the ring itself, last, keeps the pointer valid
+    return bare<check_one>("check", py::make_tuple(pointer, refusals, ring));
 }
 
 // The fields of a token and the puzzle's seed, else the status.

@@ -40,7 +40,7 @@ extern "C" {
 
 typedef enum powfast_status {
     POWFAST_OK = 0,
-    POWFAST_INVALID_ARGUMENT = 1,      /* work or parts out of range */
+    POWFAST_INVALID_ARGUMENT = 1,      /* an argument is out of its range */
     POWFAST_NOT_FOUND = 2,             /* the range holds no solution */
     POWFAST_PENDING = 3,               /* the budget is spent, the puzzle is not solved */
     POWFAST_CANCELLED = 4,

@@ -24,7 +24,7 @@ INLINE void rounds(struct chain *s, vec kw) {
     s->abef = _mm_sha256rnds2_epu32(s->abef, s->cdgh, _mm_shuffle_epi32(kw, 0x0e));
 }
 
-/* The next four schedule words into w[0], from the sixteen before in w[0] .. w[3]. */
+/* The next four schedule words from the sixteen before. */
 INLINE vec expand(vec w0, vec w1, vec w2, vec w3) {
     vec sum = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8(w3, w2, 4));
     return _mm_sha256msg2_epu32(sum, w3);
@@ -169,7 +169,6 @@ TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t cou
     _mm_storeu_si128((vec *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
-const struct powfast_kernel powfast_kernel_shani = {"shani", CPU_SHANI, search, digest,
-                                                compress};
+const struct powfast_kernel powfast_kernel_shani = {"shani", CPU_SHANI, search, digest, compress};
 
 #endif
