@@ -66,7 +66,6 @@ static const uint32_t powfast_k[64] = {
 /* puzzle.c */
 void powfast_block(uint32_t block[16], const uint32_t seed[8], uint32_t part, uint64_t nonce);
 void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint64_t limit);
-uint64_t powfast_limit(uint64_t part_work);
 
 /* sha256.c */
 void powfast_sha256(uint8_t digest[32], const powfast_kernel *kernel, const uint8_t *bytes,

@@ -10,12 +10,9 @@ uint64_t powfast_part_work(const powfast_puzzle *puzzle) {
 }
 
 /* floor(2^64 / w) - 1 in 64-bit arithmetic: floor((2^64 - 1) / w), one less where w divides 2^64. */
-uint64_t powfast_limit(uint64_t part_work) {
-    return UINT64_MAX / part_work - (UINT64_MAX % part_work != part_work - 1);
-}
-
 uint64_t powfast_part_limit(const powfast_puzzle *puzzle) {
-    return powfast_limit(powfast_part_work(puzzle));
+    uint64_t w = powfast_part_work(puzzle);
+    return UINT64_MAX / w - (UINT64_MAX % w != w - 1);
 }
 
 /* The one block that is hashed: seed, "powfast/v1:", part, nonce, padding, bit length. */

@@ -71,8 +71,8 @@ _REFUSALS: dict[int, tuple[type[errors.Refused], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Challenge:
-    """What a token says; whether it is genuine only its issuer knows.
+class Terms:
+    """What a token says.
 
     Attributes
     ----------
@@ -88,8 +88,6 @@ class Challenge:
         Digest of the request it pays for; empty where not bound.
     issued, expires : float
         Seconds since the epoch, by the server's clock.
-    puzzle : Puzzle
-        What has to be solved.
     """
 
     challenge_id: bytes
@@ -101,22 +99,18 @@ class Challenge:
     request: bytes
     issued: float
     expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge(Terms):
+    """The terms of a token, genuine or not, and the puzzle that has to be solved."""
+
     puzzle: Puzzle
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """Proof of what was paid: the challenge's fields, checked. Times in seconds."""
-
-    challenge_id: bytes
-    key_id: str
-    work: int
-    parts: int
-    account: str
-    group: str
-    request: bytes
-    issued: float
-    expires: float
+class Receipt(Terms):
+    """The terms of a token that its issuer signed and whose solution is right."""
 
 
 def decode(token: bytes) -> Challenge:
