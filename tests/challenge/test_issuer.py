@@ -154,6 +154,14 @@ def test_expired(issuer, token, solution, clock, claims):
     assert claims == []
 
 
+@pytest.mark.parametrize("now", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_clock_that_makes_no_sense_admits_nothing(issuer, token, solution, clock, claims, now):
+    clock.now = now
+    with pytest.raises(errors.NotYetValid):
+        issuer.verify(token, solution, account="alice", request=REQUEST)
+    assert claims == []
+
+
 def test_not_yet_valid(issuer, token, solution, clock):
     clock.now = NOW - 0.9  # servers' clocks may differ by a second
     issuer.check(token, solution, account="alice", request=REQUEST)
