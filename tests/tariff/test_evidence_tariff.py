@@ -57,7 +57,6 @@ def test_the_first_prices_by_hand() -> None:
 
 
 def test_engines_agree_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("numba")
     evidence = np.random.default_rng(2).exponential(1.3, 20_000)
     compiled = TARIFF.work(evidence)
     monkeypatch.setattr(recursion, "_compiled", lambda bets: None)

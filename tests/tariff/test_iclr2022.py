@@ -116,6 +116,5 @@ def test_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_plot(data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     paper.plot(data, tmp_path / "paper.png")
     assert (tmp_path / "paper.png").read_bytes().startswith(b"\x89PNG")
