@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from powfast.errors import InvalidInput
 from powfast.ledger.base import State
 from powfast.tariff.checks import nonnegative_array
 from powfast.tariff.evidence import LAMBDAS, MOST_WORK, EvidenceTariff
@@ -92,6 +93,8 @@ class _Commands:
         prefix: str = "powfast:",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if tariff.volume:
+            raise InvalidInput("the Redis ledgers price no volume schedule: use a tariff without")
         limits = (tariff.base_work, tariff.opening_work, tariff.max_work, tariff.step)
         self._tariff = struct.pack("<6d", *limits, WEALTH_CAP, MOST_WORK)
         self._bets = struct.pack(f"<{len(LAMBDAS)}d", *LAMBDAS)
@@ -138,7 +141,8 @@ class RedisLedger(_Commands):
     client : redis.Redis
         A client, with socket timeouts that a request can wait for.
     tariff : EvidenceTariff
-        Prices the queries; every host has to be given the same.
+        Prices the queries; every host has to be given the same. `InvalidInput` where it has a
+        volume schedule, which the script does not know.
     remember : float
         Seconds for which a request is known to have been charged; at least a challenge's lifetime.
     prefix : str

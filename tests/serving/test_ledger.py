@@ -246,3 +246,12 @@ def test_an_expired_challenge_cannot_be_claimed(new_ledger: NewLedger) -> None:
     assert not ledger.claim(b"old" * 5, time.time() - 1.0)
     assert ledger.claim(b"new" * 5, time.time() + 60.0)
     assert not ledger.claim(b"new" * 5, time.time() - 1.0)
+
+
+def test_redis_refuses_a_schedule_that_its_script_does_not_know(redis_socket: str) -> None:
+    tariff = EvidenceTariff(base_work=BASE, volume=((1000, 2.0),))
+    with (
+        redis.Redis(unix_socket_path=redis_socket) as client,
+        pytest.raises(InvalidInput, match="volume"),
+    ):
+        RedisLedger(client, tariff)
