@@ -176,3 +176,19 @@ class BodyTooLarge(PowfastError):
     """The body of a request is larger than the server reads."""
 
     code = "body-too-large"
+
+
+class StoreUnavailable(PowfastError):
+    """A ledger or a store of held answers did not answer in time, or could not write.
+
+    Attributes
+    ----------
+    retry_after : float
+        Seconds after which asking again is worthwhile.
+    """
+
+    code = "store-unavailable"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
