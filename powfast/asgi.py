@@ -13,9 +13,10 @@ from urllib.parse import quote
 
 from numpy.typing import ArrayLike
 
+from powfast.accounts import Caller, bearer, nobody
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Asked, Bill, Gate, Withheld, run_async
-from powfast.http import SOLUTION_HEADER, Answer, account_of, refusal, request_digest
+from powfast.http import SOLUTION_HEADER, Answer, Exchange, pricing, refusal, request_digest
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -32,11 +33,6 @@ def header(scope: Scope, name: str) -> str | None:
     wanted = name.lower().encode("latin-1")
     values = [value for key, value in scope["headers"] if key == wanted]
     return b", ".join(values).decode("latin-1") if values else None
-
-
-def bearer_account(scope: Scope) -> str:
-    """Name the account after a hash of its `Authorization` header; without it, "anonymous"."""
-    return account_of(header(scope, "authorization"))
 
 
 class Charge(Bill):
@@ -79,7 +75,11 @@ class PowMiddleware:
     gate : Gate
         Prices, challenges and redeems.
     account, group
-        From the ASGI scope to the name of who is charged; an empty group is none.
+        From the `Caller` to the name of who is charged, see `powfast.accounts`; an empty group is
+        none.
+    evidence : callable, optional
+        From an `Exchange` to the evidence of its queries, for endpoints that do not charge; it may
+        be a coroutine function. An endpoint's own charge comes first.
     paths : tuple of str
         Prefixes of the paths to guard; requests elsewhere pass untouched.
     max_body : int
@@ -92,8 +92,9 @@ class PowMiddleware:
         self,
         app: App,
         gate: Gate,
-        account: Callable[[Scope], str] = bearer_account,
-        group: Callable[[Scope], str] = lambda scope: "",
+        account: Callable[[Caller], str] = bearer,
+        group: Callable[[Caller], str] = nobody,
+        evidence: Callable[[Exchange], Any] | None = None,
         paths: tuple[str, ...] = ("/",),
         max_body: int = 16 << 20,
         status: int = 402,
@@ -102,6 +103,7 @@ class PowMiddleware:
         self._gate = gate
         self._account = account
         self._group = group
+        self._evidence = evidence
         self._paths = tuple(paths)
         self._max_body = max_body
         self._status = status
@@ -115,25 +117,28 @@ class PowMiddleware:
             body = await _read(receive, self._max_body)
             if body is None:
                 return
-            charge = scope[CHARGE_KEY] = Charge(self._gate, self._asked(scope, body))
+            charge = scope[CHARGE_KEY] = self._bill(scope, body)
         except (BodyTooLarge, InvalidInput) as error:
             await _send(send, refusal(error))
             return
-        endpoint = partial(self._run, scope, _replay(body, receive), send, charge)
+        endpoint = partial(self._run, scope, body, receive, send, charge)
         solution = header(scope, SOLUTION_HEADER)
         serving = self._gate.serve(charge, solution, endpoint, status=self._status)
         answer = await run_async(serving)
         if answer is not None:
             await _send(send, answer)
 
-    def _asked(self, scope: Scope, body: bytes) -> Asked:
+    def _bill(self, scope: Scope, body: bytes) -> Charge:
         path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
         target = path + b"?" + scope.get("query_string", b"")
-        digest = request_digest(scope["method"], target, body)
-        return Asked(self._account(scope), self._group(scope), digest)
+        method: str = scope["method"]
+        caller = Caller(partial(header, scope), (scope.get("client") or (None,))[0], scope)
+        digest = request_digest(method, target, body)
+        asked = Asked(self._account(caller), self._group(caller), digest)
+        return Charge(self._gate, asked, pricing(self._evidence, method, target, body))
 
     async def _run(
-        self, scope: Scope, receive: Receive, send: Send, charge: Charge
+        self, scope: Scope, body: bytes, receive: Receive, send: Send, charge: Charge
     ) -> Answer | None:
         """Run the application; its answer goes out, or what can be held of it is returned."""
         withheld = Withheld(charge, self._gate.held.max_answer)
@@ -153,7 +158,7 @@ class PowMiddleware:
             elif kind != "http.response.start":
                 withheld.forgo()  # an extension, such as the path of a file
 
-        await self._app(scope, receive, pass_or_keep)
+        await self._app(scope, _replay(body, receive), pass_or_keep)
         return withheld.answer
 
 

@@ -10,8 +10,9 @@ import inspect
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.challenge import Issuer, Receipt
@@ -21,13 +22,17 @@ from powfast.errors import (
     PaymentRequired,
     PriceTooHigh,
     Refused,
+    StoreUnavailable,
     TooManyUnpaid,
 )
-from powfast.held import HeldAnswers
+from powfast.held import Held, HeldAnswers, Place
 from powfast.http import RECEIPT_HEADER, Answer, parse_solution, payment_required, refusal
 from powfast.ledger import AsyncLedger, Ledger
+from powfast.observer import Observer, Unobserved
 
 MAX_NAME_BYTES = 255
+
+OnStoreError = Literal["closed", "local", "open"]
 
 T = TypeVar("T")
 Flow = Generator[Callable[[], Any], Any, T]
@@ -50,17 +55,31 @@ class Asked:
 
 
 class Bill:
-    """What one request owes, while its endpoint runs; servers add their way of waiting."""
+    """What one request owes, while its endpoint runs; servers add their way of waiting.
 
-    def __init__(self, gate: Gate, asked: Asked) -> None:
+    Parameters
+    ----------
+    gate : Gate
+        Charges the request.
+    asked : Asked
+        Who asks what.
+    price : callable, optional
+        From an answer to the evidence of its queries, where the endpoint does not charge itself;
+        it may be a coroutine function.
+    """
+
+    def __init__(
+        self, gate: Gate, asked: Asked, price: Callable[[Answer], Any] | None = None
+    ) -> None:
         self._gate = gate
+        self._price = price
         self._charged = False
         self.asked = asked
         self.receipt: Receipt | None = None
         self.work = 0
         """Work still owed for this request: an expected number of SHA-256 evaluations."""
-        self.stopped = False
-        """Whether the endpoint was stopped until it is paid for."""
+        self.stopped: PaymentRequired | StoreUnavailable | None = None
+        """Why the endpoint was stopped before it had an answer."""
         self.answering = False
         """Whether the answer is on its way out."""
 
@@ -68,6 +87,16 @@ class Bill:
     def receipt_headers(self) -> tuple[tuple[str, str], ...]:
         """What a paid answer says of its payment."""
         return () if self.receipt is None else ((RECEIPT_HEADER, f"work={self.receipt.work}"),)
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether the answer itself has to be seen before its price is known."""
+        return self._price is not None and not self._charged and self.receipt is None
+
+    def pricing(self, answer: Answer) -> Flow[None]:
+        """Charge for an answer whose endpoint did not charge."""
+        evidence = yield partial(self._price, answer)  # type: ignore[arg-type]
+        yield from self._charging(evidence)
 
     def _charging(self, evidence: ArrayLike) -> Flow[None]:
         """Charge the request, once, before its answer starts; one that is paid owes nothing."""
@@ -77,14 +106,18 @@ class Bill:
             raise RuntimeError("charge before the answer starts: what was sent cannot be withheld")
         self._charged = True
         if self.receipt is None:
-            self.work = yield from self._gate.charge(self.asked, evidence)
+            try:
+                self.work = yield from self._gate.charge(self.asked, evidence)
+            except StoreUnavailable as error:
+                self.stopped = error
+                raise
 
     def _requiring(self, evidence: ArrayLike) -> Flow[None]:
         """Charge the request, and stop its endpoint where something is owed."""
         yield from self._charging(evidence)
         if self.work:
-            self.stopped = True
-            raise PaymentRequired("this request has to be paid before it runs")
+            self.stopped = PaymentRequired("this request has to be paid before it runs")
+            raise self.stopped
 
 
 class Withheld:
@@ -102,7 +135,10 @@ class Withheld:
         A failure is nobody's answer: it is not worth holding, nor asking work for.
         """
         bill = self._bill
-        bill.answering = not bill.stopped and (not bill.work or status >= 500)
+        if status >= 500:
+            bill.answering = not bill.stopped
+        else:
+            bill.answering = not (bill.stopped or bill.work or bill.unpriced)
         return bill.answering
 
     def begin(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
@@ -139,34 +175,89 @@ class Gate:
         Signs and checks challenges.
     ledger
         Charges accounts and spends challenges; its methods may be coroutines.
-    held : HeldAnswers
+    held
         Where answers wait for their payment.
     refuse_above : int, optional
         Work of one request beyond which it is refused, with 403, instead of challenged.
+    on_store_error : {"closed", "local", "open"}
+        What happens while the ledger is unavailable: requests are refused with 503; or `fallback`
+        charges and claims, for this process alone; or answers go out without a price.
+    fallback : Ledger, optional
+        For "local": a ledger in memory, with the same tariff.
+    observer : Observer
+        Is told what happens.
+
+    Raises
+    ------
+    InvalidInput
+        The mode is none of the three, or the fallback is missing or has no use.
     """
 
     def __init__(
         self,
         issuer: Issuer,
         ledger: Ledger | AsyncLedger,
-        held: HeldAnswers | None = None,
+        held: Held | None = None,
         *,
         refuse_above: int | None = None,
+        on_store_error: OnStoreError = "closed",
+        fallback: Ledger | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        if on_store_error not in get_args(OnStoreError):
+            modes = ", ".join(get_args(OnStoreError))
+            raise InvalidInput(f"on_store_error is one of {modes}, not {on_store_error!r}")
+        if (on_store_error == "local") != (fallback is not None):
+            raise InvalidInput(
+                'a fallback ledger belongs to on_store_error="local", and only there'
+            )
         self.refuse_above = refuse_above
+        self._on_store_error = on_store_error
+        self._fallback = fallback
+        self._observer = Unobserved() if observer is None else observer
         self.issuer = issuer
         self.ledger = ledger
         self.held = HeldAnswers(lifetime=issuer.ttl) if held is None else held
 
     def charge(self, asked: Asked, evidence: ArrayLike) -> Flow[int]:
         """Charge a request for what its answer reveals, and return the work it has to pay."""
-        work: int = yield partial(
-            self.ledger.charge, asked.account, asked.group, asked.digest, evidence
+        work: int = yield from self._stored(
+            "charge", 0, asked.account, asked.group, asked.digest, evidence
         )
+        self._observer.event("charged", work=work, queries=int(np.size(evidence)))
         return work
+
+    def _stored(self, operation: str, opened: T, *arguments: Any) -> Flow[T]:
+        """Ask the ledger; where it is unavailable, do what the operator chose."""
+        try:
+            with self._observer.span("ledger"):
+                result: T = yield partial(getattr(self.ledger, operation), *arguments)
+        except StoreUnavailable:
+            self._count_store_error(operation)
+            if self._on_store_error == "closed":
+                raise
+            if self._fallback is None:
+                return opened
+            result = getattr(self._fallback, operation)(*arguments)
+        return result
+
+    def _kept(self, operation: str, lost: T, *arguments: Any) -> Flow[T]:
+        """Ask the store of held answers; what it has lost costs another run of the model."""
+        try:
+            result: T = yield partial(getattr(self.held, operation), *arguments)
+        except StoreUnavailable:
+            self._count_store_error(operation)
+            if self._on_store_error == "closed" and operation == "reserve":
+                raise
+            return lost
+        return result
+
+    def _count_store_error(self, operation: str) -> None:
+        self._observer.event("store-error", operation=operation, mode=self._on_store_error)
 
     def challenge(self, asked: Asked, work: int) -> bytes:
         """Issue a challenge over `work`, bound to who asked what."""
+        self._observer.event("challenged", work=work)
         return self.issuer.issue(
             work=work, account=asked.account, group=asked.group, request=asked.digest
         )
@@ -179,9 +270,20 @@ class Gate:
         Refused
             One leaf per reason; nothing was written.
         """
-        token, solution = parse_solution(header)
-        receipt = self.issuer.check(token, solution, account=asked.account, request=asked.digest)
-        fresh = yield partial(self.ledger.claim, receipt.challenge_id, receipt.expires)
+        try:
+            receipt = yield from self._redeeming(asked, header)
+        except Refused as error:
+            self._observer.event("redeemed", outcome=error.code, work=0)
+            raise
+        self._observer.event("redeemed", outcome="ok", work=receipt.work)
+        return receipt
+
+    def _redeeming(self, asked: Asked, header: str) -> Flow[Receipt]:
+        with self._observer.span("verify"):
+            token, solution = parse_solution(header)
+            account, digest = asked.account, asked.digest
+            receipt = self.issuer.check(token, solution, account=account, request=digest)
+        fresh = yield from self._stored("claim", True, receipt.challenge_id, receipt.expires)
         if not fresh:
             raise AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
         return receipt
@@ -213,6 +315,16 @@ class Gate:
         Answer or None
             What to send; `None` where the endpoint has answered.
         """
+        with self._observer.span("gate"):
+            try:
+                return (yield from self._serve(bill, solution, endpoint, status))
+            except (TooManyUnpaid, PriceTooHigh, StoreUnavailable) as error:
+                self._observer.event("refused", code=error.code)
+                return refusal(error)
+
+    def _serve(
+        self, bill: Bill, solution: str | None, endpoint: Callable[[], Any], status: int
+    ) -> Flow[Answer | None]:
         asked, detail = bill.asked, "solve the challenge and repeat the request with its solution"
         if solution is not None:
             try:
@@ -220,45 +332,60 @@ class Gate:
             except Refused as error:
                 detail = f"{error} ({error.code}); {detail}"
             else:
-                held: Answer | None = self.held.release(asked.account, asked.digest)
+                held = yield from self._release(asked)
                 if held is None:
                     yield endpoint
                     return None
                 return held.with_headers(*bill.receipt_headers)
-        try:
-            work = yield from self._price(bill, endpoint)
-        except (TooManyUnpaid, PriceTooHigh) as error:
-            return refusal(error)
-        return (
-            payment_required(self.challenge(asked, work), detail, status=status) if work else None
-        )
+        answer = yield from self._price(bill, endpoint)
+        if not bill.work or bill.answering:
+            return answer
+        return payment_required(self.challenge(asked, bill.work), detail, status=status)
 
-    def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[int]:
-        """Return the work owed for a request; 0 where it was not charged, and is answered."""
+    def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
+        """Find what a request owes; return its answer where that has not gone out yet."""
         asked = bill.asked
-        place = self.held.reserve(asked.account, asked.digest)
+        place = yield from self._kept("reserve", Place(0.0), asked.account, asked.digest)
         if place.work:
-            return place.work
+            bill.work = place.work
+            return None
+        try:
+            answer = yield from self._priced_answer(bill, endpoint)
+        except BaseException:
+            yield from self._release(asked)
+            raise
+        if not bill.work or bill.answering:
+            yield from self._release(asked)
+            return answer
+        size = 0 if answer is None else len(answer.body)
+        kept = (asked.account, asked.digest, bill.work, answer, size)
+        yield from self._kept("fill", None, *kept)
+        return answer
+
+    def _priced_answer(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
+        """Run the endpoint, and charge for its answer where it did not."""
         answer: Answer | None = None
         try:
             answer = yield endpoint
-        except BaseException as error:
+        except Exception:
             # frameworks may hand on another exception than the one that stopped the endpoint
-            if not (bill.stopped and isinstance(error, Exception)):
-                self.held.release(asked.account, asked.digest)
+            if not bill.stopped:
                 raise
-        if not bill.work or bill.answering:
-            self.held.release(asked.account, asked.digest)
-            return 0
-        if self.refuse_above is not None and bill.work > self.refuse_above:
-            self.held.release(asked.account, asked.digest)
+        if not bill.stopped and bill.unpriced and not bill.answering:
+            yield from bill.pricing(Answer(200, (), b"") if answer is None else answer)
+            if answer is None and not bill.work:
+                yield endpoint  # it costs nothing, and was too large to be kept
+        if isinstance(bill.stopped, StoreUnavailable):
+            raise bill.stopped
+        if self.refuse_above is not None and not bill.answering and bill.work > self.refuse_above:
             raise PriceTooHigh(
                 f"the price is {bill.work} evaluations, this server answers up to"
                 f" {self.refuse_above}"
             )
-        size = 0 if answer is None else len(answer.body)
-        self.held.fill(asked.account, asked.digest, bill.work, answer, size)
-        return bill.work
+        return answer
+
+    def _release(self, asked: Asked) -> Flow[Answer | None]:
+        return (yield from self._kept("release", None, asked.account, asked.digest))
 
 
 def run(flow: Flow[T]) -> T:

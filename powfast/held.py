@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from powfast.errors import TooManyUnpaid
 
@@ -26,6 +26,27 @@ class Place:
     work: int = 0
     answer: Any = None
     size: int = 0
+
+
+class Held(Protocol):
+    """A place for unpaid answers; what its methods return may have to be awaited."""
+
+    @property
+    def max_answer(self) -> int:
+        """Bytes of the largest answer that can be held."""
+        ...
+
+    def reserve(self, account: str, digest: bytes) -> Any:
+        """See `HeldAnswers.reserve`."""
+        ...
+
+    def fill(self, account: str, digest: bytes, work: int, answer: Any, size: int) -> Any:
+        """See `HeldAnswers.fill`."""
+        ...
+
+    def release(self, account: str, digest: bytes) -> Any:
+        """See `HeldAnswers.release`."""
+        ...
 
 
 class HeldAnswers:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +27,7 @@ from powfast.errors import (
     MalformedToken,
     PowfastError,
     PriceTooHigh,
+    StoreUnavailable,
     TooManyUnpaid,
 )
 from powfast.puzzle import Solution
@@ -38,6 +41,7 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     PriceTooHigh: (403, "Forbidden"),
     BodyTooLarge: (413, "Content Too Large"),
     TooManyUnpaid: (429, "Too Many Requests"),
+    StoreUnavailable: (503, "Service Unavailable"),
 }
 
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
@@ -54,6 +58,29 @@ class Answer:
     def with_headers(self, *headers: tuple[str, str]) -> Answer:
         """Return this answer with more headers."""
         return replace(self, headers=self.headers + headers)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request and its answer, for whoever prices the answers of an endpoint it cannot change.
+
+    `response` is empty where the answer is larger than what can be held.
+    """
+
+    method: str
+    target: bytes
+    request: bytes
+    status: int
+    response: bytes
+
+
+def pricing(
+    evidence: Callable[[Exchange], Any] | None, method: str, target: bytes, body: bytes
+) -> Callable[[Answer], Any] | None:
+    """Return what prices the answer of this request, where the operator gave such a function."""
+    if evidence is None:
+        return None
+    return lambda answer: evidence(Exchange(method, target, body, answer.status, answer.body))
 
 
 def request_digest(method: str, target: bytes, body: bytes) -> bytes:
@@ -90,12 +117,14 @@ def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Ans
     return Answer(status, tuple(headers.items()), body)
 
 
-def refusal(error: InvalidInput | PriceTooHigh | BodyTooLarge | TooManyUnpaid) -> Answer:
+def refusal(
+    error: InvalidInput | PriceTooHigh | BodyTooLarge | TooManyUnpaid | StoreUnavailable,
+) -> Answer:
     """Say why a request is not served at all."""
     status, title = _REFUSALS[type(error)]
     answer = problem(status, error.code, title, str(error))
-    if isinstance(error, TooManyUnpaid):
-        return answer.with_headers(("retry-after", str(int(error.retry_after))))
+    if isinstance(error, TooManyUnpaid | StoreUnavailable):
+        return answer.with_headers(("retry-after", str(math.ceil(error.retry_after))))
     return answer
 
 

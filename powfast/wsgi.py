@@ -10,6 +10,7 @@ import inspect
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -18,17 +19,20 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from numpy.typing import ArrayLike
 
+from powfast.accounts import Caller, bearer, nobody
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Asked, Bill, Gate, Withheld, run
-from powfast.http import Answer, account_of, refusal, request_digest
+from powfast.http import Answer, Exchange, pricing, refusal, request_digest
 
 CHARGE_KEY = "powfast.charge"
 """Where the environment carries the `Charge` of its request."""
 
 
-def bearer_account(environ: WSGIEnvironment) -> str:
-    """Name the account after a hash of its `Authorization` header; without it, "anonymous"."""
-    return account_of(environ.get("HTTP_AUTHORIZATION"))
+def header(environ: WSGIEnvironment, name: str) -> str | None:
+    """Return a request header; `None` where there is none."""
+    key = name.upper().replace("-", "_")
+    value: str | None = environ.get(key if key.startswith("CONTENT_") else f"HTTP_{key}")
+    return value
 
 
 class Charge(Bill):
@@ -82,7 +86,11 @@ class PowMiddleware:
     gate : Gate
         Prices, challenges and redeems; its ledger blocks.
     account, group
-        From the WSGI environment to the name of who is charged; an empty group is none.
+        From the `Caller` to the name of who is charged, see `powfast.accounts`; an empty group is
+        none.
+    evidence : callable, optional
+        From an `Exchange` to the evidence of its queries, for endpoints that do not charge. An
+        endpoint's own charge comes first.
     paths : tuple of str
         Prefixes of the paths to guard; requests elsewhere pass untouched.
     max_body : int
@@ -100,8 +108,9 @@ class PowMiddleware:
         self,
         app: WSGIApplication,
         gate: Gate,
-        account: Callable[[WSGIEnvironment], str] = bearer_account,
-        group: Callable[[WSGIEnvironment], str] = lambda environ: "",
+        account: Callable[[Caller], str] = bearer,
+        group: Callable[[Caller], str] = nobody,
+        evidence: Callable[[Exchange], ArrayLike] | None = None,
         paths: tuple[str, ...] = ("/",),
         max_body: int = 16 << 20,
         status: int = 402,
@@ -112,6 +121,7 @@ class PowMiddleware:
         self._gate = gate
         self._account = account
         self._group = group
+        self._evidence = evidence
         self._paths = tuple(paths)
         self._max_body = max_body
         self._status = status
@@ -122,20 +132,22 @@ class PowMiddleware:
             return self._app(environ, start_response)
         try:
             body = _read(environ, self._max_body)
-            charge = environ[CHARGE_KEY] = Charge(self._gate, self._asked(environ, body))
+            charge = environ[CHARGE_KEY] = self._bill(environ, body)
         except (BodyTooLarge, InvalidInput) as error:
             return _send(start_response, refusal(error))
-        _replay(environ, body)
-        endpoint = _Endpoint(self._app, environ, start_response, charge, self._gate)
+        endpoint = _Endpoint(self._app, environ, body, start_response, charge, self._gate)
         solution = environ.get("HTTP_POW_SOLUTION")
         answer = run(self._gate.serve(charge, solution, endpoint.run, status=self._status))
         return endpoint.passing if answer is None else _send(start_response, answer)
 
-    def _asked(self, environ: WSGIEnvironment, body: bytes) -> Asked:
+    def _bill(self, environ: WSGIEnvironment, body: bytes) -> Charge:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        target = f"{quote(path, encoding='latin-1')}?{environ.get('QUERY_STRING', '')}"
-        digest = request_digest(environ["REQUEST_METHOD"], target.encode("latin-1"), body)
-        return Asked(self._account(environ), self._group(environ), digest)
+        text = f"{quote(path, encoding='latin-1')}?{environ.get('QUERY_STRING', '')}"
+        method, target = environ["REQUEST_METHOD"], text.encode("latin-1")
+        caller = Caller(partial(header, environ), environ.get("REMOTE_ADDR"), environ)
+        digest = request_digest(method, target, body)
+        asked = Asked(self._account(caller), self._group(caller), digest)
+        return Charge(self._gate, asked, pricing(self._evidence, method, target, body))
 
 
 class _Endpoint:
@@ -145,12 +157,14 @@ class _Endpoint:
         self,
         app: WSGIApplication,
         environ: WSGIEnvironment,
+        request: bytes,
         start_response: StartResponse,
         charge: Charge,
         gate: Gate,
     ) -> None:
         self._app = app
         self._environ = environ
+        self._request = request
         self._start_response = start_response
         self._charge = charge
         self._withheld = Withheld(charge, gate.held.max_answer)
@@ -159,6 +173,7 @@ class _Endpoint:
 
     def run(self) -> Answer | None:
         """Run the application until its answer goes out, or to the end of one that is kept."""
+        _replay(self._environ, self._request)
         body = self._app(self._environ, self._begin)
         try:
             pieces = iter(body)

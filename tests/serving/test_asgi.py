@@ -312,7 +312,7 @@ def test_another_status_can_carry_the_challenge() -> None:
 
 
 def test_an_account_that_no_token_can_carry_is_refused_before_the_model_runs() -> None:
-    service = Service(account=lambda scope: "a" * 256)
+    service = Service(account=lambda caller: "a" * 256)
     with served(service.app) as url:
         response = httpx.post(url + "/v1/predict", json=ASK)
     assert (response.status_code, response.json()["type"]) == (400, "urn:powfast:invalid-input")

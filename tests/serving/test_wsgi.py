@@ -282,7 +282,7 @@ def test_a_body_that_ends_early_is_refused() -> None:
 
 
 def test_an_account_that_no_token_can_carry_is_refused_before_the_model_runs() -> None:
-    service = FlaskService(account=lambda environ: "a" * 256)
+    service = FlaskService(account=lambda caller: "a" * 256)
     with threaded(service) as url:
         response = httpx.post(url + "/v1/predict", json=ASK)
     assert (response.status_code, response.json()["type"]) == (400, "urn:powfast:invalid-input")
