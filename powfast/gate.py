@@ -217,7 +217,9 @@ class Gate:
         self._observer = Unobserved() if observer is None else observer
         self.issuer = issuer
         self.ledger = ledger
-        self.held = HeldAnswers(lifetime=issuer.ttl) if held is None else held
+        if held is None:
+            held = HeldAnswers(lifetime=issuer.ttl, observer=self._observer)
+        self.held = held
 
     def charge(self, asked: Asked, evidence: ArrayLike) -> Flow[int]:
         """Charge a request for what its answer reveals, and return the work it has to pay."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from powfast.errors import TooManyUnpaid
+from powfast.observer import Observer, Unobserved
 
 Key = tuple[str, bytes]
 
@@ -63,6 +64,8 @@ class HeldAnswers:
         it is paid.
     clock
         Seconds; only differences matter.
+    observer : Observer
+        Is told how much is held, and how many answers nobody paid for in time.
     """
 
     def __init__(
@@ -74,7 +77,9 @@ class HeldAnswers:
         account_bytes: int = 16 << 20,
         all_bytes: int = 256 << 20,
         clock: Callable[[], float] = time.monotonic,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = Unobserved() if observer is None else observer
         self._lifetime = lifetime
         self._limits = (per_account, in_all)
         self._byte_limits = (account_bytes, all_bytes)
@@ -133,12 +138,15 @@ class HeldAnswers:
             if self._of[account][1] + size <= account_bytes and self._bytes + size <= all_bytes:
                 place.answer, place.size = answer, size
                 self._count_bytes(account, size)
+            self._report()
 
     def release(self, account: str, digest: bytes) -> Any:
         """Give the place of a request back, and return its answer (`None`: not kept)."""
         with self._lock:
             self._drop_expired()
-            return self._drop((account, digest))
+            answer = self._drop((account, digest))
+            self._report()
+            return answer
 
     def _refuse_beyond_limits(self, account: str) -> None:
         per_account, in_all = self._limits
@@ -164,6 +172,9 @@ class HeldAnswers:
             del self._of[account]
         return place.answer
 
+    def _report(self) -> None:
+        self._observer.event("held", answers=len(self._places), bytes=self._bytes)
+
     def _drop_expired(self) -> None:
         now = self._clock()
         while self._places:
@@ -171,3 +182,5 @@ class HeldAnswers:
             if place.expires > now:
                 return
             self._drop(key)
+            if place.work:
+                self._observer.event("abandoned", count=1)
