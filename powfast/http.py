@@ -95,16 +95,6 @@ def request_digest(method: str, target: bytes, body: bytes) -> bytes:
     return digest.digest()
 
 
-def account_of(authorization: str | None) -> str:
-    """Name an account after a hash of its `Authorization` header, so that tokens carry no key.
-
-    Requests without that header share the account "anonymous".
-    """
-    if authorization is None:
-        return "anonymous"
-    return hashlib.sha256(authorization.encode("latin-1", "replace")).hexdigest()[:32]
-
-
 def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Answer:
     """Make an `application/problem+json` answer (RFC 9457) that no cache keeps."""
     document = {"type": f"urn:powfast:{code}", "title": title, "status": status, "detail": detail}
