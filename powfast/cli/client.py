@@ -103,8 +103,9 @@ def _solve(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from powfast.challenge import Issuer
     from powfast.http import parse_solution
+    from powfast.keyring import parse_inline
 
-    issuer = Issuer(_keys())
+    issuer = Issuer(parse_inline(os.environ.get("POWFAST_KEYS", "")))
     token, solution = parse_solution(_argument_or_stdin(arguments.solution))
     try:
         request = bytes.fromhex(arguments.request)
@@ -122,12 +123,3 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _argument_or_stdin(argument: str) -> str:
     return sys.stdin.read().strip() if argument == "-" else argument
-
-
-def _keys() -> dict[str, bytes]:
-    ring = os.environ.get("POWFAST_KEYS", "")
-    try:
-        pairs = [pair.split(":") for pair in ring.split(",")]
-        return {key_id: bytes.fromhex(secret) for key_id, secret in pairs}
-    except ValueError:
-        raise InvalidInput("POWFAST_KEYS has to be id:hex,id:hex with 32 bytes or more") from None
