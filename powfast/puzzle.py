@@ -198,7 +198,7 @@ def solve_counted(
     """
     if puzzle.work > max_work:
         raise TooMuchWork(f"the puzzle asks for {puzzle.work} evaluations, allowed are {max_work}")
-    count = require_int("threads", _cores() if threads is None else threads, 1, 4096)
+    count = require_int("threads", cores() if threads is None else threads, 1, 4096)
     solver = _native.Solver(native_kernel(), puzzle.seed, puzzle.work, puzzle.parts)
     slices = 0
     try:
@@ -214,7 +214,7 @@ def solve_counted(
         solver.stop()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,5 +1,16 @@
-"""How fast a client solves: measured hash rates of this machine."""
+"""How fast clients solve: measure a device, keep it as a profile, answer for a fleet of them."""
 
-from powfast.profile.measure import Rate, hash_rate, hash_rates
+from powfast.profile.document import ClientProfile, Fleet
+from powfast.profile.measure import hash_rate, measure_client
+from powfast.profile.solve_time import affordable_work, evaluations, solve_seconds, tail
 
-__all__ = ["Rate", "hash_rate", "hash_rates"]
+__all__ = [
+    "ClientProfile",
+    "Fleet",
+    "affordable_work",
+    "evaluations",
+    "hash_rate",
+    "measure_client",
+    "solve_seconds",
+    "tail",
+]

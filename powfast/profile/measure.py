@@ -1,33 +1,56 @@
-"""Hash rates: evaluations a second of a search that cannot end, per kernel and thread count."""
+"""Measuring this device: a fixed number of evaluations and fixed seeds, so that luck has no part.
+
+Rounds are interleaved, so that a slow moment of the machine meets everything alike.
+"""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import median
+from datetime import UTC, datetime
+from statistics import fmean, median, quantiles
 
-from powfast import _native
-from powfast.puzzle import MAX_WORK, active_kernel, kernels
+from powfast import __version__, _native
+from powfast.profile.document import ClientProfile, Rate, Server, Solver, SolveTimes, Sustained
+from powfast.profile.machine import Usage, this_device
+from powfast.puzzle import MAX_WORK, Puzzle, active_kernel, cores, kernels, solve, solve_counted
 
-_SEED = bytes(32)
-_ROUNDS = 5
+Call = Callable[[], object]
+
+_WORKS = (10**4, 10**5, 10**6, 10**7, 10**8)
+_PARTS = (1, 16, 64)
+_ALONE = 16384  # evaluations before `_native.Solver.run` starts its helpers
+_CALLS = 1000  # challenges issued, and solutions verified, in one round
+_STEP = 0.005  # seconds between looks at how many evaluations there are
+_UNEVEN = 0.05  # spread, or slowing down, that is worth a warning
 
 
-@dataclass(frozen=True)
-class Rate:
-    """Evaluations a second of one kernel on so many threads; the median of interleaved rounds."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How much is measured.
 
-    name: str
-    threads: int
-    hashes_per_second: float
+    Attributes
+    ----------
+    rounds, evaluations : int
+        Of every kernel; evaluations on each thread of one round.
+    slices, slice_seconds : int, float
+        Of the sustained rate.
+    puzzles, rung_seconds : int, float
+        Solved for each work and number of parts, unless that would take longer than so.
+    """
+
+    rounds: int
+    evaluations: int
+    slices: int
+    slice_seconds: float
+    puzzles: int
+    rung_seconds: float
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+_FULL = _Plan(7, 1 << 22, 60, 1.0, 100, 15.0)
+_QUICK = _Plan(3, 1 << 19, 4, 0.25, 20, 0.5)
 
 
 def hash_rate(*, threads: int | None = None, seconds: float = 0.5) -> float:
@@ -40,38 +63,163 @@ def hash_rate(*, threads: int | None = None, seconds: float = 0.5) -> float:
     seconds : float
         Time to spend.
     """
-    count = cores() if threads is None else threads
-    return _median_rates([(active_kernel(), count)], seconds)[0].hashes_per_second
+    return median(_slices(cores() if threads is None else threads, 5, seconds / 5))
 
 
-def hash_rates(*, seconds: float = 5.0) -> list[Rate]:
-    """Measure every kernel that this CPU can run, on one thread and on all.
+def measure_client(
+    *,
+    name: str | None = None,
+    quick: bool = False,
+    issue: Call | None = None,
+    verify: Call | None = None,
+    status: Callable[[str], object] = lambda line: None,
+) -> ClientProfile:
+    """Measure this device: some two minutes, or some seconds where `quick`.
 
     Parameters
     ----------
-    seconds : float
-        Time to spend on all of it together.
+    name : str, optional
+        What to call it; the processor's model by default.
+    quick : bool
+        Measure less.
+    issue, verify : callable, optional
+        Issues one challenge, and verifies one solution: a server's part on one thread. Given
+        both, or neither.
+    status : callable
+        Told what is being measured.
     """
+    plan, before, device = _QUICK if quick else _FULL, Usage.now(), this_device()
+    status("hash rate of every kernel")
+    rates = _rates(plan)
+    status("sustained hash rate")
+    sustained = tuple(_slices(device.cores, plan.slices, plan.slice_seconds))
+    status("solve times")
+    solving = _solving(plan, {1: _single(rates), device.cores: median(sustained)})
+    status("challenges and verifications")
+    server = _server(plan.rounds, issue, verify) if issue and verify else None
+    start = median(_seconds(lambda: solve(Puzzle(bytes(32), 1, 1))) for _ in range(100))
+    return ClientProfile(
+        name=name or device.cpu,
+        device=device,
+        powfast=__version__,
+        measured=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        quick=quick,
+        kernel=active_kernel(),
+        solver=Solver(device.cores, _ALONE, start),
+        rates=rates,
+        sustained=Sustained(plan.slice_seconds, sustained),
+        solving=solving,
+        server=server,
+        warnings=(*Usage.now().disturbances(before), *_uneven(rates), *_slower(sustained)),
+    )
+
+
+def seed(work: int, parts: int, index: int) -> bytes:
+    """Return the seed of one puzzle of the ladder, the same on every device and in a browser."""
+    return hashlib.sha256(f"powfast/profile/v1:{work}:{parts}:{index}".encode()).digest()
+
+
+def _rates(plan: _Plan) -> tuple[Rate, ...]:
+    """Every kernel that this CPU can run, on one thread and on all."""
     counts = sorted({1, cores()})
     wanted = [(kernel.name, count) for kernel in kernels() if kernel.trusted for count in counts]
-    return _median_rates(wanted, seconds)
-
-
-def _median_rates(wanted: list[tuple[str, int]], seconds: float) -> list[Rate]:
-    """Interleave the rounds, so that a slow moment of the machine meets every kernel alike."""
-    slot = seconds / (_ROUNDS * len(wanted))
-    rounds = [[_once(name, threads, slot) for name, threads in wanted] for _ in range(_ROUNDS)]
-    return [
-        Rate(name, threads, median(rates))
-        for (name, threads), rates in zip(wanted, zip(*rounds, strict=True), strict=True)
+    rounds = [
+        [_searched(name, threads, plan.evaluations * threads) for name, threads in wanted]
+        for _ in range(plan.rounds)
     ]
+    return tuple(
+        Rate(name, threads, median(found), _quartiles(found))
+        for (name, threads), found in zip(wanted, zip(*rounds, strict=True), strict=True)
+    )
 
 
-def _once(name: str, threads: int, seconds: float) -> float:
-    solver = _native.Solver(_native.Kernel(name), _SEED, MAX_WORK, 1)
+def _searched(kernel: str, threads: int, evaluations: int) -> float:
+    """Evaluations a second of a search that cannot end."""
+    solver = _native.Solver(_native.Kernel(kernel), bytes(32), MAX_WORK, 1)
     started = time.perf_counter()
-    solver.run(seconds, threads)
+    while solver.evaluations < evaluations:
+        solver.run(_STEP, threads)
     elapsed = time.perf_counter() - started
-    evaluations = solver.evaluations
+    done = solver.evaluations
     solver.stop()
-    return evaluations / elapsed
+    return done / elapsed
+
+
+def _single(rates: tuple[Rate, ...]) -> float:
+    """Rate of the active kernel on one thread."""
+    active = active_kernel()
+    return next(r.hashes_per_second for r in rates if (r.kernel, r.threads) == (active, 1))
+
+
+def _slices(threads: int, count: int, seconds: float) -> Iterator[float]:
+    """Evaluations a second of the active kernel, slice after slice of one search."""
+    solver = _native.Solver(_native.Kernel(active_kernel()), bytes(32), MAX_WORK, 1)
+    started, done = time.perf_counter(), 0
+    for _ in range(count):
+        solver.run(seconds, threads)
+        now, evaluations = time.perf_counter(), solver.evaluations
+        yield (evaluations - done) / (now - started)
+        started, done = now, evaluations
+    solver.stop()
+
+
+def _solving(plan: _Plan, rates: dict[int, float]) -> tuple[SolveTimes, ...]:
+    """Time the puzzles of the ladder's rungs that this device can climb, given its hash rates."""
+    rungs = [
+        (work, parts, threads)
+        for work in _WORKS
+        for parts in _PARTS
+        for threads, rate in rates.items()
+        if work * plan.puzzles <= plan.rung_seconds * rate
+    ]
+    found: dict[tuple[int, int, int], list[tuple[float, int]]] = {rung: [] for rung in rungs}
+    for index in range(plan.puzzles):
+        for (work, parts, threads), times in found.items():
+            puzzle = Puzzle(seed(work, parts, index), work, parts)
+            started = time.perf_counter()
+            _, evaluations = solve_counted(puzzle, threads=threads)
+            times.append((time.perf_counter() - started, evaluations))
+    return tuple(_summary(*rung, times) for rung, times in found.items())
+
+
+def _summary(work: int, parts: int, threads: int, times: list[tuple[float, int]]) -> SolveTimes:
+    cuts = quantiles((seconds for seconds, _ in times), n=100, method="inclusive")
+    evaluations = sum(count for _, count in times)
+    return SolveTimes(work, parts, threads, len(times), evaluations, cuts[49], cuts[89], cuts[98])
+
+
+def _server(rounds: int, issue: Call, verify: Call) -> Server:
+    pairs = [[_calls_per_second(call) for call in (issue, verify)] for _ in range(rounds)]
+    return Server(*(median(rates) for rates in zip(*pairs, strict=True)))
+
+
+def _calls_per_second(call: Call) -> float:
+    return _CALLS / _seconds(lambda: [call() for _ in range(_CALLS)])
+
+
+def _seconds(call: Call) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _quartiles(rates: tuple[float, ...]) -> tuple[float, float]:
+    low, _, high = quantiles(rates, n=4, method="inclusive")
+    return low, high
+
+
+def _uneven(rates: tuple[Rate, ...]) -> list[str]:
+    spreads = [(rate.quartiles[1] - rate.quartiles[0]) / rate.hashes_per_second for rate in rates]
+    if max(spreads) <= _UNEVEN:
+        return []
+    rate = rates[spreads.index(max(spreads))]
+    where = f"{rate.kernel} on {rate.threads} threads"
+    return [f"the rounds differ: the quartiles of {where} lie {max(spreads):.0%} apart"]
+
+
+def _slower(slices: tuple[float, ...]) -> list[str]:
+    quarter = max(1, len(slices) // 4)
+    kept = fmean(slices[-quarter:]) / fmean(slices[:quarter])
+    if kept >= 1.0 - _UNEVEN:
+        return []
+    return [f"it slowed down under load, to {kept:.0%} of its first rate"]
