@@ -1,0 +1,96 @@
+"""Real requests through a real gate, with secrets that a search would recognise."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+
+from powfast.accounts import account_of
+from powfast.asgi import CHARGE_KEY, PowMiddleware
+from powfast.challenge import Issuer, decode, solve, token_from_text
+from powfast.errors import StoreUnavailable
+from powfast.gate import Gate
+from powfast.held import HeldAnswers
+from powfast.http import format_solution
+from powfast.ledger import MemoryLedger
+from powfast.observer import Observer
+from powfast.tariff import EvidenceTariff
+
+KEY = b"the-signing-key-nobody-may-read!!"
+API_KEY = "Bearer sk-an-api-key-nobody-may-read"
+ANSWER = "an-answer-nobody-may-read"
+QUERY = "a-query-nobody-may-read"
+BASE = 1000
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FailingLedger(MemoryLedger):
+    failing = False
+
+    def charge(self, *arguments: Any) -> int:
+        if self.failing:
+            raise StoreUnavailable("the store is away")
+        return super().charge(*arguments)
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answer, after a charge of what the path says; `/fails` raises what it was to answer."""
+    if scope["path"] == "/fails":
+        raise RuntimeError(ANSWER)
+    evidence = [float(each) for each in scope["path"].strip("/").split(",")]
+    await scope[CHARGE_KEY].charge(evidence)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": ANSWER.encode()})
+
+
+class Traffic:
+    """One service, and what is sent to it."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.clock = Clock()
+        self.ledger = FailingLedger(EvidenceTariff(base_work=BASE))
+        held = HeldAnswers(per_account=3, clock=self.clock, observer=observer)
+        issuer = Issuer({"2026a": KEY})
+        gate = Gate(issuer, self.ledger, held, refuse_above=100 * BASE, observer=observer)
+        self.app = PowMiddleware(application, gate)
+        self.secrets = [
+            KEY.decode(), KEY.hex(), base64.b64encode(KEY).decode().rstrip("="), API_KEY,
+            API_KEY.split()[1], account_of(API_KEY), ANSWER, QUERY,
+        ]  # fmt: skip
+
+    async def ask(self, path: str, solution: str | None = None) -> httpx.Response:
+        headers = {"authorization": API_KEY} | ({"pow-solution": solution} if solution else {})
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(path, content=QUERY, headers=headers)
+
+    async def pay(self, path: str) -> tuple[httpx.Response, str]:
+        token = token_from_text((await self.ask(path)).json()["challenge"])
+        solution = format_solution(token, solve(token))
+        self.secrets += [solution, *solution.split("."), decode(token).challenge_id.hex()]
+        return await self.ask(path, solution), solution
+
+    async def all_kinds(self) -> None:
+        """Send every kind of request once, and a few paid ones."""
+        for path in ("/1", "/1,1", "/1,1,1"):
+            response, solution = await self.pay(path)
+            assert response.text == ANSWER
+        replayed = await self.ask("/1,1,1", solution)
+        assert replayed.status_code == 402  # and takes a place of those that wait
+        assert (await self.ask("/5", "rubbish.AAAA")).status_code == 402
+        assert (await self.ask("/6", solution)).status_code == 402
+        assert (await self.ask("/7")).status_code == 429
+        self.clock.now += 1000  # nobody pays the three that wait
+        assert (await self.ask("/fails")).status_code == 500
+        assert (await self.ask("/1e9,1e9")).status_code == 403
+        self.ledger.failing = True
+        assert (await self.ask("/8")).status_code == 503
+        self.ledger.failing = False
