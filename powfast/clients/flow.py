@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from powfast.challenge import Challenge, decode, solve
 from powfast.errors import Cancelled, Declined, InvalidInput, TooMuchTime
@@ -51,28 +52,27 @@ class Payer:
         self.threads = threads
         self.progress = progress
 
-    def answer(
-        self, status: int, www_authenticate: str | None, cancel: CancelFlag | None = None
-    ) -> str | None:
+    def answer(self, response: Any, cancel: CancelFlag | None = None) -> str | None:
         """Return the `PoW-Solution` header that a response asks for, `None` where it asks for none.
 
         For libraries without a client here: send the same request once more with that header.
 
         Parameters
         ----------
-        status : int
-            Status of the response.
-        www_authenticate : str, optional
-            Value of its `WWW-Authenticate` header, several joined by commas.
+        response
+            Of nearly any HTTP library: its `status_code`, or `status`, and the `items()` of its
+            `headers` are read.
         cancel : object with `is_set()`, optional
             Stops the solving within 50 ms.
 
         Raises
         ------
+        InvalidInput
+            The response has neither status nor headers.
         MalformedToken, Declined, TooMuchWork, TooMuchTime, Cancelled
             The challenge is not paid; see `pay`.
         """
-        token = challenge_in(status, www_authenticate)
+        token = _asked_for(response)
         return None if token is None else self.pay(token, cancel)
 
     def pay(self, token: bytes, cancel: CancelFlag | None = None) -> str:
@@ -105,6 +105,15 @@ class Payer:
             limit = f"{challenge.work} evaluations take more than {self.max_seconds} s here"
             raise TooMuchTime(f"{limit}: {stopped}") from None
         return format_solution(token, solution)
+
+
+def _asked_for(response: Any) -> bytes | None:
+    status = getattr(response, "status_code", None) or getattr(response, "status", None)
+    items = getattr(getattr(response, "headers", None), "items", None)
+    if not isinstance(status, int) or items is None:
+        raise InvalidInput("a response has a status_code, or status, and headers with items()")
+    asked = [value for name, value in items() if name.lower() == "www-authenticate"]
+    return challenge_in(status, ", ".join(asked))
 
 
 class _Patience:
