@@ -43,7 +43,7 @@ class Watched:
 
     @property
     def samples(self) -> dict[str, float]:
-        """Samples by name, with the values of their labels after it."""
+        """Samples by name, the sorted values of their labels after it."""
         families = text_string_to_metric_families(self.metrics.text().decode())
         return {
             " ".join(

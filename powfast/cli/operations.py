@@ -1,0 +1,116 @@
+"""For whoever runs the servers: the ring of keys, and what the store remembers of an account."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from powfast.cli import output
+from powfast.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from powfast.tariff import Tariff
+
+
+def add_commands(commands: output.Commands) -> None:
+    """Add keys and account."""
+    keys = output.add_command(
+        commands,
+        "keys",
+        _keys,
+        "Make the ring of signing keys (make), let its next key sign while the one before still "
+        "verifies (rotate), or list it without its secrets (show). Servers read the file again "
+        "by themselves.",
+    )
+    keys.add_argument("action", choices=["make", "rotate", "show"])
+    keys.add_argument("file", type=Path, help="the ring, readable by its owner only")
+    keys.add_argument(
+        "--overlap",
+        type=float,
+        default=300.0,
+        help="seconds between two rotations at least: the lifetime of a challenge, and until the "
+        "last server has read the ring (default 300)",
+    )
+
+    account = output.add_command(
+        commands,
+        "account",
+        _account,
+        "What the store remembers of an account (show), or of a group that is charged together "
+        "(group); reset lets an account stand as one that has paid its opening and done nothing "
+        "unusual, group --reset a group.",
+    )
+    account.add_argument("action", choices=["show", "reset", "group"])
+    account.add_argument(
+        "name",
+        help="the account or group; or - for the account of the Authorization header's value on "
+        "standard input",
+    )
+    account.add_argument("--group", default="", help="the group that the account belongs to")
+    account.add_argument("--reset", action="store_true", help="reset the group")
+    account.add_argument("--config", type=Path, help="the server's settings (POWFAST_CONFIG)")
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from powfast import keyring
+
+    now = float(int(time.time()))
+    if arguments.action == "make":
+        ring = keyring.new_ring(now)
+        keyring.write(arguments.file, ring, replace_file=False)
+    elif arguments.action == "rotate":
+        ring = keyring.rotated(keyring.read(arguments.file), now, arguments.overlap)
+        keyring.write(arguments.file, ring, replace_file=True)
+    else:
+        ring = keyring.read(arguments.file)
+    rows = [
+        (key.key_id, str(key.stage), datetime.fromtimestamp(key.since, UTC).isoformat())
+        for key in ring
+    ]
+    if arguments.json:
+        names = ("id", "stage", "since")
+        output.print_json({"keys": [dict(zip(names, row, strict=True)) for row in rows]})
+    else:
+        output.print_table(("key", "stage", "since"), rows)
+    return 0
+
+
+def _account(arguments: argparse.Namespace) -> int:
+    from powfast.accounts import account_of
+    from powfast.ledger import open_ledger
+    from powfast.settings import store_of
+
+    name = account_of(sys.stdin.read().strip()) if arguments.name == "-" else arguments.name
+    if not name:
+        raise InvalidInput("an account or group without a name is not charged")
+    of_group = arguments.action == "group"
+    who = ("", name) if of_group else (name, arguments.group)
+    store, tariff, timeout = store_of(arguments.config)
+    if store.startswith("memory:"):
+        raise InvalidInput("a store in memory is seen by its own process only: name another one")
+    ledger = open_ledger(store, tariff, timeout=timeout)
+    found: dict[str, Any] = {"group" if of_group else "account": name}
+    if arguments.action == "reset" or arguments.reset:
+        ledger.reset(*who)
+    found |= _described(tariff, ledger.state(*who))
+    ledger.close()
+    if arguments.json:
+        output.print_json(found)
+    else:
+        output.print_table(("", ""), [(what, f"{value}") for what, value in found.items()])
+    return 0
+
+
+def _described(tariff: Tariff, state: Any) -> dict[str, Any]:
+    from powfast.tariff import EvidenceTariff
+
+    if state is None:
+        return {"known": False}
+    described = {"known": True, "queries": round(state[0]), "state": state.tolist()}
+    if isinstance(tariff, EvidenceTariff):
+        described["price"] = tariff.price(state)
+    return described

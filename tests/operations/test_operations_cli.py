@@ -1,0 +1,94 @@
+"""`powfast keys` and `powfast account`, run as operators run them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from powfast import keyring
+from powfast.accounts import account_of
+from powfast.cli import main
+from powfast.ledger import SQLiteLedger
+from powfast.tariff import EvidenceTariff
+
+TARIFF = EvidenceTariff(base_work=1000, opening_work=5000)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> Any:
+    assert main([*arguments, "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_keys_are_made_rotated_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ring.toml"
+    made = run(capsys, "keys", "make", str(path))
+    assert [key["stage"] for key in made["keys"]] == ["signs", "next"]
+    assert run(capsys, "keys", "show", str(path)) == made
+    rotated = run(capsys, "keys", "rotate", str(path))
+    assert [key["stage"] for key in rotated["keys"]] == ["retired", "signs", "next"]
+    assert [key["id"] for key in rotated["keys"]][:2] == [key["id"] for key in made["keys"]]
+    assert run(capsys, "keys", "make", str(path), status=1)["error"] == "invalid-input"
+    assert "ago" in run(capsys, "keys", "rotate", str(path), status=1)["detail"]
+    assert len(run(capsys, "keys", "rotate", str(path), "--overlap", "0")["keys"]) == 3
+    assert main(["keys", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    for key in keyring.read(path):
+        assert key.key_id in shown
+        assert key.secret.hex() not in shown
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteLedger:
+    file = tmp_path / "powfast.toml"
+    (tmp_path / "tariff.json").write_text(TARIFF.to_json())
+    file.write_text(f'tariff = "{tmp_path}/tariff.json"\nstore = "sqlite:///{tmp_path}/l.sqlite"\n')
+    monkeypatch.setenv("POWFAST_CONFIG", str(file))
+    return SQLiteLedger(tmp_path / "l.sqlite", TARIFF)
+
+
+def test_an_account_is_shown_and_pardoned(
+    store: SQLiteLedger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "account", "show", "alice") == {"account": "alice", "known": False}
+    store.charge("alice", "", b"1", [30.0] * 4)
+    dear = run(capsys, "account", "show", "alice")
+    assert (dear["known"], dear["queries"]) == (True, 4)
+    assert dear["price"] == pytest.approx(TARIFF.price(store.state("alice")))
+    assert dear["price"] > 100
+    pardoned = run(capsys, "account", "reset", "alice")
+    assert pardoned["price"] == 1
+    assert store.charge("alice", "", b"2", [1.0]) == 1000  # and no opening
+    assert main(["account", "show", "alice"]) == 0
+    assert "alice" in capsys.readouterr().out
+
+
+def test_a_group_is_shown_and_reset(
+    store: SQLiteLedger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.charge("alice", "family", b"1", [30.0] * 2)
+    store.charge("bob", "family", b"1", [30.0] * 2)
+    assert run(capsys, "account", "group", "family")["queries"] == 4
+    assert run(capsys, "account", "show", "bob", "--group", "family")["queries"] == 2
+    assert run(capsys, "account", "group", "family", "--reset")["price"] == 1
+
+
+def test_an_account_is_found_by_its_authorization_header(
+    store: SQLiteLedger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = "Bearer sk-1"
+    store.charge(account_of(header), "", b"1", [1.0])
+    monkeypatch.setattr("sys.stdin", io.StringIO(header + "\n"))
+    assert run(capsys, "account", "show", "-")["queries"] == 1
+
+
+def test_a_store_in_memory_cannot_be_looked_into(
+    store: SQLiteLedger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWFAST_STORE", "memory://")
+    assert "memory" in run(capsys, "account", "show", "alice", status=1)["detail"]
