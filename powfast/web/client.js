@@ -1,0 +1,119 @@
+// The functions of this package over a platform: how it starts a worker, reads a file, counts cores.
+import { PowError } from "./errors.js";
+import { asked, paidFetch } from "./exchange.js";
+import { Pool } from "./pool.js";
+import { format, read } from "./token.js";
+
+const MAX_WORK = 2 ** 36;
+const WORTH_A_WORKER = 50_000; // evaluations: about what starting one costs
+
+export function client(platform) {
+  const pool = new Pool(platform);
+
+  async function solve(challenge, options = {}) {
+    const { onProgress, signal, maxWork = MAX_WORK, workers } = options;
+    const puzzle = read(challenge);
+    if (!(maxWork >= 1)) throw new PowError("invalid-input", "maxWork must be a number of evaluations");
+    if (puzzle.work > maxWork) {
+      throw new PowError("too-much-work", `${puzzle.work} evaluations; maxWork is ${maxWork}`);
+    }
+    const useful = Math.ceil(Number(puzzle.work) / WORTH_A_WORKER);
+    const count = crew(workers ?? Math.min(platform.cores(), useful));
+    const found = new Found(puzzle, onProgress);
+    return format(puzzle, await pool.run(puzzle, { count, signal }, (report) => found.take(report)));
+  }
+
+  async function answer(response, options) {
+    const challenge = await asked(response);
+    return challenge === null ? null : solve(challenge, options);
+  }
+
+  function powFetch(input, init) {
+    return paidFetch(answer, input, init);
+  }
+
+  async function measure({ seconds = 1, evaluations, workers, signal, onProgress } = {}) {
+    const most = crew(workers ?? platform.cores());
+    const kernels = await pool.kernels();
+    const plan = kernels.flatMap((kernel) => [...new Set([1, most])].map((count) => [kernel, count]));
+    const rows = [];
+    for (const [kernel, count] of plan) {
+      onProgress?.({ kernel, workers: count, done: rows.length, of: plan.length });
+      const meter = new Meter(count, seconds, evaluations);
+      const run = { count, kernel, signal };
+      const measured = await pool.run(ENDLESS, run, (report) => meter.take(report));
+      rows.push({ kernel, ...measured });
+    }
+    return rows;
+  }
+
+  return { solve, answer, powFetch, measure };
+}
+
+const ENDLESS = { seed: new Uint8Array(32), work: 2n ** 64n - 1n, parts: 1 };
+
+function crew(workers) {
+  if (Number.isInteger(workers) && workers >= 1 && workers <= 1024) return workers;
+  throw new PowError("invalid-input", "workers must be an integer in 1 .. 1024");
+}
+
+/** The nonces found so far, and how far along that is. */
+class Found {
+  constructor({ work, parts }, onProgress) {
+    this.nonces = new Array(parts);
+    this.open = parts;
+    this.partWork = Math.ceil(Number(work) / parts);
+    this.onProgress = onProgress;
+    this.tried = 0;
+    this.started = performance.now();
+    this.told = 0;
+  }
+
+  take({ tried, part, nonce }) {
+    this.tried += tried;
+    if (part !== undefined && this.nonces[part] === undefined) {
+      this.nonces[part] = nonce;
+      this.open--;
+    }
+    this.tell();
+    return this.open === 0 ? this.nonces : undefined;
+  }
+
+  tell() {
+    const now = performance.now();
+    if (!this.onProgress || (now - this.told < 100 && this.open > 0)) return;
+    this.told = now;
+    const seconds = (now - this.started) / 1000, remaining = this.open * this.partWork;
+    const left = (remaining * seconds) / this.tried;
+    this.onProgress({ tried: this.tried, expected: this.tried + remaining, seconds, left });
+  }
+}
+
+/** Evaluations a second of every worker, from its second report on. */
+class Meter {
+  constructor(count, seconds, evaluations) {
+    Object.assign(this, { count, seconds, evaluations });
+    this.workers = new Map();
+  }
+
+  take({ worker, tried, at }) {
+    const mine = this.workers.get(worker);
+    if (!mine) {
+      this.workers.set(worker, { from: at, at, tried: 0 });
+      return undefined;
+    }
+    mine.at = at;
+    mine.tried += tried;
+    return this.result();
+  }
+
+  result() {
+    const all = [...this.workers.values()];
+    const tried = all.reduce((sum, one) => sum + one.tried, 0);
+    const seconds = Math.max(...all.map((one) => (one.at - one.from) / 1000));
+    const done = this.evaluations ? tried >= this.evaluations : seconds >= this.seconds;
+    if (!done || all.some((one) => one.tried === 0)) return undefined;
+    const rate = all.reduce((sum, one) => sum + (1000 * one.tried) / (one.at - one.from), 0);
+    return { workers: all.length, evaluations: tried, seconds, rate };
+  }
+}

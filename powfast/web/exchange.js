@@ -1,0 +1,81 @@
+// A fetch that pays: which response asks for work, and how the request is sent again.
+import { PowError } from "./errors.js";
+
+const CHALLENGE = /\bPoW +challenge="([A-Za-z0-9_-]+)"/i;
+const PROBLEM = "urn:powfast:payment-required";
+const MAX_PROBLEM_BYTES = 64 * 1024;
+
+/**
+ * The challenge that a response asks to be solved, or null. Its body stays readable. A page of another
+ * origin sees the header only where the server exposes it, but always the problem document.
+ */
+export async function asked(response) {
+  if (response.status < 400 || response.status >= 500) return null;
+  const named = CHALLENGE.exec(response.headers.get("www-authenticate") ?? "");
+  if (named) return named[1];
+  const type = response.headers.get("content-type") ?? "";
+  if (!type.startsWith("application/problem+json") || response.bodyUsed) return null;
+  const problem = parsed(await start(response.clone()));
+  return problem?.type === PROBLEM ? String(problem.challenge) : null;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** The body's text, of which no more is read than a problem document has. */
+async function start(response) {
+  const reader = response.body.getReader(), decoder = new TextDecoder();
+  let text = "", size = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return text;
+    text += decoder.decode(value, { stream: true });
+    if ((size += value.length) > MAX_PROBLEM_BYTES) {
+      reader.cancel();
+      return "";
+    }
+  }
+}
+
+/**
+ * fetch, and where the answer asks for work, fetch once more with the solution. The same bytes are
+ * sent both times. The solution goes to the URL that asked for it, and follows no redirect.
+ */
+export async function paidFetch(answer, input, init = {}) {
+  const { onProgress, maxWork, workers, ...rest } = init;
+  if (isStream(rest.body)) {
+    throw new PowError("body-not-replayable", "the body is a stream: it may have to be sent twice");
+  }
+  const request = new Request(input, rest);
+  const bodiless = request.method === "GET" || request.method === "HEAD";
+  const body = bodiless ? undefined : await request.arrayBuffer();
+  const send = (more) => fetch(new Request(request, { ...rest, headers: request.headers, body, ...more }));
+
+  const response = await send({});
+  if ((await asked(response)) === null) return response;
+  if (response.redirected) {
+    const to = new URL(response.url).origin;
+    throw new PowError("redirected", `a redirect to ${to} asks for work: request it there yourself`);
+  }
+  const options = { onProgress, maxWork, workers, signal: request.signal };
+  const solution = await answer(response, options);
+  const headers = new Headers(request.headers);
+  headers.set("PoW-Solution", solution);
+  const redirect = request.redirect === "follow" ? "manual" : request.redirect;
+  const paid = await send({ headers, redirect });
+  const moved = paid.type === "opaqueredirect" || (paid.status >= 300 && paid.headers.has("location"));
+  if (moved && request.redirect === "follow") {
+    throw new PowError("redirected", "the paid request is redirected, which a solution does not follow");
+  }
+  return paid;
+}
+
+function isStream(body) {
+  if (typeof body !== "object" || body === null) return false;
+  return typeof body.getReader === "function" || typeof body[Symbol.asyncIterator] === "function";
+}

@@ -1,0 +1,31 @@
+// The two ways to search: the C library as WebAssembly with SIMD, and plain JavaScript.
+// A kernel takes a puzzle and returns search(part, first, count): a nonce, or -1.
+import { javascript } from "./sha256.js";
+
+const OK = 0;
+
+/** The kernels that run here, best first, by name. */
+export function kernels(module) {
+  const found = { js: javascript };
+  const exports = module && instantiate(module);
+  return exports ? { wasm: (puzzle) => webassembly(exports, puzzle), ...found } : found;
+}
+
+/** Null where the engine, its policy or the self-test says no. */
+function instantiate(module) {
+  try {
+    const { exports } = new WebAssembly.Instance(module);
+    return exports.setup(1n, 1) === OK ? exports : null;
+  } catch {
+    return null;
+  }
+}
+
+function webassembly({ memory, seed, setup, search, nonce }, puzzle) {
+  return (part, first, count) => {
+    // the instance holds one puzzle, and other searches have had their turns since
+    new Uint8Array(memory.buffer, seed(), 32).set(puzzle.seed);
+    setup(puzzle.work, puzzle.parts);
+    return search(part, BigInt(first), BigInt(count)) === OK ? Number(nonce()) : -1;
+  };
+}

@@ -1,0 +1,140 @@
+// Workers: started when first needed, shared by all runs, let go when idle.
+import { PowError } from "./errors.js";
+import { searcher } from "./searcher.js";
+
+const IDLE = 10_000; // milliseconds
+
+export class Pool {
+  #platform;
+  #workers = []; // promises of a worker that is ready, or of null
+  #runs = new Map(); // by id: what takes its reports
+  #last = 0;
+  #module;
+  #idle;
+
+  constructor(platform) {
+    this.#platform = platform;
+  }
+
+  /**
+   * Search a puzzle with `count` workers. `take` sees every report, and ends the run by returning
+   * something, which the promise then holds. Aborting rejects with the signal's reason.
+   */
+  async run(puzzle, { count, kernel, signal }, take) {
+    const id = ++this.#last;
+    const workers = [];
+    const tell = (message) => workers.forEach((worker) => worker.postMessage({ id, ...message }));
+    let abort;
+    try {
+      return await new Promise((resolve, reject) => {
+        abort = () => reject(signal.reason);
+        if (signal?.aborted) return abort();
+        signal?.addEventListener("abort", abort);
+        this.#runs.set(id, (report) => {
+          try {
+            if (report.error) throw report.error;
+            if (report.part !== undefined) tell({ solved: report.part });
+            const result = take(report);
+            if (result !== undefined) resolve(result);
+          } catch (error) {
+            reject(error);
+          }
+        });
+        this.#take(count).then((ready) => {
+          if (!this.#runs.has(id)) return;
+          workers.push(...ready);
+          workers.forEach((worker, index) => {
+            worker.ref?.();
+            worker.postMessage({ id, puzzle, kernel, index, of: workers.length });
+          });
+        }, reject);
+      });
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      this.#runs.delete(id);
+      tell({ stop: true });
+      if (this.#runs.size === 0) this.#rest();
+    }
+  }
+
+  /** The names of the kernels that run here, best first. */
+  async kernels() {
+    const [worker] = await this.#take(1);
+    if (this.#runs.size === 0) this.#rest();
+    return worker.kernels;
+  }
+
+  async #take(count) {
+    clearTimeout(this.#idle);
+    while (this.#workers.length < count) this.#workers.push(this.#start());
+    const ready = await Promise.all(this.#workers.slice(0, count));
+    const started = ready.filter(Boolean);
+    if (started.length > 0) return started;
+    this.#workers = [this.#inPage()];
+    return Promise.all(this.#workers);
+  }
+
+  /** A worker that is ready; null where a policy, or being offline, keeps it from starting. */
+  async #start() {
+    let worker;
+    try {
+      worker = this.#platform.worker();
+    } catch {
+      return null;
+    }
+    const ready = new Promise((resolve) => {
+      this.#listen(worker, resolve);
+      worker.onerror = (event) => {
+        event.preventDefault?.();
+        this.#failed(worker, event.message);
+        resolve(null);
+      };
+    });
+    worker.postMessage({ module: await this.#compiled() });
+    return ready;
+  }
+
+  /** The page itself, a few milliseconds at a time. */
+  #inPage() {
+    return new Promise(async (resolve) => {
+      const worker = { terminate() {} };
+      const receive = searcher((data) => worker.onmessage({ data }));
+      worker.postMessage = (message) => receive(message);
+      this.#listen(worker, resolve);
+      receive({ module: await this.#compiled() });
+    });
+  }
+
+  #listen(worker, ready) {
+    worker.onmessage = ({ data }) => {
+      if (!data.ready) return this.#runs.get(data.id)?.({ worker, ...data });
+      worker.kernels = data.ready;
+      ready(worker);
+    };
+  }
+
+  /** The module, compiled once for all; null where there is no WebAssembly, or none with SIMD. */
+  #compiled() {
+    this.#module ??= (async () => WebAssembly.compile(await this.#platform.wasm()))().catch(() => null);
+    return this.#module;
+  }
+
+  #failed(worker, reason) {
+    if (!worker.kernels) return; // it never began
+    this.#workers = [];
+    const error = new PowError("worker", `a worker stopped: ${reason}`);
+    for (const take of [...this.#runs.values()]) take({ error });
+  }
+
+  async #rest() {
+    const workers = this.#workers;
+    for (const worker of await Promise.all(workers)) worker?.unref?.();
+    clearTimeout(this.#idle);
+    if (this.#runs.size > 0) return;
+    this.#idle = setTimeout(async () => {
+      if (this.#workers === workers) this.#workers = [];
+      for (const worker of await Promise.all(workers)) worker?.terminate();
+    }, IDLE);
+    this.#idle.unref?.();
+  }
+}

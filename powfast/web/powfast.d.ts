@@ -1,0 +1,83 @@
+/** A token in base64url, or the problem document of a 402 response, which carries one. */
+export type Challenge = string | { readonly challenge: string };
+
+export interface Progress {
+  /** Hashes evaluated so far. */
+  tried: number;
+  /** Hashes that the whole is expected to take, by what is found so far: tried / expected only grows, to 1. */
+  expected: number;
+  /** Seconds since the start, and those that are expected to be left. */
+  seconds: number;
+  left: number;
+}
+
+export interface SolveOptions {
+  /** Called some times a second, and at the end. */
+  onProgress?: (progress: Progress) => void;
+  /** Aborting rejects with the signal's reason, as fetch does. */
+  signal?: AbortSignal | null;
+  /** Most hashes that may be expected of one challenge; beyond it nothing is computed. Default 2 ** 36. */
+  maxWork?: number | bigint;
+  /** Workers to search with; by default one for each core, fewer where the work is small. */
+  workers?: number;
+}
+
+/**
+ * Solve a challenge; the promise holds the value of the `PoW-Solution` header.
+ *
+ * @throws PowError malformed-token, unsupported-algorithm, too-much-work, invalid-input, worker
+ */
+export function solve(challenge: Challenge, options?: SolveOptions): Promise<string>;
+
+/** As `solve`, for the challenge in a response; null where the response asks for no work. */
+export function answer(response: Response, options?: SolveOptions): Promise<string | null>;
+
+export type PowRequestInit = RequestInit & SolveOptions;
+
+/**
+ * fetch, which answers a challenge by itself, once. A second challenge is handed to the caller.
+ *
+ * @throws PowError as `solve`, and body-not-replayable, redirected
+ */
+export function powFetch(input: RequestInfo | URL, init?: PowRequestInit): Promise<Response>;
+
+export interface MeasureOptions {
+  /** Seconds of each row; default 1. */
+  seconds?: number;
+  /** Hashes of each row, in place of seconds. */
+  evaluations?: number;
+  /** The larger of the two numbers of workers that are measured; by default one for each core. */
+  workers?: number;
+  signal?: AbortSignal | null;
+  /** Called before each row. */
+  onProgress?: (row: { kernel: Kernel; workers: number; done: number; of: number }) => void;
+}
+
+/** The C library as WebAssembly with SIMD, or plain JavaScript. */
+export type Kernel = "wasm" | "js";
+
+export interface Rate {
+  kernel: Kernel;
+  workers: number;
+  evaluations: number;
+  seconds: number;
+  /** Hashes a second, of all workers together. */
+  rate: number;
+}
+
+/** Hash rates of every kernel that runs here, best kernel first, of one worker and of all. */
+export function measure(options?: MeasureOptions): Promise<Rate[]>;
+
+export type Code =
+  | "malformed-token"
+  | "unsupported-algorithm"
+  | "too-much-work"
+  | "invalid-input"
+  | "worker"
+  | "body-not-replayable"
+  | "redirected";
+
+/** Every error that this package raises on purpose. */
+export class PowError extends Error {
+  readonly code: Code;
+}
