@@ -144,6 +144,12 @@ def _resolver(given: Any) -> Callable[[Caller], str]:
     return _imported(given) if ":" in _text(given) else accounts.resolver(given)
 
 
+def _secret(given: Any) -> str:
+    if len(_text(given)) < 16:
+        raise InvalidInput("has to have at least 16 characters")
+    return str(given)
+
+
 _READERS: dict[str, Read] = {
     "tariff": _tariff,
     "keys": _inline_keys,
@@ -164,11 +170,13 @@ _READERS: dict[str, Read] = {
     "account": _resolver,
     "group": _resolver,
     "evidence": _imported,
+    "queries_header": _text,
+    "report_secret": _secret,
     "metrics": _flag,
     "logs": _flag,
     "tracing": _flag,
 }
-_SECRET = {"keys", "store"}  # a store's URL may hold a password
+_SECRET = {"keys", "store", "report_secret"}  # a store's URL may hold a password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +205,8 @@ class Settings:
     account: Callable[[Caller], str] = accounts.bearer
     group: Callable[[Caller], str] = accounts.nobody
     evidence: Callable[..., Any] | None = None
+    queries_header: str | None = None
+    report_secret: str | None = field(default=None, repr=False)
     metrics: bool = False
     logs: bool = False
     tracing: bool = False

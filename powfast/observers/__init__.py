@@ -11,17 +11,17 @@ class Several:
     """Tells several observers, in order."""
 
     def __init__(self, observers: tuple[Observer, ...]) -> None:
-        self._observers = observers
+        self.observers = observers
 
     def event(self, name: str, **fields: str | float) -> None:
         """Tell all of them."""
-        for observer in self._observers:
+        for observer in self.observers:
             observer.event(name, **fields)
 
     def span(self, name: str) -> AbstractContextManager[object]:
         """Surround a step with the spans of all."""
         stack = ExitStack()
-        for observer in self._observers:
+        for observer in self.observers:
             stack.enter_context(observer.span(name))
         return stack
 
