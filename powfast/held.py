@@ -151,11 +151,9 @@ class HeldAnswers:
     def _refuse_beyond_limits(self, account: str) -> None:
         per_account, in_all = self._limits
         if self._of.get(account, (0, 0))[0] >= per_account:
-            detail = f"{per_account} answers wait for payment: solve one of them first"
-            raise TooManyUnpaid(detail, self._lifetime)
+            raise TooManyUnpaid(beyond_limits(per_account), self._lifetime)
         if len(self._places) >= in_all:
-            detail = "the server holds too many unpaid answers: try again later"
-            raise TooManyUnpaid(detail, self._lifetime)
+            raise TooManyUnpaid(beyond_limits(None), self._lifetime)
 
     def _count_bytes(self, account: str, size: int) -> None:
         self._of[account][1] += size
@@ -184,3 +182,10 @@ class HeldAnswers:
             self._drop(key)
             if place.work:
                 self._observer.event("abandoned", count=1)
+
+
+def beyond_limits(per_account: int | None) -> str:
+    """Say which bound a request went beyond: that of its account, or the one of all."""
+    if per_account is None:
+        return "the server holds too many unpaid answers: try again later"
+    return f"{per_account} answers wait for payment: solve one of them first"

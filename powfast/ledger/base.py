@@ -1,4 +1,4 @@
-"""The two operations that every store offers, both atomic, and the arithmetic of a charge."""
+"""The operations that every store offers, each atomic, and the arithmetic of a charge."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 State = NDArray[np.float64]
 
+# Seconds for which a spent challenge is remembered beyond its end: so far may the clocks of two
+# gateways differ, or one of them be set back, before a challenge could be redeemed twice.
+CLOCK_SKEW = 60.0
+
 
 class Ledger(Protocol):
-    """A store that answers at once or blocks."""
+    """A store that answers at once or blocks; an account is told apart within its group."""
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """Charge the queries of one request and return the work it has to pay: 0 for no query.
@@ -25,11 +29,42 @@ class Ledger(Protocol):
         ------
         InvalidInput
             The evidence is not a vector of nonnegative numbers; nothing is charged then.
+        StoreUnavailable
+            The store did not answer in time or could not write; whether it charged is not known,
+            and asking again tells.
         """
         ...
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
-        """Spend a challenge: true exactly once, remembered until `expires` (seconds)."""
+        """Spend a challenge: true exactly once, remembered beyond `expires` (seconds).
+
+        Raises
+        ------
+        StoreUnavailable
+            As `charge`; the challenge may be spent.
+        """
+        ...
+
+    def state(self, account: str, group: str = "") -> State | None:
+        """Return an account's state as a charge would find it now; a group's without account.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        ...
+
+    def reset(self, account: str, group: str = "") -> None:
+        """Let an account stand as one that has paid its opening and done nothing unusual.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
         ...
 
 
@@ -44,6 +79,18 @@ class AsyncLedger(Protocol):
         """See `Ledger.claim`."""
         ...
 
+    async def state(self, account: str, group: str = "") -> State | None:
+        """See `Ledger.state`."""
+        ...
+
+    async def reset(self, account: str, group: str = "") -> None:
+        """See `Ledger.reset`."""
+        ...
+
+    async def close(self) -> None:
+        """See `Ledger.close`."""
+        ...
+
 
 class Tariff(Protocol):
     """The part of a tariff that a ledger applies."""
@@ -52,33 +99,52 @@ class Tariff(Protocol):
         """Price queries in order; `None` is a new account."""
         ...
 
+    def decayed(self, state: State, seconds: float) -> State:
+        """Return what is left of a state after some time without a query."""
+        ...
+
+    @property
+    def pardoned(self) -> State:
+        """State of an account that has paid its opening and done nothing unusual."""
+        ...
+
     def publish(self, owed: float, carry: float) -> tuple[int, float]:
         """Round what is owed to the published work, and carry the remainder."""
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Page:
-    """What is remembered of an account, or of a group (which carries nothing)."""
+    """What is remembered of an account, or of a group (which carries nothing).
+
+    `charged` is the latest time of a charge: a clock that goes backwards counts as no time.
+    """
 
     state: State | None = None
     carry: float = 0.0
+    charged: float = 0.0
+
+    def state_at(self, now: float, tariff: Tariff) -> State | None:
+        """Return the state that a charge at `now` finds."""
+        if self.state is None:
+            return None
+        return tariff.decayed(self.state, max(0.0, now - self.charged))
 
 
 def settle(
-    tariff: Tariff, evidence: ArrayLike, account: Page, group: Page | None
+    tariff: Tariff, evidence: ArrayLike, account: Page, group: Page | None, now: float
 ) -> tuple[int, Page, Page | None]:
     """Return the published work of a request, 0 for no query, and the pages after it."""
     if np.size(evidence) == 0:
         return 0, account, group
-    prices, state = tariff.work(evidence, account.state)
+    prices, state = tariff.work(evidence, account.state_at(now, tariff))
     owed = _total(prices)
     if group is not None:
-        prices, group_state = tariff.work(evidence, group.state)
+        prices, group_state = tariff.work(evidence, group.state_at(now, tariff))
         owed = max(owed, _total(prices))
-        group = Page(group_state)
+        group = Page(group_state, charged=max(now, group.charged))
     work, carry = tariff.publish(owed, account.carry)
-    return work, Page(state, carry), group
+    return work, Page(state, carry, max(now, account.charged)), group
 
 
 def _total(prices: State) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,13 +11,18 @@ from collections.abc import Callable
 from numpy.typing import ArrayLike
 
 from powfast.challenge import SpentChallenges
-from powfast.ledger.base import Page, State, Tariff, settle
+from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, settle
+from powfast.ledger.workers import several_workers
+
+_log = logging.getLogger(__name__)
 
 
 class MemoryLedger:
     """Accounts, groups and spent challenges in the memory of one process; thread-safe.
 
-    Two processes that each hold a `MemoryLedger` charge independently of one another.
+    Processes that each hold a `MemoryLedger` charge independently of one another, and each admits
+    the same solution once. Where that can be seen to happen, it is logged as a warning: several
+    workers are configured, or the process has been forked since.
 
     Parameters
     ----------
@@ -23,8 +30,11 @@ class MemoryLedger:
         Prices the queries.
     remember : float
         Seconds for which a request is known to have been charged; at least a challenge's lifetime.
+    max_accounts : int
+        Accounts and groups to remember. Beyond it the one that asked least recently is forgotten:
+        it is a new one when it comes back, and pays the opening again.
     clock
-        Seconds; only differences matter.
+        Seconds since the epoch.
     """
 
     def __init__(
@@ -32,40 +42,66 @@ class MemoryLedger:
         tariff: Tariff,
         *,
         remember: float = 3600.0,
-        clock: Callable[[], float] = time.monotonic,
+        max_accounts: int = 1_000_000,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tariff = tariff
-        self._pages: dict[tuple[str, str], Page] = {}
+        self._max_accounts = max_accounts
+        self._clock = clock
+        self._pages: dict[tuple[str, str], Page] = {}  # the one that asked last stands last
         self._charged = _Recent(remember, clock)
-        self._spent = SpentChallenges()
+        self._spent = SpentChallenges(clock=lambda: clock() - CLOCK_SKEW)
         self._lock = threading.Lock()
+        self._process = os.getpid()
+        if several_workers():
+            _warn("several workers are configured")
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
-        mine, ours = (account, ""), ("", group)
+        self._notice_fork()
         with self._lock:
-            known = self._charged.get((account, request_id))
+            known = self._charged.get((account, group, request_id))
             if known is not None:
                 return known
-            group_page = self._pages.get(ours, Page()) if group else None
-            work, page, group_page = settle(
-                self._tariff, evidence, self._pages.get(mine, Page()), group_page
-            )
-            self._pages[mine] = page
-            if group_page is not None:
-                self._pages[ours] = group_page
-            self._charged.put((account, request_id), work)
+            mine = self._pages.get((account, group), Page())
+            ours = self._pages.get(("", group), Page()) if group else None
+            work, mine, ours = settle(self._tariff, evidence, mine, ours, self._clock())
+            if work:
+                self._write(account, group, mine)
+                if ours is not None:
+                    self._write("", group, ours)
+                self._charged.put((account, group, request_id), work)
             return work
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
-        return self._spent(challenge_id, expires)
+        self._notice_fork()
+        return expires > self._clock() and self._spent(challenge_id, expires)
 
     def state(self, account: str, group: str = "") -> State | None:
-        """Return a copy of what is remembered of an account, or of a group (`account` empty)."""
+        """See `Ledger.state`."""
         with self._lock:
-            state = self._pages.get((account, group), Page()).state
-            return None if state is None else state.copy()
+            page = self._pages.get((account, group), Page())
+            return page.state_at(self._clock(), self._tariff)
+
+    def reset(self, account: str, group: str = "") -> None:
+        """See `Ledger.reset`."""
+        with self._lock:
+            self._write(account, group, Page(self._tariff.pardoned, charged=self._clock()))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _write(self, account: str, group: str, page: Page) -> None:
+        self._pages.pop((account, group), None)
+        self._pages[account, group] = page
+        if len(self._pages) > self._max_accounts:
+            del self._pages[next(iter(self._pages))]
+
+    def _notice_fork(self) -> None:
+        if os.getpid() != self._process:
+            self._process = os.getpid()
+            _warn("this process was forked from the one that made it")
 
 
 class _Recent:
@@ -75,14 +111,14 @@ class _Recent:
         self._remember = remember
         self._clock = clock
         self._turned = clock()
-        self._new: dict[tuple[str, bytes], int] = {}
-        self._old: dict[tuple[str, bytes], int] = {}
+        self._new: dict[tuple[str, str, bytes], int] = {}
+        self._old: dict[tuple[str, str, bytes], int] = {}
 
-    def get(self, key: tuple[str, bytes]) -> int | None:
+    def get(self, key: tuple[str, str, bytes]) -> int | None:
         self._turn()
         return self._new.get(key, self._old.get(key))
 
-    def put(self, key: tuple[str, bytes], work: int) -> None:
+    def put(self, key: tuple[str, str, bytes], work: int) -> None:
         self._new[key] = work
 
     def _turn(self) -> None:
@@ -91,3 +127,11 @@ class _Recent:
             self._old = self._new if elapsed < 2 * self._remember else {}
             self._new = {}
             self._turned += elapsed
+
+
+def _warn(reason: str) -> None:
+    _log.warning(
+        "MemoryLedger serves one process, but %s: each will charge for itself, and admit the same"
+        " solution once more. Give them one store: sqlite:///path or redis://host",
+        reason,
+    )

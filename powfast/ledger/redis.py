@@ -1,4 +1,4 @@
-"""The ledger of many hosts: Redis or Valkey carries the state, one script per operation.
+"""The ledger of many hosts: Redis or Valkey carries the state, one command per operation.
 
 `RedisLedger` blocks and `AsyncRedisLedger` awaits; what they send and read is the same code.
 """
@@ -16,67 +16,98 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput
-from powfast.ledger.base import State
+from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff
+from powfast.ledger.redis_calls import Calls
+from powfast.tariff import EvidenceTariff
 from powfast.tariff.checks import nonnegative_array
-from powfast.tariff.evidence import LAMBDAS, MOST_WORK, EvidenceTariff
-from powfast.tariff.recursion import WEALTH_CAP
+from powfast.tariff.evidence import LAMBDAS, MOST_WORK
+from powfast.tariff.recursion import HALVING_TERMS, NO_HALF_LEFT, WEALTH_CAP
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
 # What `settle` does, in the same order and so to the same last bit. A page is the tariff's eight
-# doubles and the carry.
+# doubles, the carry, and the time of the latest charge.
 _CHARGE = """
 local known = redis.call('GET', KEYS[1])
 if known then return known end
-local base, opening, most, step, cap, ceiling = struct.unpack('<dddddd', ARGV[1])
-local bets = {struct.unpack('<' .. string.rep('d', #ARGV[2] / 8), ARGV[2])}
-table.remove(bets)
+local function doubles(text)
+  local values = {struct.unpack('<' .. string.rep('d', #text / 8), text)}
+  table.remove(values)  -- where reading stopped
+  return values
+end
+local base, opening, most, step, cap, ceiling, half_life, terms, none_left, ln2, now =
+  unpack(doubles(ARGV[1]))
+local bets, volume = doubles(ARGV[2]), doubles(ARGV[3])
+
+local function halved(half_lives)
+  if half_lives >= none_left then return 0 end
+  local whole = math.floor(half_lives)
+  local y, factor = (half_lives - whole) * ln2, 1
+  for k = terms, 1, -1 do factor = 1 - y * factor / k end
+  return math.ldexp(factor, -whole)
+end
+
+local function multiple(query)
+  local found = 1
+  for at = 1, #volume, 2 do
+    if query >= volume[at] then found = volume[at + 1] end
+  end
+  return found
+end
+
 local function advance(key)
   local page = redis.call('GET', key)
-  local state, carry = {}, 0
-  for k = 0, #bets do
-    state[k] = page and struct.unpack('<d', page, 8 * k + 1) or 0
+  local state, carry, charged = {}, 0, now
+  for k = 1, #bets + 1 do state[k] = 0 end
+  if page then
+    state = doubles(page)
+    charged, carry = table.remove(state), table.remove(state)
   end
-  if page then carry = struct.unpack('<d', page, 8 * #bets + 9) end
-  local owed, first = 0, state[0] == 0
-  for at = 1, #ARGV[3], 8 do
-    local gain = struct.unpack('<d', ARGV[3], at) - 1
-    state[0] = state[0] + 1
-    local restart, total = 1 / (state[0] * (state[0] + 1)), 0
-    for k = 1, #bets do
-      local wealth = (state[k] + restart) * (1 + bets[k] * gain)
+  if half_life > 0 and now > charged then
+    local left = halved((now - charged) / half_life)
+    for k = 2, #state do state[k] = state[k] * left end
+  end
+  local owed, new = 0, state[1] == 0
+  for at = 1, #ARGV[4], 8 do
+    local gain = struct.unpack('<d', ARGV[4], at) - 1
+    local query = state[1] + 1
+    local restart, total = 1 / (query * (query + 1)), 0
+    for k, bet in ipairs(bets) do
+      local wealth = (state[k + 1] + restart) * (1 + bet * gain)
       if wealth > cap then wealth = cap end
-      state[k] = wealth
+      state[k + 1] = wealth
       total = total + wealth
     end
-    local work = math.min(base * math.max(total / #bets, 1), most)
-    if first then work, first = work + opening, false end
+    state[1] = query
+    local work = math.min(base * math.max(total / #bets, 1) * multiple(query), most)
+    if new then work, new = work + opening, false end
     owed = owed + work
   end
-  return owed, carry, state
+  return owed, carry, state, math.max(now, charged)
 end
-local function write(key, state, carry)
-  local page = {}
-  for k = 0, #bets do page[k + 1] = struct.pack('<d', state[k]) end
-  redis.call('SET', key, table.concat(page) .. struct.pack('<d', carry))
+
+local function write(key, state, carry, charged)
+  for k, value in ipairs(state) do state[k] = struct.pack('<d', value) end
+  redis.call('SET', key, table.concat(state) .. struct.pack('<dd', carry, charged))
 end
-local owed, carry, state = advance(KEYS[2])
+
+local owed, carry, state, charged = advance(KEYS[2])
 if KEYS[3] then
-  local together, _, group = advance(KEYS[3])
+  local together, _, group, at = advance(KEYS[3])
   owed = math.max(owed, together)
-  write(KEYS[3], group, 0)
+  write(KEYS[3], group, 0, at)
 end
 local total = owed + carry
 local fraction, exponent = math.frexp(math.min(total, 2 * ceiling) / base)
 local quantum = step / 2
-local multiple = math.ldexp(math.floor(fraction / quantum) * quantum, exponent)
-local published = math.max(1, math.floor(multiple * base))
+local whole = math.ldexp(math.floor(fraction / quantum) * quantum, exponent)
+local published = math.max(1, math.floor(whole * base))
 published = math.min(published, 2 * ceiling * (1 - quantum))
-write(KEYS[2], state, math.max(0, total - published))
+write(KEYS[2], state, math.max(0, total - published), charged)
 published = string.format('%.0f', published)
-redis.call('SET', KEYS[1], published, 'PX', ARGV[4])
+redis.call('SET', KEYS[1], published, 'PX', ARGV[5])
 return published
 """
 
@@ -86,41 +117,59 @@ class _Commands:
 
     def __init__(
         self,
-        client: redis.Redis | redis.asyncio.Redis,
-        tariff: EvidenceTariff,
+        client: redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        tariff: Tariff,
         *,
         remember: float = 3600.0,
+        timeout: float = 0.5,
         prefix: str = "powfast:",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if tariff.volume:
-            raise InvalidInput("the Redis ledgers price no volume schedule: use a tariff without")
-        limits = (tariff.base_work, tariff.opening_work, tariff.max_work, tariff.step)
-        self._tariff = struct.pack("<6d", *limits, WEALTH_CAP, MOST_WORK)
-        self._bets = struct.pack(f"<{len(LAMBDAS)}d", *LAMBDAS)
+        tariff = self._tariff = require_priced_by_script(tariff)
+        self._numbers = (
+            *(tariff.base_work, tariff.opening_work, tariff.max_work, tariff.step),
+            *(WEALTH_CAP, MOST_WORK, tariff.half_life or 0.0),
+            *(HALVING_TERMS, NO_HALF_LEFT, math.log(2.0)),
+        )
+        self._bets = _doubles(LAMBDAS)
+        self._volume = _doubles([number for step in tariff.volume for number in step])
         self._remember = str(math.ceil(1000 * remember))
         self._prefix = prefix
-        self._client = client
+        self._client: Any = client
         self._script: Any = client.register_script(_CHARGE)
         self._clock = clock
+        self._calls = Calls(timeout)
 
-    def _charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> Any:
-        values = nonnegative_array(evidence, "evidence").astype("<f8").tobytes()
+    def _charge(self, account: str, group: str, request_id: bytes, evidence: State) -> Any:
         request = hashlib.sha256(_name(account).encode() + request_id).hexdigest()
         keys = [self._key(account, group, f"charged:{request}"), self._page(account, group)]
         if group:
             keys.append(self._page("", group))
-        return self._script(keys, [self._tariff, self._bets, values, self._remember])
+        numbers = _doubles([*self._numbers, self._clock()])
+        arguments: list[Any] = [numbers, self._bets, self._volume, _doubles(evidence), self._remember]
+        return self._script(keys, arguments)
 
     def _claim(self, challenge_id: bytes, milliseconds: int) -> Any:
         key = f"{self._prefix}{{{challenge_id.hex()}}}:spent"
         return self._client.set(key, 1, nx=True, px=milliseconds)
 
-    def _left(self, expires: float) -> int:
-        return max(0, math.ceil(1000 * (expires - self._clock())))
+    def _remembered(self, expires: float) -> int:
+        """Milliseconds for which to remember a challenge; 0 for one that has expired."""
+        left = expires - self._clock()
+        return math.ceil(1000 * (left + CLOCK_SKEW)) if left > 0 else 0
 
     def _read(self, account: str, group: str) -> Any:
         return self._client.get(self._page(account, group))
+
+    def _state(self, packed: Any) -> State | None:
+        if packed is None:
+            return None
+        *state, carry, charged = np.frombuffer(packed, "<f8").tolist()
+        return Page(np.array(state), carry, charged).state_at(self._clock(), self._tariff)
+
+    def _reset(self, account: str, group: str) -> Any:
+        page = _doubles([*self._tariff.pardoned, 0.0, self._clock()])
+        return self._client.set(self._page(account, group), page)
 
     def _page(self, account: str, group: str) -> str:
         return self._key(account, group, f"account:{_name(account)}" if account else "group")
@@ -134,17 +183,17 @@ class _Commands:
 class RedisLedger(_Commands):
     """Accounts, groups and spent challenges in Redis or Valkey, for any number of hosts.
 
-    An account has to keep its group: its page lives beside the group's.
-
     Parameters
     ----------
-    client : redis.Redis
-        A client, with socket timeouts that a request can wait for.
+    client : redis.Redis or redis.RedisCluster
+        A client, with socket timeouts that a request can wait for, and without retries;
+        `open_ledger` makes one.
     tariff : EvidenceTariff
-        Prices the queries; every host has to be given the same. `InvalidInput` where it has a
-        volume schedule, which the script does not know.
+        Prices the queries; every host has to be given the same. The script knows no other kind.
     remember : float
         Seconds for which a request is known to have been charged; at least a challenge's lifetime.
+    timeout : float
+        Seconds after which a driver that awaits gives up; one that blocks goes by the client's.
     prefix : str
         Begins every key.
     clock
@@ -153,35 +202,65 @@ class RedisLedger(_Commands):
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
-        return int(self._charge(account, group, request_id, evidence)) if np.size(evidence) else 0
+        if np.size(evidence) == 0:
+            return 0
+        queries = nonnegative_array(evidence, "evidence")
+        return int(self._calls.block(self._charge, account, group, request_id, queries))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
-        left = self._left(expires)
-        return left > 0 and bool(self._claim(challenge_id, left))
+        left = self._remembered(expires)
+        return left > 0 and bool(self._calls.block(self._claim, challenge_id, left))
 
     def state(self, account: str, group: str = "") -> State | None:
-        """Return what is remembered of an account, or of a group (`account` empty)."""
-        return _state(self._read(account, group))
+        """See `Ledger.state`."""
+        return self._state(self._calls.block(self._read, account, group))
+
+    def reset(self, account: str, group: str = "") -> None:
+        """See `Ledger.reset`."""
+        self._calls.block(self._reset, account, group)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
 
 
 class AsyncRedisLedger(_Commands):
-    """`RedisLedger` behind an event loop: the same parameters, with a `redis.asyncio.Redis`."""
+    """`RedisLedger` behind an event loop: the same parameters, with a client of redis.asyncio."""
 
     async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         if np.size(evidence) == 0:
             return 0
-        return int(await self._charge(account, group, request_id, evidence))
+        queries = nonnegative_array(evidence, "evidence")
+        return int(await self._calls.wait(self._charge, account, group, request_id, queries))
 
     async def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
-        left = self._left(expires)
-        return left > 0 and bool(await self._claim(challenge_id, left))
+        left = self._remembered(expires)
+        return left > 0 and bool(await self._calls.wait(self._claim, challenge_id, left))
 
     async def state(self, account: str, group: str = "") -> State | None:
-        """Return what is remembered of an account, or of a group (`account` empty)."""
-        return _state(await self._read(account, group))
+        """See `Ledger.state`."""
+        return self._state(await self._calls.wait(self._read, account, group))
+
+    async def reset(self, account: str, group: str = "") -> None:
+        """See `Ledger.reset`."""
+        await self._calls.wait(self._reset, account, group)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+
+def require_priced_by_script(tariff: Tariff) -> EvidenceTariff:
+    """Return `tariff` where it is of the kind that the script prices."""
+    if not isinstance(tariff, EvidenceTariff):
+        raise InvalidInput(
+            "the Redis ledgers price the evidence tariff alone: take memory:// or sqlite:///path"
+            f" for {type(tariff).__name__}"
+        )
+    return tariff
 
 
 def _name(text: str) -> str:
@@ -189,5 +268,5 @@ def _name(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _state(page: Any) -> State | None:
-    return None if page is None else np.frombuffer(page, "<f8")[:-1].copy()
+def _doubles(values: Any) -> bytes:
+    return struct.pack(f"<{len(values)}d", *values)

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from powfast.ledger.base import Page, State, Tariff, settle
+from powfast.errors import StoreUnavailable
+from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, settle
 
+T = TypeVar("T")
+
+# What expires lies in buckets of so many seconds, which are dropped whole.
+_BUCKET = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS page (
     account TEXT, account_group TEXT, state BLOB NOT NULL, carry REAL NOT NULL,
-    PRIMARY KEY (account, account_group)) WITHOUT ROWID;
+    charged REAL NOT NULL, PRIMARY KEY (account, account_group)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS charged (
-    account TEXT, request_id BLOB, work TEXT NOT NULL, expires REAL NOT NULL,
-    PRIMARY KEY (account, request_id)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS charged_expires ON charged (expires);
-CREATE TABLE IF NOT EXISTS spent (challenge_id BLOB PRIMARY KEY, expires REAL NOT NULL)
-    WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS spent_expires ON spent (expires);
+    account TEXT, account_group TEXT, request_id BLOB, work TEXT NOT NULL, bucket INTEGER NOT NULL,
+    PRIMARY KEY (account, account_group, request_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS charged_bucket ON charged (bucket);
+CREATE TABLE IF NOT EXISTS spent (
+    bucket INTEGER, challenge_id BLOB, PRIMARY KEY (bucket, challenge_id)) WITHOUT ROWID;
 """
 _DOUBLE = np.dtype("<f8")
 
@@ -35,15 +44,20 @@ class SQLiteLedger:
     Parameters
     ----------
     path
-        The file; made where there is none.
+        The file; made where there is none. Its folder has to be on a local disk.
     tariff
-        Prices the queries.
+        Prices the queries; every process has to be given the same.
     remember : float
         Seconds for which a request is known to have been charged; at least a challenge's lifetime.
     timeout : float
-        Seconds to wait for another process before `sqlite3.OperationalError`.
+        Seconds to wait for other threads and processes before `StoreUnavailable`.
     clock
         Seconds since the epoch, shared by all processes.
+
+    Raises
+    ------
+    StoreUnavailable
+        The file cannot be opened, or is no ledger.
     """
 
     def __init__(
@@ -52,88 +66,173 @@ class SQLiteLedger:
         tariff: Tariff,
         *,
         remember: float = 3600.0,
-        timeout: float = 5.0,
+        timeout: float = 0.5,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._path = path
         self._tariff = tariff
         self._remember = remember
+        self._timeout = timeout
         self._clock = clock
-        self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            path, timeout=timeout, isolation_level=None, check_same_thread=False
-        )
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.executescript(_SCHEMA)
+        self._open()
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
-        now = self._clock()
-        with self._transaction() as database:
-            database.execute("DELETE FROM charged WHERE expires <= ?", (now,))
+        request = (account, group, request_id)
+        with self._transaction() as (database, now):
             known = database.execute(
-                "SELECT work FROM charged WHERE account = ? AND request_id = ?",
-                (account, request_id),
+                "SELECT work FROM charged"
+                " WHERE account = ? AND account_group = ? AND request_id = ?",
+                request,
             ).fetchone()
             if known is not None:
                 return int(known[0])
-            group_page = self._page("", group) if group else None
-            work, page, group_page = settle(
-                self._tariff, evidence, self._page(account, ""), group_page
-            )
-            if work == 0:
-                return 0
-            self._write(account, "", page)
-            if group_page is not None:
-                self._write("", group, group_page)
-            database.execute(
-                "INSERT INTO charged VALUES (?, ?, ?, ?)",
-                (account, request_id, str(work), now + self._remember),
-            )
+            mine = self._page(account, group)
+            ours = self._page("", group) if group else None
+            work, mine, ours = settle(self._tariff, evidence, mine, ours, now)
+            if work:
+                self._write(account, group, mine)
+                if ours is not None:
+                    self._write("", group, ours)
+                row = (*request, str(work), int((now + self._remember) // _BUCKET))
+                database.execute("INSERT INTO charged VALUES (?, ?, ?, ?, ?)", row)
             return work
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
-        now = self._clock()
-        with self._transaction() as database:
-            database.execute("DELETE FROM spent WHERE expires <= ?", (now,))
+        with self._transaction() as (database, now):
             if expires <= now:
                 return False
-            done = database.execute(
-                "INSERT OR IGNORE INTO spent VALUES (?, ?)", (challenge_id, expires)
-            )
-            return done.rowcount == 1
+            row = (int((expires + CLOCK_SKEW) // _BUCKET), challenge_id)
+            return database.execute("INSERT OR IGNORE INTO spent VALUES (?, ?)", row).rowcount == 1
 
     def state(self, account: str, group: str = "") -> State | None:
-        """Return what is remembered of an account, or of a group (`account` empty)."""
-        with self._lock:
-            return self._page(account, group).state
+        """See `Ledger.state`."""
+        with self._transaction() as (_, now):
+            return self._page(account, group).state_at(now, self._tariff)
+
+    def reset(self, account: str, group: str = "") -> None:
+        """See `Ledger.reset`."""
+        with self._transaction() as (_, now):
+            self._write(account, group, Page(self._tariff.pardoned, charged=now))
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
+    def _open(self) -> None:
+        """Open the file for this process: a connection must not be carried over a fork."""
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._swept = 0
+        try:
+            self._database = sqlite3.connect(
+                self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
+            )
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the ledger in {self._path}: {error}") from error
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the file's one write lock, so that reading and writing are one step."""
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, float]]:
+        """Hold the file's one write lock, so that reading and writing are one step; tell the time.
+
+        The lock among threads and the one among processes are waited for within one timeout.
+        """
+        if self._process != os.getpid():
+            self._open()
+        until = time.monotonic() + self._timeout
+        if not self._lock.acquire(timeout=self._timeout):
+            raise StoreUnavailable("the ledger's file is busy")
+        try:
+            with self._committed(max(0.0, until - time.monotonic())) as database:
+                now = self._clock()
+                self._sweep(now)
+                yield database, now
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the ledger's file: {error}") from error
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _committed(self, timeout: float) -> Iterator[sqlite3.Connection]:
+        database = self._database
+        database.execute(f"PRAGMA busy_timeout = {1000 * timeout:.0f}")
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+            database.execute("COMMIT")
+        finally:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+
+    def _sweep(self, now: float) -> None:
+        """Drop the buckets whose time is over, once for each that comes."""
+        current = int(now // _BUCKET)
+        if current != self._swept:
+            self._database.execute("DELETE FROM charged WHERE bucket < ?", (current,))
+            self._database.execute("DELETE FROM spent WHERE bucket < ?", (current,))
+            self._swept = current
 
     def _page(self, account: str, group: str) -> Page:
         row = self._database.execute(
-            "SELECT state, carry FROM page WHERE account = ? AND account_group = ?",
+            "SELECT state, carry, charged FROM page WHERE account = ? AND account_group = ?",
             (account, group),
         ).fetchone()
-        return Page() if row is None else Page(np.frombuffer(row[0], _DOUBLE).copy(), row[1])
+        return Page() if row is None else Page(np.frombuffer(row[0], _DOUBLE).copy(), *row[1:])
 
     def _write(self, account: str, group: str, page: Page) -> None:
         state = np.asarray(page.state, _DOUBLE).tobytes()
         self._database.execute(
-            "INSERT OR REPLACE INTO page VALUES (?, ?, ?, ?)", (account, group, state, page.carry)
+            "INSERT OR REPLACE INTO page VALUES (?, ?, ?, ?, ?)",
+            (account, group, state, page.carry, page.charged),
         )
+
+
+class AsyncSQLiteLedger:
+    """`SQLiteLedger` behind an event loop: the same parameters, the work in a thread of its own."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        tariff: Tariff,
+        *,
+        remember: float = 3600.0,
+        timeout: float = 0.5,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger = SQLiteLedger(path, tariff, remember=remember, timeout=timeout, clock=clock)
+        self._timeout = timeout
+        self._thread = ThreadPoolExecutor(1, "powfast-ledger")
+
+    async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
+        """See `Ledger.charge`."""
+        return await self._aside(self._ledger.charge, account, group, request_id, evidence)
+
+    async def claim(self, challenge_id: bytes, expires: float) -> bool:
+        """See `Ledger.claim`."""
+        return await self._aside(self._ledger.claim, challenge_id, expires)
+
+    async def state(self, account: str, group: str = "") -> State | None:
+        """See `Ledger.state`."""
+        return await self._aside(self._ledger.state, account, group)
+
+    async def reset(self, account: str, group: str = "") -> None:
+        """See `Ledger.reset`."""
+        await self._aside(self._ledger.reset, account, group)
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._aside(self._ledger.close)
+        self._thread.shutdown(wait=False)
+
+    async def _aside(self, operation: Callable[..., T], *arguments: object) -> T:
+        """Wait for the thread, those before this one in its queue included, for one timeout."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await loop.run_in_executor(self._thread, partial(operation, *arguments))
+        except TimeoutError:
+            raise StoreUnavailable("the ledger's file is busy") from None

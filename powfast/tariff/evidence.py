@@ -12,7 +12,7 @@ import numpy.typing as npt
 from powfast.errors import InvalidInput
 from powfast.tariff import document
 from powfast.tariff.checks import nonnegative_array, number
-from powfast.tariff.recursion import WEALTH_CAP, FloatArray, advance
+from powfast.tariff.recursion import WEALTH_CAP, FloatArray, advance, halved
 
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 
@@ -51,7 +51,7 @@ class EvidenceTariff:
     step : float
         Relative step of the published work: a power of two in [2**-20, 1/2].
     half_life : float, optional
-        Seconds after which `decayed` halves the wealth; never by default.
+        Seconds in which the wealth halves while the account asks nothing; never by default.
     volume : sequence of (int, float)
         From an account's such-and-such query on, counted from 1, every price is multiplied by at
         least 1; counts ascend, and the last one reached counts.
@@ -142,8 +142,13 @@ class EvidenceTariff:
         after = np.array(self._state(state))
         elapsed = number(seconds, "seconds", 0.0)
         if self.half_life is not None:
-            after[1:] *= 2.0 ** -(elapsed / self.half_life)
+            after[1:] *= halved(elapsed / self.half_life)
         return after
+
+    @property
+    def pardoned(self) -> FloatArray:
+        """State of an account that has paid its opening and done nothing unusual."""
+        return np.array([1.0, *(0.0 for _ in LAMBDAS)])
 
     def publish(self, owed: float, carry: float = 0.0) -> tuple[int, float]:
         """Round work owed down to the published grid, and carry what was cut off.

@@ -116,6 +116,15 @@ class Iclr2022Tariff:
         work[-1:] = 2.0 ** self.bits(self.seconds(*after))
         return work, after
 
+    def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
+        """Return the state as it is: the paper's tariff forgets nothing."""
+        return np.asarray(state, dtype=np.float64)
+
+    @property
+    def pardoned(self) -> FloatArray:
+        """State of a new account."""
+        return np.zeros(2)
+
     def publish(self, owed: float, carry: float = 0.0) -> tuple[int, float]:
         """Whole bits are coarse already: what is owed is published, nothing is carried."""
         return max(1, int(number(owed, "owed", 0.0) + number(carry, "carry", 0.0))), 0.0

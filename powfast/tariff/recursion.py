@@ -1,11 +1,12 @@
 """The wealth recursion: one source that Python runs as it is and Numba compiles.
 
-Only additions, multiplications, one division and a comparison, in a fixed order: every engine
-that computes in IEEE 754 doubles (a Lua script in a store, say) agrees to the last bit.
+Only additions, multiplications, divisions and comparisons, in a fixed order: every engine that
+computes in IEEE 754 doubles (a Lua script in a store, say) agrees to the last bit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -21,6 +22,26 @@ WEALTH_CAP = 2.0**100
 
 # Below this many queries, calling into compiled code costs more than it saves.
 _COMPILED_FROM = 64
+
+
+# 2**-1100 is 0, and the series' terms from the 19th on are below half a unit in the last place.
+NO_HALF_LEFT = 1100.0
+HALVING_TERMS = 18
+
+
+def halved(half_lives: float) -> float:
+    """Return 2**-half_lives, at most 1, to 1e-15; the C library's `pow` varies among machines.
+
+    exp(-y) = 1 - y (1 - y/2 (1 - y/3 (...))) over the fraction, and the whole halvings exactly.
+    """
+    if half_lives >= NO_HALF_LEFT:
+        return 0.0
+    whole = math.floor(half_lives)
+    y = (half_lives - whole) * math.log(2.0)
+    factor = 1.0
+    for k in range(HALVING_TERMS, 0, -1):
+        factor = 1.0 - y * factor / k
+    return math.ldexp(factor, -whole)
 
 
 def _advance(evidence: Any, state: Any, bets: tuple[float, ...], prices: Any) -> None:

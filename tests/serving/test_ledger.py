@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -14,16 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+import redis.asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from stores import redis_ledgers, redis_ledgers_on_a_loop, redis_serving
+from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving
 
 from powfast.errors import InvalidInput
-from powfast.ledger import MemoryLedger, RedisLedger, SQLiteLedger
-from powfast.ledger.base import Page, settle
-from powfast.tariff import EvidenceTariff
+from powfast.ledger import (
+    AsyncRedisLedger,
+    AsyncSQLiteLedger,
+    MemoryLedger,
+    RedisLedger,
+    SQLiteLedger,
+)
+from powfast.ledger.base import CLOCK_SKEW, Page, settle
+from powfast.tariff import EvidenceTariff, Iclr2022Tariff
 
 BASE = 1000.0
 TARIFF = EvidenceTariff(base_work=BASE, opening_work=50 * BASE)
@@ -35,25 +40,62 @@ settings.load_profile("stores")
 
 
 @pytest.fixture(scope="module")
-def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_serving(tmp_path_factory.mktemp("redis")) as path:
-        yield path
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_serving(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite", "redis", "redis on a loop"])
+@pytest.fixture(
+    scope="module", params=["memory", "sqlite", "sqlite on a loop", "redis", "redis on a loop"]
+)
 def new_ledger(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NewLedger]:
-    number = itertools.count()
+    """Makes empty ledgers of one kind."""
+    number, patience = itertools.count(), 30.0
+    folder = tmp_path_factory.mktemp("ledgers")
+
+    def new_file() -> Path:
+        return folder / f"{next(number)}.db"
+
+    def new_prefix() -> str:
+        return f"{request.param} {next(number)}:"
+
     if request.param == "memory":
-        yield lambda **options: MemoryLedger(TARIFF, **options)
+        yield lambda tariff=TARIFF, **options: MemoryLedger(tariff, **options)
     elif request.param == "sqlite":
-        folder = tmp_path_factory.mktemp("ledgers")
-        yield lambda **options: SQLiteLedger(folder / f"{next(number)}.db", TARIFF, **options)
+        yield lambda tariff=TARIFF, **options: SQLiteLedger(
+            new_file(), tariff, timeout=patience, **options
+        )
+    elif request.param == "sqlite on a loop":
+        with loop_in_a_thread() as run:
+            yield lambda tariff=TARIFF, **options: OnALoop(
+                AsyncSQLiteLedger(new_file(), tariff, timeout=patience, **options), run
+            )
+    elif request.param == "redis":
+        with request.getfixturevalue("server").client() as client:
+            yield lambda tariff=TARIFF, **options: RedisLedger(
+                client, tariff, prefix=new_prefix(), **options
+            )
     else:
-        connected = redis_ledgers if request.param == "redis" else redis_ledgers_on_a_loop
-        with connected(request.getfixturevalue("redis_socket"), TARIFF) as make:
-            yield lambda **options: make(prefix=f"{request.param} {next(number)}:", **options)
+        port = request.getfixturevalue("server").port
+        with loop_in_a_thread() as run:
+            client = redis.asyncio.Redis(port=port, socket_timeout=patience)
+            yield lambda tariff=TARIFF, **options: OnALoop(
+                AsyncRedisLedger(client, tariff, prefix=new_prefix(), timeout=patience, **options),
+                run,
+            )
+            run(client.aclose())
+
+
+class Clock:
+    """Stands still unless it is set."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def charge_all(ledger: Any, account: str, batches: list[list[float]]) -> list[int]:
@@ -115,25 +157,78 @@ def test_asking_again_charges_once(new_ledger: NewLedger) -> None:
 
 
 def test_a_request_is_forgotten_after_its_time(new_ledger: NewLedger) -> None:
-    ledger = new_ledger(remember=0.05)
+    clock = Clock()
+    ledger = new_ledger(remember=60.0, clock=clock)
     ledger.charge("a", "", b"id", [1.0])
-    time.sleep(0.15)
+    clock.now += 59.0
+    ledger.charge("a", "", b"id", [1.0])
+    assert ledger.state("a")[0] == 1
+
+
+def test_a_forgotten_request_is_charged_anew(new_ledger: NewLedger, server: RedisServer) -> None:
+    clock = Clock()
+    ledger = new_ledger(remember=60.0, clock=clock)
+    ledger.charge("a", "", b"id", [1.0])
+    clock.now += 1000.0
+    with server.client() as client:  # Redis forgets by a clock of its own
+        for key in client.scan_iter("*:charged:*"):
+            if client.pttl(key) <= 60_000:
+                client.delete(key)
     ledger.charge("a", "", b"id", [1.0])
     assert ledger.state("a")[0] == 2
 
 
-def test_published_work_and_state_are_the_tariff_s_to_the_last_bit(new_ledger: NewLedger) -> None:
+@pytest.mark.parametrize(
+    "tariff",
+    [
+        TARIFF,
+        EvidenceTariff(BASE, 50 * BASE, half_life=3600.0),
+        EvidenceTariff(BASE, 50 * BASE, volume=((3, 1.7), (70, 2.5), (100, 4.0))),
+        EvidenceTariff(777.0, max_work=1e7, step=0.5, half_life=7.0, volume=((1, 1.1), (9, 3.0))),
+    ],
+    ids=["plain", "half-life", "volume", "everything"],
+)
+def test_published_work_and_states_are_the_tariff_s_to_the_last_bit(
+    new_ledger: NewLedger, tariff: EvidenceTariff
+) -> None:
     rng = np.random.default_rng(7)
-    ledger, page, batch = new_ledger(), Page(), 0
-    for size in (1, 3, 64, 9, 200):
-        evidence = rng.exponential(1.2, size)
-        expected, page, _ = settle(TARIFF, evidence, page, None)
-        assert ledger.charge("a", "", bytes([batch := batch + 1]), evidence) == expected
-        assert np.array_equal(ledger.state("a"), page.state)
-    evidence = np.array([np.inf, 0.0])
-    expected, page, _ = settle(TARIFF, evidence, page, None)
-    assert ledger.charge("a", "", b"last", evidence) == expected
-    assert np.array_equal(ledger.state("a"), page.state)
+    clock = Clock()
+    ledger, mine, ours = new_ledger(tariff, clock=clock), Page(), Page()
+    sizes_and_waits = [(1, 0), (3, 1e-3), (64, 2000.1), (9, -500), (200, 600), (9, 3e4), (4, 1e9)]
+    for batch, (size, wait) in enumerate(sizes_and_waits):
+        clock.now += wait
+        evidence = rng.exponential(1.5, size)
+        evidence[rng.integers(size)] = rng.choice([30.0, np.inf if size == 9 else 0.0])
+        expected, mine, ours = settle(tariff, evidence, mine, ours, clock.now)
+        assert ledger.charge("a", "g", bytes([batch]), evidence) == expected
+        assert np.array_equal(ledger.state("a", "g"), mine.state)
+        assert np.array_equal(ledger.state("", "g"), ours.state)
+
+
+def test_wealth_halves_while_nothing_is_asked(new_ledger: NewLedger) -> None:
+    clock = Clock()
+    ledger = new_ledger(EvidenceTariff(BASE, half_life=60.0), clock=clock)
+    ledger.charge("a", "", b"1", [20.0] * 5)
+    before = ledger.state("a")
+    clock.now += 120.0
+    assert ledger.state("a") == pytest.approx([5, *before[1:] / 4])
+    clock.now -= 1000.0  # a clock that goes backwards counts as no time
+    assert np.array_equal(ledger.state("a"), before)
+    ledger.charge("a", "", b"2", [1.0])
+    after = ledger.state("a")
+    clock.now += 1000.0  # and what it goes forward again is not counted twice
+    assert ledger.state("a") == pytest.approx([6, *after[1:] / 4])
+
+
+def test_a_pardoned_account_has_paid_its_opening(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
+    ledger.charge("a", "g", b"1", [50.0] * 20)
+    for account in ("a", "b", ""):
+        ledger.reset(account, "g")
+        assert ledger.state(account, "g").tolist() == [1.0] + [0.0] * 7
+    assert ledger.charge("a", "g", b"2", [1.0]) == BASE
+    assert ledger.charge("a", "g", b"1", [1.0]) > 50 * BASE  # what was charged stays charged
+    assert ledger.charge("a", "other", b"2", [1.0]) > 45 * BASE  # an account is of its group
 
 
 def test_a_request_without_queries_costs_and_changes_nothing(new_ledger: NewLedger) -> None:
@@ -198,7 +293,7 @@ def test_what_is_charged_outlives_the_process(tmp_path: Path) -> None:
     second = SQLiteLedger(tmp_path / "ledger.db", TARIFF)
     assert second.charge("a", "g", b"id", [9.0]) == price
     assert not second.claim(b"x" * 16, 4e9)
-    assert second.state("a")[0] == second.state("", "g")[0] == 1  # type: ignore[index]
+    assert second.state("a", "g")[0] == second.state("", "g")[0] == 1  # type: ignore[index]
 
 
 def redeem_and_charge(path: Path, process: int) -> int:
@@ -218,8 +313,8 @@ def test_processes_share_one_file(tmp_path: Path) -> None:
     assert np.array_equal(SQLiteLedger(path, TARIFF).state("a"), serial)  # type: ignore[arg-type]
 
 
-def test_the_script_survives_a_flush_and_holds_in_a_cluster(redis_socket: str) -> None:
-    with redis.Redis(unix_socket_path=redis_socket) as client:
+def test_the_script_survives_a_flush_and_keeps_to_one_slot(server: RedisServer) -> None:
+    with server.client() as client:
         ledger = RedisLedger(client, TARIFF, prefix="flushed:")
         ledger.charge("a", "g", b"1", [1.0])
         client.script_flush()
@@ -231,27 +326,70 @@ def test_the_script_survives_a_flush_and_holds_in_a_cluster(redis_socket: str) -
         assert 0 < client.ttl(client.keys("flushed:*charged:*")[0]) <= 3600
 
 
-def test_a_store_that_is_gone_admits_nothing(tmp_path: Path) -> None:
-    once = Retry(NoBackoff(), 0)
-    with redis.Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=once) as client:
-        ledger = RedisLedger(client, TARIFF)
-        with pytest.raises(redis.ConnectionError):
-            ledger.charge("a", "", b"1", [1.0])
-        with pytest.raises(redis.ConnectionError):
-            ledger.claim(b"x" * 16, 4e9)
-
-
 def test_an_expired_challenge_cannot_be_claimed(new_ledger: NewLedger) -> None:
-    ledger = new_ledger()
-    assert not ledger.claim(b"old" * 5, time.time() - 1.0)
-    assert ledger.claim(b"new" * 5, time.time() + 60.0)
-    assert not ledger.claim(b"new" * 5, time.time() - 1.0)
+    clock = Clock()
+    ledger = new_ledger(clock=clock)
+    assert not ledger.claim(b"old" * 5, clock.now)
+    assert ledger.claim(b"new" * 5, clock.now + 60.0)
+    clock.now += 60.0
+    assert not ledger.claim(b"new" * 5, clock.now)
 
 
-def test_redis_refuses_a_schedule_that_its_script_does_not_know(redis_socket: str) -> None:
-    tariff = EvidenceTariff(base_work=BASE, volume=((1000, 2.0),))
-    with (
-        redis.Redis(unix_socket_path=redis_socket) as client,
-        pytest.raises(InvalidInput, match="volume"),
-    ):
-        RedisLedger(client, tariff)
+def test_a_challenge_stays_spent_where_clocks_differ(new_ledger: NewLedger) -> None:
+    clock = Clock()
+    ledger, expires = new_ledger(clock=clock), clock.now + 60.0
+    assert ledger.claim(b"new" * 5, expires)
+    for clock.now in (expires + CLOCK_SKEW - 0.1, expires - 1.0):
+        assert not ledger.claim(b"new" * 5, expires)
+        assert ledger.claim(f"another at {clock.now}".encode(), clock.now + 1.0)
+
+
+@pytest.mark.parametrize("make", [MemoryLedger, SQLiteLedger])
+def test_spent_challenges_take_bounded_room(make: Any, tmp_path: Path) -> None:
+    clock = Clock()
+    file = tmp_path / "ledger.db"
+    ledger = (
+        MemoryLedger(TARIFF, clock=clock)
+        if make is MemoryLedger
+        else SQLiteLedger(file, TARIFF, clock=clock)
+    )
+    remembered = []
+    for i in range(1000):
+        clock.now += 1.0
+        assert ledger.claim(i.to_bytes(16, "big"), clock.now + 120.0)
+        ledger.charge("a", "", i.to_bytes(16, "big"), [1.0])
+        if make is MemoryLedger:
+            remembered.append(len(ledger._spent))
+        else:
+            with sqlite3.connect(file) as database:
+                remembered += database.execute("SELECT count(*) FROM spent").fetchone()
+    # one a second, each remembered for its 120 s, the clocks' 60 s and what is left of a bucket
+    assert max(remembered) <= 120 + CLOCK_SKEW + 2 * 10
+
+
+def test_redis_forgets_spent_challenges_by_itself(server: RedisServer) -> None:
+    with server.client() as client:
+        ledger = RedisLedger(client, TARIFF, prefix="spent:", clock=Clock(1000.0))
+        assert ledger.claim(b"x" * 16, 1120.0)
+        (key,) = client.keys("spent:*")
+        assert 0 < client.pttl(key) <= 1000 * (120 + CLOCK_SKEW)
+
+
+def test_memory_forgets_who_asked_least_recently() -> None:
+    ledger = MemoryLedger(TARIFF, max_accounts=3)
+    for i, account in enumerate(("a", "b", "c", "a", "d")):
+        ledger.charge(account, "", bytes([i]), [1.0])
+    assert [ledger.state(account) is None for account in "abcd"] == [False, True, False, False]
+
+
+def test_redis_prices_no_other_tariff(server: RedisServer) -> None:
+    with server.client() as client, pytest.raises(InvalidInput, match="memory:// or sqlite"):
+        RedisLedger(client, Iclr2022Tariff(1.0, 1.0))
+
+
+def test_the_paper_s_tariff_is_charged_as_well(tmp_path: Path) -> None:
+    tariff = Iclr2022Tariff(1.0, 0.0)
+    for ledger in (MemoryLedger(tariff), SQLiteLedger(tmp_path / "ledger.db", tariff)):
+        assert ledger.charge("a", "g", b"1", [2.0]) == 2**18  # 1.0075 s
+        assert ledger.state("a", "g").tolist() == [1.0, 2.0]  # type: ignore[union-attr]
+        ledger.close()

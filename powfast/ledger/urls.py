@@ -1,0 +1,165 @@
+"""Stores by URL: one line of configuration says where everything is remembered."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from powfast.errors import InvalidInput
+from powfast.held import Held, HeldAnswers
+from powfast.ledger import redis_clients
+from powfast.ledger.base import AsyncLedger, Ledger, Tariff
+from powfast.ledger.memory import MemoryLedger
+from powfast.ledger.redis import AsyncRedisLedger, RedisLedger, require_priced_by_script
+from powfast.ledger.redis_held import AsyncRedisHeldAnswers, RedisHeldAnswers
+from powfast.ledger.sqlite import AsyncSQLiteLedger, SQLiteLedger
+from powfast.observer import Observer
+
+_FORMS = """\
+    memory://                                       this process alone
+    sqlite:///path/to/file                          the processes of this host
+    redis://[user:password@]host[:port][/database]  Redis or Valkey
+    redis+cluster://host[:port][,host[:port]...]    a cluster, by some of its nodes
+    redis+sentinel://host[:port][,host[:port]...]/service[/database]
+    rediss:// for any redis://                      the same over TLS"""
+
+
+@overload
+def open_ledger(
+    url: str,
+    tariff: Tariff,
+    *,
+    asynchronous: Literal[False] = False,
+    timeout: float = 0.5,
+    remember: float = 3600.0,
+) -> Ledger: ...
+
+
+@overload
+def open_ledger(
+    url: str,
+    tariff: Tariff,
+    *,
+    asynchronous: bool,
+    timeout: float = 0.5,
+    remember: float = 3600.0,
+) -> Ledger | AsyncLedger: ...
+
+
+def open_ledger(
+    url: str,
+    tariff: Tariff,
+    *,
+    asynchronous: bool = False,
+    timeout: float = 0.5,
+    remember: float = 3600.0,
+) -> Ledger | AsyncLedger:
+    """Return the ledger that a URL names.
+
+    Parameters
+    ----------
+    url : str
+        ``memory://``, ``sqlite:///path``, or ``redis://``, ``redis+cluster://`` and
+        ``redis+sentinel://``, each also as ``rediss``; redis-py's options may follow, as in
+        ``rediss://host?ssl_ca_certs=/path``.
+    tariff
+        Prices the queries.
+    asynchronous : bool
+        For an event loop. A memory ledger never waits, and is the same for both.
+    timeout : float
+        Seconds to wait for the store before `StoreUnavailable`; nothing is tried twice.
+    remember : float
+        Seconds for which a request is known to have been charged; at least a challenge's lifetime.
+
+    Raises
+    ------
+    InvalidInput
+        The URL is none of these, or the store cannot carry the tariff.
+    MissingExtra
+        redis-py is not installed.
+    StoreUnavailable
+        The SQLite file cannot be opened, or no node of the cluster answers.
+    """
+    place = _parse(url)
+    if place.scheme == "memory":
+        return MemoryLedger(tariff, remember=remember)
+    if place.scheme == "sqlite":
+        in_file = AsyncSQLiteLedger if asynchronous else SQLiteLedger
+        return in_file(_file(place), tariff, remember=remember, timeout=timeout)
+    require_priced_by_script(tariff)
+    client = redis_clients.connect(place, timeout, asynchronous)
+    in_redis = AsyncRedisLedger if asynchronous else RedisLedger
+    return in_redis(client, tariff, remember=remember, timeout=timeout)
+
+
+def open_held(
+    url: str,
+    *,
+    asynchronous: bool = False,
+    timeout: float = 0.5,
+    lifetime: float = 120.0,
+    per_account: int = 64,
+    in_all: int = 4096,
+    account_bytes: int = 16 << 20,
+    all_bytes: int = 256 << 20,
+    observer: Observer | None = None,
+) -> Held:
+    """Return the store of held answers that goes with a ledger's URL.
+
+    With ``redis`` URLs the gateways share it; with ``memory://`` and ``sqlite://`` each process
+    holds its own answers, and an endpoint runs again where the payment reaches another process.
+
+    Parameters
+    ----------
+    url, asynchronous, timeout
+        As in `open_ledger`.
+    lifetime, per_account, in_all, account_bytes, all_bytes, observer
+        As in `powfast.held.HeldAnswers`.
+
+    Raises
+    ------
+    InvalidInput, MissingExtra, StoreUnavailable
+        As `open_ledger`.
+    """
+    place = _parse(url)
+    bounds: dict[str, Any] = {
+        "lifetime": lifetime,
+        "per_account": per_account,
+        "in_all": in_all,
+        "account_bytes": account_bytes,
+        "all_bytes": all_bytes,
+        "observer": observer,
+    }
+    if place.scheme in ("memory", "sqlite"):
+        return HeldAnswers(**bounds)
+    client = redis_clients.connect(place, timeout, asynchronous)
+    in_redis = AsyncRedisHeldAnswers if asynchronous else RedisHeldAnswers
+    return in_redis(client, timeout=timeout, **bounds)
+
+
+def _parse(url: str) -> SplitResult:
+    """Split the URL of a store whose kind is known."""
+    try:
+        place = urlsplit(url)
+        if place.scheme == "memory":
+            _nothing_but_a_path(place)
+            if place.path:
+                raise ValueError("memory:// has no path")
+        elif place.scheme == "sqlite":
+            _nothing_but_a_path(place)
+            if not place.path.strip("/"):
+                raise ValueError("sqlite:/// needs a path; an absolute one begins a fourth slash")
+        else:
+            redis_clients.check(place)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"not the URL of a store: {error}; there are\n{_FORMS}") from None
+    return place
+
+
+def _nothing_but_a_path(place: SplitResult) -> None:
+    if place.netloc or place.query or place.fragment:
+        raise ValueError(f"{place.scheme}:// takes neither host nor options")
+
+
+def _file(place: SplitResult) -> str:
+    return unquote(place.path[1:])
