@@ -146,8 +146,8 @@ class _Commands:
         if group:
             keys.append(self._page("", group))
         numbers = _doubles([*self._numbers, self._clock()])
-        arguments: list[Any] = [numbers, self._bets, self._volume, _doubles(evidence), self._remember]
-        return self._script(keys, arguments)
+        tariff = [numbers, self._bets, self._volume]
+        return self._script(keys, [*tariff, _doubles(evidence), self._remember])
 
     def _claim(self, challenge_id: bytes, milliseconds: int) -> Any:
         key = f"{self._prefix}{{{challenge_id.hex()}}}:spent"

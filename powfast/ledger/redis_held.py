@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # account, of 32 bytes, and the request's. Times are milliseconds.
 _COMMON = """
 local ends, places, answers, held = unpack(KEYS)
-local now, place = tonumber(ARGV[1]), ARGV[2]
+local now, place, lifetime = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local account = string.sub(place, 1, 32)
 
 local function pair(text)
@@ -59,13 +59,16 @@ local abandoned = 0
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do
   if drop(name) ~= '0' then abandoned = abandoned + 1 end
 end
+local function keep_all()  -- for as long as any place may last
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, 2 * lifetime) end
+end
 local function reply(value)
   local number, bytes = pair(redis.call('HGET', held, ''))
   return {value, abandoned, tonumber(number), bytes}
 end
 """
 _RESERVE = """
-local lifetime, per_account, in_all = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local per_account, in_all = tonumber(ARGV[4]), tonumber(ARGV[5])
 local work = '0'
 local known = redis.call('HGET', places, place)
 if known then
@@ -79,11 +82,11 @@ else
   count_both(account, 1, 0)
 end
 redis.call('ZADD', ends, string.format('%.0f', now + lifetime), place)
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, 2 * lifetime) end
+keep_all()
 return reply(work)
 """
 _FILL = """
-local size, account_bytes, all_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local size, account_bytes, all_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local known = redis.call('HGET', places, place)
 if not known then return reply('') end
 local _, before = pair(known)
@@ -91,13 +94,14 @@ count_both(account, 0, -before)
 redis.call('HDEL', answers, place)
 local _, of_account = pair(redis.call('HGET', held, account))
 local _, of_all = pair(redis.call('HGET', held, ''))
-if ARGV[7] ~= '' and of_account + size <= account_bytes and of_all + size <= all_bytes then
-  redis.call('HSET', answers, place, ARGV[7])
+if ARGV[8] ~= '' and of_account + size <= account_bytes and of_all + size <= all_bytes then
+  redis.call('HSET', answers, place, ARGV[8])
 else
   size = 0
 end
-redis.call('HSET', places, place, ARGV[3] .. string.format(' %d', size))
+redis.call('HSET', places, place, ARGV[4] .. string.format(' %d', size))
 count_both(account, 0, size)
+keep_all()
 return reply('')
 """
 _RELEASE = """
@@ -143,8 +147,7 @@ class _Commands:
         return min(self._byte_limits)
 
     def _reserve(self, account: str, digest: bytes) -> Any:
-        limits = (math.ceil(1000 * self._lifetime), *self._limits)
-        return self._reserving(self._keys, [*self._place(account, digest), *limits])
+        return self._reserving(self._keys, [*self._place(account, digest), *self._limits])
 
     def _reserved(self, reply: Any) -> Place:
         said = self._read(reply)
@@ -168,8 +171,9 @@ class _Commands:
         return unpack(packed) if packed else None
 
     def _place(self, account: str, digest: bytes) -> list[Any]:
-        now = math.floor(1000 * self._clock())
-        return [now, hashlib.sha256(account.encode()).digest() + digest]
+        """Return what every script begins with: now, whose place it is about, and how long one lasts."""
+        now, lifetime = math.floor(1000 * self._clock()), math.ceil(1000 * self._lifetime)
+        return [now, hashlib.sha256(account.encode()).digest() + digest, lifetime]
 
     def _read(self, reply: Any) -> bytes:
         said, abandoned, answers, size = reply

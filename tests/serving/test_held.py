@@ -1,32 +1,138 @@
-"""Held answers: bounded in number, bytes and time, per account and in all."""
+"""Held answers, in memory and over Redis: bounded in number, bytes and time, for each and all."""
 
 from __future__ import annotations
 
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import pytest
+import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving
 
 from powfast.errors import TooManyUnpaid
 from powfast.held import HeldAnswers
+from powfast.http import Answer
+from powfast.ledger import AsyncRedisHeldAnswers, RedisHeldAnswers
+
+NewHeld = Callable[..., Any]
 
 
-def hold(held: HeldAnswers, account: str, digest: bytes, size: int = 1) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_serving(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["memory", "redis", "redis on a loop"])
+def new_held(request: pytest.FixtureRequest) -> Iterator[NewHeld]:
+    """Makes empty stores of one kind."""
+    number = itertools.count()
+    if request.param == "memory":
+        yield HeldAnswers
+        return
+    server = request.getfixturevalue("server")
+    if request.param == "redis":
+        with server.client() as client:
+            yield lambda **options: RedisHeldAnswers(
+                client, prefix=f"blocking {next(number)}:", **options
+            )
+        return
+    with loop_in_a_thread() as run:
+        awaiting = redis.asyncio.Redis(port=server.port, socket_timeout=30.0)
+        yield lambda **options: OnALoop(
+            AsyncRedisHeldAnswers(
+                awaiting, timeout=30.0, prefix=f"awaiting {next(number)}:", **options
+            ),
+            run,
+        )
+        run(awaiting.aclose())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Log:
+    """Keeps what a store says of itself."""
+
+    def __init__(self) -> None:
+        self.held = (0, 0)
+        self.abandoned = 0
+
+    def event(self, name: str, **fields: Any) -> None:
+        if name == "held":
+            self.held = (fields["answers"], fields["bytes"])
+        else:
+            assert name == "abandoned"
+            self.abandoned += fields["count"]
+
+    def span(self, name: str) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+def answer_of(account: str, digest: bytes) -> Answer:
+    return Answer(200, (("content-type", "text/plain"),), account.encode() + b" " + digest)
+
+
+def hold(held: Any, account: str, digest: bytes, size: int = 1) -> None:
     held.reserve(account, digest)
-    held.fill(account, digest, 1, f"{account} {digest!r}", size)
+    held.fill(account, digest, 1, answer_of(account, digest), size)
 
 
-def test_an_answer_is_released_once() -> None:
-    held = HeldAnswers()
+def test_an_answer_is_released_once(new_held: NewHeld) -> None:
+    held = new_held()
     hold(held, "a", b"1")
     assert held.reserve("a", b"1").work == 1
     assert held.release("b", b"1") is None
-    assert held.release("a", b"1") == "a b'1'"
+    assert held.release("a", b"1") == answer_of("a", b"1")
     assert held.release("a", b"1") is None
     assert held.reserve("a", b"1").work == 0
 
 
-def test_places_are_bounded_per_account_and_in_all() -> None:
-    held = HeldAnswers(per_account=2, in_all=3)
+def test_of_64_that_ask_one_gets_the_answer(new_held: NewHeld) -> None:
+    held = new_held()
+    hold(held, "a", b"1")
+    barrier = threading.Barrier(64)
+
+    def release(_: int) -> Answer | None:
+        barrier.wait()
+        answer: Answer | None = held.release("a", b"1")
+        return answer
+
+    with ThreadPoolExecutor(64) as pool:
+        released = [answer for answer in pool.map(release, range(64)) if answer is not None]
+    assert released == [answer_of("a", b"1")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(204, (), b""),
+        Answer(200, (("x", "caf\xe9"), ("x", 'quo"ted\\')), bytes(range(256)) * 3),
+        Answer(404, (("set-cookie", "a=1"), ("set-cookie", "b=2")), b"\n\n"),
+    ],
+    ids=["empty", "bytes", "newlines"],
+)
+def test_an_answer_comes_back_as_it_was(new_held: NewHeld, answer: Answer) -> None:
+    held = new_held()
+    held.reserve("a", b"1")
+    held.fill("a", b"1", 2**64 - 1, answer, len(answer.body))
+    assert held.reserve("a", b"1").work == 2**64 - 1
+    assert held.release("a", b"1") == answer
+
+
+def test_places_are_bounded_per_account_and_in_all(new_held: NewHeld) -> None:
+    held = new_held(per_account=2, in_all=3)
     hold(held, "a", b"1")
     held.reserve("a", b"2")  # a running request counts as well
     with pytest.raises(TooManyUnpaid, match="2 answers wait"):
@@ -39,8 +145,8 @@ def test_places_are_bounded_per_account_and_in_all() -> None:
     held.reserve("c", b"1")
 
 
-def test_an_answer_that_does_not_fit_keeps_its_price() -> None:
-    held = HeldAnswers(account_bytes=10, all_bytes=15)
+def test_an_answer_that_does_not_fit_keeps_its_price(new_held: NewHeld) -> None:
+    held = new_held(account_bytes=10, all_bytes=15)
     hold(held, "a", b"1", 8)
     hold(held, "a", b"2", 8)
     hold(held, "b", b"1", 8)
@@ -52,16 +158,29 @@ def test_an_answer_that_does_not_fit_keeps_its_price() -> None:
     assert held.release("b", b"1") is not None
 
 
-def test_answers_expire_in_order_and_asking_again_renews_them() -> None:
-    now = [0.0]
-    held = HeldAnswers(lifetime=10.0, clock=lambda: now[0])
-    for now[0], digest in ((0.0, b"1"), (1.0, b"2"), (2.0, b"3")):
-        hold(held, "a", digest)
-    now[0] = 5.0
+def test_a_price_without_an_answer_is_kept(new_held: NewHeld) -> None:
+    held = new_held()
     held.reserve("a", b"1")
-    now[0] = 11.5
-    assert len(held) == 2
+    held.fill("a", b"1", 7, None, 0)
+    assert held.reserve("a", b"1").work == 7
+    assert held.release("a", b"1") is None
+    held.fill("a", b"1", 7, answer_of("a", b"1"), 3)  # it has no place any more
+    assert held.release("a", b"1") is None
+
+
+def test_answers_expire_in_order_and_asking_again_renews_them(new_held: NewHeld) -> None:
+    clock, log = Clock(), Log()
+    held = new_held(lifetime=10.0, clock=clock, observer=log)
+    start = clock.now
+    for seconds, digest in ((0.0, b"1"), (1.0, b"2"), (2.0, b"3")):
+        clock.now = start + seconds
+        hold(held, "a", digest)
+    clock.now = start + 5.0
+    held.reserve("a", b"1")
+    clock.now = start + 11.5
     assert held.release("a", b"2") is None
+    assert log.held == (2, 2)
+    assert log.abandoned == 1
     assert held.release("a", b"1") is not None
 
 
@@ -75,29 +194,41 @@ def test_answers_expire_in_order_and_asking_again_renews_them() -> None:
         )
     )
 )
-def test_limits_hold_in_any_order(steps: list[tuple[str, str, bytes, int]]) -> None:
-    now = [0.0]
-    held = HeldAnswers(
-        lifetime=20.0,
-        per_account=2,
-        in_all=4,
-        account_bytes=10,
-        all_bytes=15,
-        clock=lambda: now[0],
-    )
+def test_limits_hold_in_any_order(
+    new_held: NewHeld, steps: list[tuple[str, str, bytes, int]]
+) -> None:
+    clock, log = Clock(), Log()
+    bounds = {"per_account": 2, "in_all": 4, "account_bytes": 10, "all_bytes": 15}
+    held = new_held(lifetime=20.0, clock=clock, observer=log, **bounds)
+    expected = HeldAnswers(lifetime=20.0, clock=clock, **bounds)  # type: ignore[arg-type]
     for step, account, digest, amount in steps:
-        if step == "reserve":
-            try:
-                held.reserve(account, digest)
-            except TooManyUnpaid:
-                assert len(held) >= 2
-        elif step == "fill":
-            held.fill(account, digest, 1, "answer", amount)
-        elif step == "release":
-            held.release(account, digest)
+        answer = answer_of(account, digest)
+        arguments = (account, digest, 1, answer, amount) if step == "fill" else (account, digest)
+        if step == "wait":
+            clock.now += amount
         else:
-            now[0] += amount
-        assert len(held) <= 4
-        assert 0 <= held.size <= 15
-    now[0] += 100.0
-    assert (len(held), held.size) == (0, 0)
+            assert outcome(held, step, *arguments) == outcome(expected, step, *arguments)
+        assert log.held[0] <= 4
+        assert 0 <= log.held[1] <= 15
+    clock.now += 100.0
+    held.release("nobody", b"")
+    assert log.held == (0, 0)
+
+
+def outcome(held: Any, operation: str, *arguments: Any) -> Any:
+    try:
+        result = getattr(held, operation)(*arguments)
+    except TooManyUnpaid as error:
+        return str(error)
+    return result.work if operation == "reserve" else result
+
+
+def test_places_leave_nothing_behind_in_redis(server: RedisServer) -> None:
+    with server.client() as client:
+        held = RedisHeldAnswers(client, prefix="behind:", lifetime=50.0)
+        hold(held, "a", b"1")
+        assert len(client.keys("behind:*")) == 4
+        for key in client.keys("behind:*"):
+            assert 0 < client.pttl(key) <= 100_000
+        held.release("a", b"1")
+        assert client.keys("behind:*") == []
