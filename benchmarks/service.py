@@ -1,0 +1,82 @@
+"""The endpoint that the gate's benchmarks ask: bare, behind a rate limiter, or behind powfast.
+
+python benchmarks/service.py bare|slowapi|memory://|sqlite:///path|redis://... PORT
+"""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+
+from powfast.asgi import PowMiddleware
+from powfast.challenge import Issuer
+from powfast.fastapi import Charge
+from powfast.gate import Gate
+from powfast.held import HeldAnswers
+from powfast.ledger import open_ledger
+from powfast.tariff import EvidenceTariff
+
+KEYS = {"2026a": bytes(range(32))}
+TARIFF = EvidenceTariff(base_work=1000)
+
+
+class Batch(BaseModel):
+    images: list[list[float]]
+
+
+def model(batch: Batch) -> list[float]:
+    return [sum(image) for image in batch.images]
+
+
+def bare() -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/v1/predict")
+    async def predict(batch: Batch) -> list[float]:
+        return model(batch)
+
+    return app
+
+
+def limited() -> FastAPI:
+    from slowapi import Limiter
+    from slowapi.util import get_remote_address
+
+    app = FastAPI()
+    app.state.limiter = limiter = Limiter(get_remote_address)
+
+    @app.post("/v1/predict")
+    @limiter.limit("100000000/minute")
+    async def predict(batch: Batch, request: Request) -> list[float]:
+        return model(batch)
+
+    return app
+
+
+def guarded(store: str, *, lifetime: float = 120.0) -> FastAPI:
+    app = FastAPI()
+    # answers are held in memory: what is measured is the ledger's store
+    held = HeldAnswers(lifetime=lifetime, in_all=10**9, all_bytes=1 << 40)
+    ledger = open_ledger(store, TARIFF, asynchronous=True, timeout=5.0)
+    app.add_middleware(PowMiddleware, gate=Gate(Issuer(KEYS), ledger, held))
+
+    @app.post("/v1/predict")
+    async def predict(batch: Batch, pow: Charge) -> list[float]:
+        answer = model(batch)
+        await pow.charge([1.0] * len(answer))
+        return answer
+
+    return app
+
+
+def main() -> None:
+    guard, port = sys.argv[1:]
+    app = {"bare": bare, "slowapi": limited}.get(guard, lambda: guarded(guard))()
+    uvicorn.run(app, port=int(port), log_level="error", access_log=False)
+
+
+if __name__ == "__main__":
+    main()
