@@ -138,7 +138,7 @@ class _Commands:
         self._client: Any = client
         self._script: Any = client.register_script(_CHARGE)
         self._clock = clock
-        self._calls = Calls(timeout)
+        self._calls = Calls(client, timeout)
 
     def _charge(self, account: str, group: str, request_id: bytes, evidence: State) -> Any:
         request = hashlib.sha256(_name(account).encode() + request_id).hexdigest()
@@ -222,7 +222,7 @@ class RedisLedger(_Commands):
 
     def close(self) -> None:
         """Close the client."""
-        self._client.close()
+        self._calls.close()
 
 
 class AsyncRedisLedger(_Commands):
@@ -250,7 +250,7 @@ class AsyncRedisLedger(_Commands):
 
     async def close(self) -> None:
         """Close the client."""
-        await self._client.aclose()
+        await self._calls.aclose()
 
 
 def require_priced_by_script(tariff: Tariff) -> EvidenceTariff:

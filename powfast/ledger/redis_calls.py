@@ -14,14 +14,19 @@ class Calls:
 
     Parameters
     ----------
+    client
+        Of redis-py.
     timeout : float
         Seconds for a call that is awaited, whole. One that blocks is bounded by the client's own
         timeouts, each time it waits for the store.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, client: Any, timeout: float) -> None:
         from redis import exceptions
 
+        # sentinels are asked over clients of their own, which nobody else closes
+        manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+        self._clients = [client, *(() if manager is None else manager.sentinels)]
         self._timeout = timeout
         self._faults = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
@@ -39,6 +44,16 @@ class Calls:
                 return await call(*arguments)
         except self._faults as error:
             raise _unavailable(error) from error
+
+    def close(self) -> None:
+        """Close a client that blocks."""
+        for client in self._clients:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close a client that is awaited."""
+        for client in self._clients:
+            await client.aclose()
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:

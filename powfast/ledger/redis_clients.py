@@ -24,8 +24,8 @@ def check(place: SplitResult) -> None:
     if place.fragment:
         raise ValueError("a fragment has no meaning here")
     service, database = _service_and_database(place)
-    if bool(service) != (_kind(place) == "redis+sentinel"):
-        raise ValueError("a path of a service and a database is of sentinels, and they need one")
+    if _kind(place) == "redis+sentinel" and not service:
+        raise ValueError("sentinels have to be told the name of a service")
     if database and not database.isdecimal():
         raise ValueError(f"a database is a number, not {database!r}")
     if database and _kind(place) == "redis+cluster":
@@ -108,5 +108,6 @@ def _nodes(place: SplitResult) -> list[tuple[str, int]]:
 
 
 def _service_and_database(place: SplitResult) -> tuple[str, str]:
-    first, _, second = place.path.strip("/").partition("/")
-    return (first, second) if _kind(place) == "redis+sentinel" else ("", first)
+    path = place.path.strip("/")
+    service, _, database = path.partition("/")
+    return (service, database) if _kind(place) == "redis+sentinel" else ("", path)

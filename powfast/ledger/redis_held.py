@@ -138,7 +138,7 @@ class _Commands:
         self._filling = self._client.register_script(_COMMON + _FILL)
         self._releasing = self._client.register_script(_COMMON + _RELEASE)
         self._clock = clock
-        self._calls = Calls(timeout)
+        self._calls = Calls(client, timeout)
         self._observer = Unobserved() if observer is None else observer
 
     @property
@@ -171,7 +171,7 @@ class _Commands:
         return unpack(packed) if packed else None
 
     def _place(self, account: str, digest: bytes) -> list[Any]:
-        """Return what every script begins with: now, whose place it is about, and how long one lasts."""
+        """Return what every script begins with: now, whose place, and how long one lasts."""
         now, lifetime = math.floor(1000 * self._clock()), math.ceil(1000 * self._lifetime)
         return [now, hashlib.sha256(account.encode()).digest() + digest, lifetime]
 
@@ -245,7 +245,7 @@ class RedisHeldAnswers(_Commands):
 
     def close(self) -> None:
         """Close the client."""
-        self._client.close()
+        self._calls.close()
 
 
 class AsyncRedisHeldAnswers(_Commands):
@@ -267,7 +267,7 @@ class AsyncRedisHeldAnswers(_Commands):
 
     async def close(self) -> None:
         """Close the client."""
-        await self._client.aclose()
+        await self._calls.aclose()
 
 
 def pack(answer: Answer) -> bytes:
