@@ -1,0 +1,98 @@
+"""What queries cost an extractor that does its best, in times of the undefended call.
+
+Prices come from the evidence of the queries, through the calibrated tariff, as the ledger charges
+them (`tests/lab` holds the two equal). Work becomes time by the measured hash rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.extraction.service import Times
+from benchmarks.extraction.victims import Floats
+from powfast.tariff import EvidenceTariff
+from powfast.tariff.attacks import Abandoned, diluted
+
+HASH_RATES = (1, 10, 100, 1000)
+STRATEGIES = ("one account", "best split", "best dilution")
+
+_ACCOUNTS, _LONGEST = 50, 1000  # of the simulated splits
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A tariff and the times that make its work comparable.
+
+    Attributes
+    ----------
+    tariff : EvidenceTariff
+    times : Times
+    """
+
+    tariff: EvidenceTariff
+    times: Times
+
+    @property
+    def base_price(self) -> float:
+        """Solving time of one base price in service times."""
+        return self.tariff.base_work / (self.times.service * self.times.hash_rate)
+
+    @property
+    def opening(self) -> float:
+        """What a new account pays, in base prices."""
+        return self.tariff.opening_work / self.tariff.base_work
+
+    def account(self, evidence: Floats, faster: float = 1.0) -> Floats:
+        """Service times that one account has spent after each of its queries, (n,)."""
+        work, _ = self.tariff.work(evidence)
+        calls = (1.0 + self.times.handling) * np.arange(1, len(work) + 1)
+        return np.asarray(calls + work.cumsum() / self.tariff.base_work * self.base_price / faster)
+
+    def strategies(self, evidence: Floats, ways: Ways, faster: float = 1.0) -> dict[str, float]:
+        """Service times per useful query, when all n are wanted, by each strategy."""
+        alone = float(self.account(evidence, faster)[-1] / len(evidence))
+        split = min(alone, self._best([ways.split], faster))
+        diluted = min(split, self._best(ways.dilutions, faster))
+        return dict(zip(STRATEGIES, (alone, split, diluted), strict=True))
+
+    def _best(self, ways: list[Abandoned], faster: float) -> float:
+        price = self.base_price / faster
+        calls = (1.0 + self.times.handling) / price
+        return price * min(way.best(self.opening, calls) for way in ways)
+
+
+class Ways:
+    """Every way to spread queries over accounts, simulated once for all rates and prices.
+
+    Splitting, an account is left after any number of queries, or before any price. Diluting,
+    useful queries are spread evenly at any rate among the most ordinary ones, in accounts of
+    10 000 at most, which are split as well. The extractor is granted the best choice, and parts of
+    accounts.
+
+    Parameters
+    ----------
+    evidence : (n,) of the n queries that are wanted
+    ordinary : evidence of the most ordinary queries
+    """
+
+    def __init__(self, evidence: Floats, ordinary: float, seed: int = 0) -> None:
+        draws = np.random.default_rng(seed).choice(
+            evidence, (_ACCOUNTS, min(len(evidence), _LONGEST))
+        )
+        self.split = Abandoned(draws, np.ones(draws.shape[1], dtype=bool))
+        self.dilutions = diluted(evidence, ordinary, seed)
+
+
+def reached(checkpoints: list[int], accuracy: list[float], wanted: float) -> float | None:
+    """Queries after which a copy is this accurate: interpolated in their logarithm, or None."""
+    for i, value in enumerate(accuracy):
+        if value < wanted:
+            continue
+        if i == 0:
+            return float(checkpoints[0])
+        share = (wanted - accuracy[i - 1]) / (value - accuracy[i - 1])
+        low, high = np.log(checkpoints[i - 1 : i + 1])
+        return float(np.exp(low + share * (high - low)))
+    return None

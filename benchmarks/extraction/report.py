@@ -1,0 +1,343 @@
+"""The results as a page: nothing on it is written by hand but the words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.extraction.attacks import ATTACKS
+from benchmarks.extraction.plots import draw
+from benchmarks.extraction.pricing import HASH_RATES, STRATEGIES
+from benchmarks.extraction.targets import Target, targets
+
+_TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+
+
+def write(results: dict[str, Any], name: str, docs: Path) -> Path:
+    """Write the page, its plots and the figures as JSON; return the page."""
+    folder = docs / "results"
+    plots = draw(results, folder, name)
+    (folder / f"{name}.json").write_text(json.dumps(_rounded(results), indent=1) + "\n")
+    page = docs / ("results.md" if name == "mnist" else f"results-{name}.md")
+    page.write_text("\n".join(_page(results, name, plots, docs)) + "\n")
+    return page
+
+
+def _page(results: dict[str, Any], name: str, plots: dict[str, Path], docs: Path) -> Iterator[str]:
+    yield from _introduction(results, name)
+    yield from _headline(results)
+    if name == "mnist":
+        yield from _targets(targets(results))
+    yield from _users(results)
+    yield from _attacks(results)
+    yield from _reaching(results)
+    yield from _hash_rates(results)
+    yield from _evasions(results)
+    yield from ("## Pictures", "")
+    for title, file in plots.items():
+        yield from (f"**{title}**", "", f"![{title}]({file.relative_to(docs)})", "")
+    yield from _method(results, name, docs)
+
+
+def _introduction(results: dict[str, Any], name: str) -> Iterator[str]:
+    victims, times = results["victims"], results["times"]
+    setting = results["setting"]
+    yield f"# What the defence is worth: {_TITLES.get(name, setting['data'])}"
+    yield ""
+    yield (
+        f"Written by `python -m benchmarks.extraction {name}`; every figure comes from that run, "
+        f"over {len(victims)} seed{'s' * (len(victims) > 1)}. Victims are right in "
+        f"{min(victims):.1%} to {max(victims):.1%} of the test. "
+        f"A bare query took {times['service'] * 1e6:.0f} µs, the gate with estimator and both "
+        f"exchanges added {times['guarded'] / times['service'] - 1:.0%} to that, and the client "
+        f"hashed {times['hash_rate'] / 1e6:.0f} million times a second. "
+        f"Calibration left {_range(results['base_price'], '.2f')} service times for a base price "
+        f"and chose an opening of {_range(results['opening'], '.0f')} base prices. "
+        '"x" is time over the time of the same queries without a defence, per useful query.'
+    )
+    yield ""
+
+
+def _headline(results: dict[str, Any]) -> Iterator[str]:
+    yield from ("## The weakest link", "")
+    everyone = list(_reachers(results, ATTACKS))
+    without = list(_reachers(results, (n for n, a in ATTACKS.items() if not a.in_distribution)))
+    service, rate = results["times"]["service"], results["times"]["hash_rate"]
+
+    def sentence(found: list[tuple[float, str, str, float]]) -> str:
+        total, attack, strategy, of_user = min(found, key=lambda way: way[0])
+        seconds = total * service
+        return (
+            f"**{attack}** by {strategy}: {_number(total)} undefended queries' time "
+            f"({seconds:.3g} s here, {_number(seconds * rate)} hashes if all were solving), "
+            f"{_number(of_user)} times what an honest user pays for as many queries."
+        )
+
+    if everyone:
+        yield "The cheapest way to a copy with 90 % of the victim's accuracy is " + sentence(
+            everyone
+        )
+        yield ""
+    if without:
+        yield "Without images like those of honest users, it is " + sentence(without)
+    else:
+        yield (
+            "Without images like those of honest users, no copy got there within "
+            f"{results['setting']['checkpoints'][-1]} queries in every seed."
+        )
+    yield ""
+    yield (
+        "Who owns such images and sends them as an honest user would, pays as one: no tariff on "
+        "what queries look like can change that. What such an extractor pays is mostly the opening "
+        "of its account."
+    )
+    yield ""
+
+
+def _reachers(
+    results: dict[str, Any], names: Iterable[str]
+) -> Iterator[tuple[float, str, str, float]]:
+    """Yield (service times, attack, strategy, times an honest user's) of reaching 90 %."""
+    for name in names:
+        reach = results["attacks"][name]["reach"]["90%"]
+        if reach is None:
+            continue
+        for strategy in STRATEGIES:
+            multiple = reach["multiple"][strategy]["median"]
+            total = multiple * reach["queries"]["median"]
+            yield total, name, strategy, multiple / reach["of_user"]["median"]
+
+
+def _targets(rows: list[Target]) -> Iterator[str]:
+    yield from ("## Targets", "")
+    yield (
+        "Users at the worst seed, attacks at the cheapest attack and seed. The paper's tariff "
+        "priced the same queries, in times of the authors' own service."
+    )
+    yield ""
+    yield from _table(
+        ("target", "bound", "measured", "met", "the paper's tariff here"),
+        (
+            (
+                row.what,
+                f"{'at least' if row.least else 'at most'} {_unit(row.bound, row.unit)}",
+                _unit(row.measured, row.unit),
+                "yes" if row.met else "**no**",
+                "" if row.paper is None else _unit(row.paper, row.unit),
+            )
+            for row in rows
+        ),
+    )
+    for row in rows:
+        if not row.met:
+            yield (
+                f"- Missed: {row.what}, {_unit(row.measured, row.unit)} instead of "
+                f"{_unit(row.bound, row.unit)}. The limit: {row.limit}."
+            )
+    yield ""
+
+
+def _users(results: dict[str, Any]) -> Iterator[str]:
+    yield from ("## Honest users", "")
+    yield (
+        "Time over the undefended time, estimator included, of whole accounts. The first row is "
+        "what the target is about; users with shifted images (by a pixel, the same way for "
+        "all of an account) and short accounts stand by themselves."
+    )
+    yield ""
+    rows = {"all but shifted, 1000 queries and more": results["users"]["judged_together"]}
+    rows |= results["users"]["groups"]
+    yield from _table(
+        (
+            "users",
+            "accounts",
+            "50 %",
+            "95 %",
+            "99 %",
+            "most",
+            "ever above 100 base prices",
+            "paper's tariff, 50 %",
+            "paper's tariff, 99 %",
+        ),
+        (
+            (
+                name,
+                f"{row['accounts']:.0f}",
+                *(f"{row[key]:.2f}x" for key in ("50%", "95%", "99%", "most")),
+                f"{row['above_100_base_prices']:.1%}",
+                *(_times(row[f"paper_{key}"]) for key in ("50%", "99%")),
+            )
+            for name, row in rows.items()
+        ),
+    )
+
+
+def _attacks(results: dict[str, Any]) -> Iterator[str]:
+    queries = results["setting"]["checkpoints"][-1]
+    yield from (f"## Extraction at {_number(queries)} queries", "")
+    yield (
+        "Medians over seeds. One account: all queries from it. Best split: over any number of "
+        "accounts, each left when that is best. Best dilution: also among the most ordinary "
+        "queries, at the best rate. Evidence averages at most 1 where queries are honest."
+    )
+    yield ""
+    ours = [f"{strategy}" for strategy in STRATEGIES]
+    yield from _table(
+        (
+            "attack",
+            "accuracy",
+            "fidelity",
+            "evidence",
+            *ours,
+            *(f"paper's, {s}" for s in STRATEGIES),
+        ),
+        (
+            (
+                name,
+                _percent(row["accuracy"][-1]),
+                _percent(row["fidelity"][-1]),
+                f"{row['curve'][-1]['evidence']['median']:.3g}",
+                *(_times(row["at_hash_rate"]["1x"][s]["median"]) for s in STRATEGIES),
+                *(_times(row["paper"][s]["median"]) for s in STRATEGIES),
+            )
+            for name, row in results["attacks"].items()
+        ),
+    )
+    checkpoints = results["setting"]["checkpoints"]
+    yield from ("Accuracy of the copy after so many queries, median over seeds:", "")
+    yield from _table(
+        ("attack", *(_number(n) for n in checkpoints)),
+        ((name, *map(_percent, row["accuracy"])) for name, row in results["attacks"].items()),
+    )
+
+
+def _reaching(results: dict[str, Any]) -> Iterator[str]:
+    service, rate = results["times"]["service"], results["times"]["hash_rate"]
+    yield from ("## Work to reach the victim's accuracy", "")
+    yield (
+        "Queries until the copy has 90 % or 95 % of the victim's accuracy (between checkpoints "
+        "interpolated in their logarithm; a dash: not in every seed), what they cost by the "
+        "cheapest strategy, in times of the undefended calls, in hashes, and in times of an honest "
+        "user who asks as many."
+    )
+    yield ""
+    rows = []
+    for name, row in results["attacks"].items():
+        cells: list[str] = [name]
+        for reach in row["reach"].values():
+            if reach is None:
+                cells += ["-"] * 4
+                continue
+            cheapest = min(reach["multiple"][strategy]["median"] for strategy in STRATEGIES)
+            queries = reach["queries"]["median"]
+            cells += [
+                _number(queries),
+                _times(cheapest),
+                f"{cheapest * queries * service * rate:.1e}",
+                _times(cheapest / reach["of_user"]["median"]),
+            ]
+        rows.append(tuple(cells))
+    columns = ("queries", "undefended", "hashes", "honest user")
+    yield from _table(
+        ("attack", *(f"{share}: {c}" for share in ("90 %", "95 %") for c in columns)), rows
+    )
+
+
+def _hash_rates(results: dict[str, Any]) -> Iterator[str]:
+    yield from ("## More hash rate", "")
+    yield "The cheapest strategy of an extractor that hashes so many times faster than the client:"
+    yield ""
+    yield from _table(
+        ("attack", *(f"{faster}x" for faster in HASH_RATES)),
+        (
+            (
+                name,
+                *(
+                    _times(min(row["at_hash_rate"][f"{f}x"][s]["median"] for s in STRATEGIES))
+                    for f in HASH_RATES
+                ),
+            )
+            for name, row in results["attacks"].items()
+        ),
+    )
+
+
+def _evasions(results: dict[str, Any]) -> Iterator[str]:
+    yield from ("## Against powfast itself", "")
+    yield (
+        "Through the real gate, in process, challenges solved. A published work is rounded down "
+        "by an eighth at most, and the rest is owed with the next."
+    )
+    yield ""
+    yield from _table(
+        ("tried", "counted", "measured", "where nothing is gained", "evaded"),
+        (
+            (
+                row["tried"],
+                row["counted"],
+                f"{row['measured']:.3g}",
+                f"{row['honest']:.3g}",
+                "**yes**" if row["evaded"] else "no",
+            )
+            for row in results["evasions"]
+        ),
+    )
+
+
+def _method(results: dict[str, Any], name: str, docs: Path) -> Iterator[str]:
+    template = (Path(__file__).parent / "method.md").read_text()
+    yield template.rstrip()
+    other = docs / "results-cifar10.md"
+    if name == "mnist":
+        yield ""
+        yield (
+            f"CIFAR-10: [{other.name}]({other.name})."
+            if other.exists()
+            else "CIFAR-10 runs by `python -m benchmarks.extraction cifar10`; its full figures are "
+            "not measured yet."
+        )
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    head = tuple(head)
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _percent(summary: dict[str, float]) -> str:
+    return f"{summary['median']:.1%}"
+
+
+def _times(value: float) -> str:
+    return f"{_number(value)}x"
+
+
+def _unit(value: float, unit: str) -> str:
+    return f"{value:.1%}" if unit == "%" else _times(value)
+
+
+def _number(value: float) -> str:
+    if value >= 1e6:
+        return f"{value:.1e}"
+    if value >= 100:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}"
+
+
+def _range(values: list[float], form: str) -> str:
+    low, high = f"{min(values):{form}}", f"{max(values):{form}}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits are enough for everybody, and keep the file small."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
