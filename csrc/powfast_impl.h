@@ -29,6 +29,13 @@ struct powfast_job {
     uint32_t limit;        /* high half of the part's limit */
 };
 
+/* One block that is hashed. */
+struct powfast_candidate {
+    const uint8_t *seed; /* 32 bytes */
+    uint64_t nonce;
+    uint32_t part;
+};
+
 struct powfast_kernel {
     const char *name;
     uint32_t needs; /* feature bits */
@@ -37,9 +44,8 @@ struct powfast_kernel {
      * else count. low + count <= 2^24. */
     uint32_t (*search)(const struct powfast_job *job, uint32_t low, uint32_t count);
 
-    /* The first 64 bits of the digests of `count` puzzle blocks; all agree in their first `same`
-     * words, and in words 14 and 15, which are always the same. */
-    void (*digest)(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same);
+    /* The first 64 bits of the digests of `count` candidates; those of one seed stand together. */
+    void (*digest)(uint64_t *digests, const struct powfast_candidate *candidates, size_t count);
 
     /* Absorb `count` blocks of 64 bytes into a hash state. */
     void (*compress)(uint32_t state[8], const uint8_t *blocks, size_t count);
@@ -64,7 +70,6 @@ static const uint32_t powfast_k[64] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 /* puzzle.c */
-void powfast_block(uint32_t block[16], const uint32_t seed[8], uint32_t part, uint64_t nonce);
 void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint64_t limit);
 
 /* sha256.c */
@@ -77,6 +82,16 @@ void powfast_hmac(uint8_t mac[32], const powfast_kernel *kernel, const powfast_k
 
 /* kernels/scalar.c: for kernels that have nothing better */
 void powfast_compress_scalar(uint32_t state[8], const uint8_t *blocks, size_t count);
+
+static inline uint64_t part_work(uint64_t work, uint32_t parts) {
+    return work / parts + (work % parts != 0);
+}
+
+/* floor(2^64 / w) - 1 in 64-bit arithmetic: the 2^64 less w, over w. */
+static inline uint64_t part_limit(uint64_t work, uint32_t parts) {
+    uint64_t w = part_work(work, parts);
+    return (0 - w) / w;
+}
 
 static inline uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
 static inline uint32_t big_sigma0(uint32_t x) { return rotr(x, 2) ^ rotr(x, 13) ^ rotr(x, 22); }
@@ -97,6 +112,24 @@ static inline void sha256_round(uint32_t s[8], uint32_t kw) {
 
 static inline uint32_t load_be32(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* Words 8 .. 15 of a block: "powfast/v1:", part, nonce, padding, bit length. */
+static inline void powfast_block_tail(uint32_t tail[8], uint32_t part, uint64_t nonce) {
+    tail[0] = 0x706f7766;              /* powf */
+    tail[1] = 0x6173742f;              /* ast/ */
+    tail[2] = 0x76313a00 | part >> 24; /* v1: */
+    tail[3] = part << 8 | (uint32_t)(nonce >> 56);
+    tail[4] = (uint32_t)(nonce >> 24);
+    tail[5] = (uint32_t)(nonce << 8) | 0x80;
+    tail[6] = 0;
+    tail[7] = 55 * 8;
+}
+
+/* Words 0 .. 7. */
+static inline void powfast_block_seed(uint32_t words[8], const uint8_t seed[32]) {
+    for (int t = 0; t < 8; t++)
+        words[t] = load_be32(seed + 4 * t);
 }
 
 static inline uint64_t load_be64(const uint8_t *p) {

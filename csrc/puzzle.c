@@ -6,26 +6,11 @@ powfast_status powfast_puzzle_check(const powfast_puzzle *puzzle) {
 }
 
 uint64_t powfast_part_work(const powfast_puzzle *puzzle) {
-    return puzzle->work / puzzle->parts + (puzzle->work % puzzle->parts != 0);
+    return part_work(puzzle->work, puzzle->parts);
 }
 
-/* floor(2^64 / w) - 1 in 64-bit arithmetic: floor((2^64 - 1) / w), one less where w divides 2^64. */
 uint64_t powfast_part_limit(const powfast_puzzle *puzzle) {
-    uint64_t w = powfast_part_work(puzzle);
-    return UINT64_MAX / w - (UINT64_MAX % w != w - 1);
-}
-
-/* The one block that is hashed: seed, "powfast/v1:", part, nonce, padding, bit length. */
-void powfast_block(uint32_t block[16], const uint32_t seed[8], uint32_t part, uint64_t nonce) {
-    memcpy(block, seed, 8 * sizeof *block);
-    block[8] = 0x706f7766;  /* powf */
-    block[9] = 0x6173742f;  /* ast/ */
-    block[10] = 0x76313a00 | part >> 24; /* v1: */
-    block[11] = part << 8 | (uint32_t)(nonce >> 56);
-    block[12] = (uint32_t)(nonce >> 24);
-    block[13] = (uint32_t)(nonce << 8) | 0x80;
-    block[14] = 0;
-    block[15] = 55 * 8;
+    return part_limit(puzzle->work, puzzle->parts);
 }
 
 void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint64_t limit) {

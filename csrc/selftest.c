@@ -8,13 +8,14 @@ static uint64_t fold(uint64_t sum, uint64_t value) { return (sum << 1 | sum >> 6
 
 /* 67 digests: whole groups of every lane count, and a rest. */
 static uint64_t fold_digests(const powfast_kernel *kernel) {
-    uint32_t seed[8], blocks[67][16];
+    struct powfast_candidate candidates[67];
+    uint8_t seed[32];
     uint64_t digests[67], sum = 0;
-    for (uint32_t i = 0; i < 8; i++)
-        seed[i] = 0x00010203 + 0x04040404 * i;
+    for (uint8_t i = 0; i < 32; i++)
+        seed[i] = i;
     for (uint32_t i = 0; i < 67; i++)
-        powfast_block(blocks[i], seed, i, i * 0x9e3779b97f4a7c15);
-    kernel->digest(digests, (const uint32_t(*)[16])blocks, 67, 0);
+        candidates[i] = (struct powfast_candidate){seed, i * 0x9e3779b97f4a7c15, i};
+    kernel->digest(digests, candidates, 67);
     for (int i = 0; i < 67; i++)
         sum = fold(sum, digests[i]);
     return sum;

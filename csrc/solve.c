@@ -4,31 +4,11 @@
  * job does not show. */
 enum { CHUNK = 4096 };
 
-static void first_block(uint32_t block[16], const powfast_puzzle *puzzle, uint32_t part,
-                        uint64_t nonce) {
-    uint32_t seed[8];
-    for (int i = 0; i < 8; i++)
-        seed[i] = load_be32(puzzle->seed + 4 * i);
-    powfast_block(block, seed, part, nonce);
-}
-
-static uint64_t digest64(uint32_t block[16], uint32_t low) {
+static int solves(const powfast_puzzle *puzzle, uint32_t part, uint64_t nonce, uint64_t limit) {
+    struct powfast_candidate candidate = {puzzle->seed, nonce, part};
     uint64_t digest;
-    block[13] = low << 8 | 0x80;
-    powfast_kernel_scalar.digest(&digest, (const uint32_t(*)[16])block, 1, 0);
-    return digest;
-}
-
-/* Search nonces that share all but their low 24 bits. Returns the offset of the first solution,
- * else count. A kernel only proposes candidates: the scalar code decides. */
-static uint32_t search_job(const powfast_kernel *kernel, const struct powfast_job *job,
-                           uint32_t block[16], uint64_t limit, uint32_t low, uint32_t count) {
-    for (uint32_t done = 0; done < count; done++) {
-        done += kernel->search(job, low + done, count - done);
-        if (done >= count || digest64(block, low + done) <= limit)
-            return done < count ? done : count;
-    }
-    return count;
+    powfast_kernel_scalar.digest(&digest, &candidate, 1);
+    return digest <= limit;
 }
 
 powfast_status powfast_search(uint64_t *nonce, const powfast_kernel *kernel,
@@ -41,15 +21,19 @@ powfast_status powfast_search(uint64_t *nonce, const powfast_kernel *kernel,
     while (count) {
         struct powfast_job job;
         uint32_t block[16], low = (uint32_t)first & 0xffffff;
-        uint32_t n = 0x1000000 - low;
+        uint32_t n = 0x1000000 - low, i = 0;
         if (n > count)
             n = (uint32_t)count;
-        first_block(block, puzzle, part, first);
+        powfast_block_seed(block, puzzle->seed);
+        powfast_block_tail(block + 8, part, first);
         powfast_job_prepare(&job, block, limit);
-        uint32_t i = search_job(kernel, &job, block, limit, low, n);
-        if (i < n) {
-            *nonce = first + i;
-            return POWFAST_OK;
+        /* A kernel only proposes candidates: the scalar code decides. */
+        while ((i += kernel->search(&job, low + i, n - i)) < n) {
+            if (solves(puzzle, part, first + i, limit)) {
+                *nonce = first + i;
+                return POWFAST_OK;
+            }
+            i++;
         }
         first += n;
         count -= n;

@@ -1,83 +1,54 @@
 #include "powfast_impl.h"
 
-enum {
-    BATCH = 32, /* blocks handed to a kernel at once: a multiple of every lane count */
-    FEW = 12    /* parts below which puzzles share a batch */
-};
+enum { BATCH = 32 }; /* a multiple of every lane count */
 
-static void load_seed(uint32_t words[8], const uint8_t seed[32]) {
-    for (int i = 0; i < 8; i++)
-        words[i] = load_be32(seed + 4 * i);
-}
-
-/* 1 if every part of one puzzle is solved. */
-static int solved(const powfast_kernel *kernel, const uint8_t seed[32], uint64_t limit,
-                  const uint64_t *nonces, uint32_t parts) {
-    uint32_t words[8], blocks[BATCH][16];
+/* Clear `ok` of each candidate whose digest is above its limit. */
+static void judge(const powfast_kernel *kernel, const struct powfast_candidate *candidates,
+                  const uint64_t *limits, uint8_t *const *ok, size_t count) {
     uint64_t digests[BATCH];
-    load_seed(words, seed);
-    for (uint32_t done = 0; done < parts;) {
-        uint32_t n = parts - done < BATCH ? parts - done : BATCH;
-        for (uint32_t i = 0; i < n; i++)
-            powfast_block(blocks[i], words, done + i, nonces[done + i]);
-        kernel->digest(digests, (const uint32_t(*)[16])blocks, n, 10);
-        for (uint32_t i = 0; i < n; i++)
-            if (digests[i] > limit)
-                return 0;
-        done += n;
-    }
-    return 1;
-}
-
-/* Puzzles of few parts fill a batch together. */
-static void verify_mixed(uint8_t *ok, const powfast_kernel *kernel, const uint8_t *seeds,
-                         const uint64_t *works, const uint64_t *nonces, size_t count,
-                         uint32_t parts) {
-    uint32_t words[8], blocks[BATCH][16];
-    uint64_t digests[BATCH], limits[BATCH];
-    uint8_t *oks[BATCH];
-    size_t filled = 0;
-    for (size_t i = 0; i < count; i++) {
-        powfast_puzzle shape = {.work = works[i], .parts = parts};
-        uint64_t limit = works[i] ? powfast_part_limit(&shape) : 0;
-        ok[i] = works[i] != 0;
-        load_seed(words, seeds + 32 * i);
-        for (uint32_t part = 0; part < parts; part++) {
-            powfast_block(blocks[filled], words, part, nonces[i * parts + part]);
-            limits[filled] = limit;
-            oks[filled++] = &ok[i];
-            if (filled < BATCH && !(i + 1 == count && part + 1 == parts))
-                continue;
-            kernel->digest(digests, (const uint32_t(*)[16])blocks, filled, 0);
-            for (size_t k = 0; k < filled; k++)
-                *oks[k] &= digests[k] <= limits[k];
-            filled = 0;
-        }
-    }
-}
-
-powfast_status powfast_verify(const powfast_kernel *kernel, const powfast_puzzle *puzzle,
-                              const uint64_t *nonces) {
-    if (powfast_puzzle_check(puzzle) != POWFAST_OK)
-        return POWFAST_INVALID_ARGUMENT;
-    return solved(kernel, puzzle->seed, powfast_part_limit(puzzle), nonces, puzzle->parts)
-               ? POWFAST_OK
-               : POWFAST_WRONG_SOLUTION;
+    kernel->digest(digests, candidates, count);
+    for (size_t i = 0; i < count; i++)
+        if (digests[i] > limits[i])
+            *ok[i] = 0;
 }
 
 powfast_status powfast_verify_batch(uint8_t *ok, const powfast_kernel *kernel,
                                     const uint8_t *seeds, const uint64_t *works,
                                     const uint64_t *nonces, size_t count, uint32_t parts) {
+    struct powfast_candidate candidates[BATCH];
+    uint64_t limits[BATCH];
+    uint8_t *owners[BATCH];
+    uint64_t work = 0, limit = 0;
+    size_t filled = 0;
     if (parts == 0 || parts > POWFAST_MAX_PARTS)
         return POWFAST_INVALID_ARGUMENT;
-    if (parts < FEW) {
-        verify_mixed(ok, kernel, seeds, works, nonces, count, parts);
-        return POWFAST_OK;
+    for (size_t i = 0; i < count; i++, seeds += 32, nonces += parts) {
+        if (works[i] != work) { /* divisions cost a sixth of a hash, and prices are coarse */
+            work = works[i];
+            limit = work ? part_limit(work, parts) : 0;
+        }
+        ok[i] = works[i] != 0;
+        /* until a part is known to be wrong */
+        for (uint32_t part = 0; part < parts && ok[i]; part++) {
+            candidates[filled] = (struct powfast_candidate){seeds, nonces[part], part};
+            limits[filled] = limit;
+            owners[filled++] = &ok[i];
+            if (filled == BATCH) {
+                judge(kernel, candidates, limits, owners, filled);
+                filled = 0;
+            }
+        }
     }
-    for (size_t i = 0; i < count; i++) {
-        powfast_puzzle shape = {.work = works[i], .parts = parts};
-        ok[i] = works[i] && solved(kernel, seeds + 32 * i, powfast_part_limit(&shape),
-                                   nonces + i * parts, parts);
-    }
+    if (filled)
+        judge(kernel, candidates, limits, owners, filled);
     return POWFAST_OK;
+}
+
+powfast_status powfast_verify(const powfast_kernel *kernel, const powfast_puzzle *puzzle,
+                              const uint64_t *nonces) {
+    uint8_t ok;
+    if (powfast_puzzle_check(puzzle) != POWFAST_OK)
+        return POWFAST_INVALID_ARGUMENT;
+    powfast_verify_batch(&ok, kernel, puzzle->seed, &puzzle->work, nonces, 1, puzzle->parts);
+    return ok ? POWFAST_OK : POWFAST_WRONG_SOLUTION;
 }

@@ -21,6 +21,10 @@ struct chain {
     vec abcd, efgh;
 };
 
+INLINE vec big_endian(const uint8_t *bytes) {
+    return vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(bytes)));
+}
+
 INLINE vec k(int t) { return vld1q_u32(powfast_k + t); }
 
 /* Four rounds; kw holds their constants plus schedule words. */
@@ -95,15 +99,22 @@ TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint3
 
 /* ---- digests of any block ---- */
 
-INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks[STREAMS])[16]) {
+INLINE void digest_streams(uint64_t *digests, const struct powfast_candidate *candidates[STREAMS]) {
     struct chain s[STREAMS];
     vec w[4][STREAMS];
-    EACH s[i] = (struct chain){vld1q_u32(powfast_h), vld1q_u32(powfast_h + 4)};
+    EACH {
+        const uint8_t *seed = candidates[i]->seed;
+        uint32_t tail[8];
+        powfast_block_tail(tail, candidates[i]->part, candidates[i]->nonce);
+        w[0][i] = big_endian(seed), w[1][i] = big_endian(seed + 16);
+        w[2][i] = vld1q_u32(tail), w[3][i] = vld1q_u32(tail + 4);
+        s[i] = (struct chain){vld1q_u32(powfast_h), vld1q_u32(powfast_h + 4)};
+    }
 #pragma GCC unroll 16
     for (int t = 0; t < 64; t += 4) {
         vec *now = w[(t / 4) & 3], *w1 = w[(t / 4 + 1) & 3];
         vec *w2 = w[(t / 4 + 2) & 3], *w3 = w[(t / 4 + 3) & 3];
-        EACH now[i] = t < 16 ? vld1q_u32(*blocks[i] + t) : expand(now[i], w1[i], w2[i], w3[i]);
+        EACH now[i] = t < 16 ? now[i] : expand(now[i], w1[i], w2[i], w3[i]);
         EACH rounds(&s[i], vaddq_u32(now[i], k(t)));
     }
     EACH {
@@ -112,12 +123,12 @@ INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks[STREAMS])[
     }
 }
 
-TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same) {
-    (void)same;
+TARGET static void digest(uint64_t *digests, const struct powfast_candidate *candidates,
+                          size_t count) {
     for (size_t n = 0; n < count; n += STREAMS) {
-        const uint32_t(*streams[STREAMS])[16];
+        const struct powfast_candidate *streams[STREAMS];
         uint64_t out[STREAMS];
-        EACH streams[i] = &blocks[n + (size_t)i < count ? n + (size_t)i : count - 1];
+        EACH streams[i] = &candidates[n + (size_t)i < count ? n + (size_t)i : count - 1];
         digest_streams(out, streams);
         EACH if (n + (size_t)i < count) digests[n + (size_t)i] = out[i];
     }
@@ -134,7 +145,7 @@ TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t cou
         for (int t = 0; t < 64; t += 4) {
             vec *now = &w[(t / 4) & 3];
             if (t < 16)
-                *now = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 4 * t)));
+                *now = big_endian(blocks + 4 * t);
             else
                 *now = expand(*now, w[(t / 4 + 1) & 3], w[(t / 4 + 2) & 3], w[(t / 4 + 3) & 3]);
             rounds(&s, vaddq_u32(*now, k(t)));

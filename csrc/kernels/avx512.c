@@ -19,16 +19,8 @@ typedef __m512i vec;
 #define MAJORITY(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0xe8)
 #define AT_MOST(x, y) (uint32_t)_mm512_cmple_epu32_mask(x, y)
 
-/* As lanes.h has it, by gathering. */
-#define TRANSPOSE gather
-TARGET static void gather(uint32_t words[16][LANES], const uint32_t (*blocks)[16], size_t count,
-                          int same) {
-    vec lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    vec last = SET(count < LANES ? count - 1 : LANES - 1);
-    vec index = _mm512_slli_epi32(_mm512_min_epu32(lane, last), 4);
-    for (int t = same; t < 14; t++)
-        STORE(words[t], _mm512_i32gather_epi32(index, &blocks[0][t], 4));
-}
+/* So that a constant is an operand in memory: one that GCC knows costs a broadcast on port 5. */
+#define HIDE(pointer) __asm__("" : "+r"(pointer))
 
 #include "lanes.h"
 
@@ -38,13 +30,13 @@ const struct powfast_kernel powfast_kernel_avx512 = {"avx512", CPU_AVX512, searc
 /* With the SHA extensions beside it, which are faster for less than a handful of hashes. */
 enum { FEW = 6 };
 
-static void digest_either(uint64_t *digests, const uint32_t (*blocks)[16], size_t count,
-                          int same) {
+static void digest_either(uint64_t *digests, const struct powfast_candidate *candidates,
+                          size_t count) {
     size_t few = count % LANES < FEW ? count % LANES : 0;
     if (count > few)
-        digest(digests, blocks, count - few, same);
+        digest(digests, candidates, count - few);
     if (few)
-        powfast_kernel_shani.digest(digests + count - few, blocks + count - few, few, same);
+        powfast_kernel_shani.digest(digests + count - few, candidates + count - few, few);
 }
 
 static void compress(uint32_t state[8], const uint8_t *blocks, size_t count) {

@@ -3,6 +3,9 @@
  * and SET, LOAD, STORE, ADD, AND, XOR, SHL, SHR, AT_MOST, includes this file, and has `search`
  * and `digest`. It may define ROTR, XOR3, CHOOSE and MAJORITY where it has better instructions.
  */
+#ifndef HIDE
+#define HIDE(pointer)
+#endif
 #ifndef ROTR
 #define ROTR(x, n) XOR(SHR(x, n), SHL(x, 32 - (n)))
 #endif
@@ -44,8 +47,8 @@
 #define EXPAND(t)                                                                                  \
     (w[(t) & 15] = ADD(ADD(w[(t) & 15], SMALL_SIGMA0(w[((t) + 1) & 15])),                          \
                        ADD(w[((t) + 9) & 15], SMALL_SIGMA1(w[((t) + 14) & 15]))))
-#define GIVEN_KW(t) ADD(w[t], SET(powfast_k[t]))
-#define EXPANDED_KW(t) ADD(EXPAND(t), SET(powfast_k[t]))
+#define GIVEN_KW(t) ADD(w[t], SET(k[t]))
+#define EXPANDED_KW(t) ADD(EXPAND(t), SET(k[t]))
 
 #define SIXTY_FOUR_ROUNDS                                                                          \
     EIGHT_ROUNDS(GIVEN_KW, 0);                                                                     \
@@ -59,6 +62,8 @@
 
 TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
                                 const uint32_t words[16][LANES]) {
+    const uint32_t *k = powfast_k;
+    HIDE(k);
     vec a = SET(powfast_h[0]), b = SET(powfast_h[1]), c = SET(powfast_h[2]), d = SET(powfast_h[3]);
     vec e = SET(powfast_h[4]), f = SET(powfast_h[5]), g = SET(powfast_h[6]), h = SET(powfast_h[7]);
     vec w[16];
@@ -69,26 +74,41 @@ TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
     STORE(second, ADD(b, SET(powfast_h[1])));
 }
 
-#ifndef TRANSPOSE
-#define TRANSPOSE transpose
-/* Words same .. 13 of `count` blocks into the lanes; the last block fills what is left. */
-static void transpose(uint32_t words[16][LANES], const uint32_t (*blocks)[16], size_t count,
-                      int same) {
-    for (size_t lane = 0; lane < LANES; lane++)
-        for (int t = same; t < 14; t++)
-            words[t][lane] = blocks[lane < count ? lane : count - 1][t];
+TARGET static inline void fill(uint32_t lanes[LANES], uint32_t word) {
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = word;
 }
-#endif
 
-static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same) {
-    uint32_t words[16][LANES], first[LANES], second[LANES];
-    for (int t = 0; t < 16; t++)
-        for (size_t lane = 0; lane < LANES; lane++)
-            words[t][lane] = blocks[0][t];
+/* What differs between the blocks of LANES candidates: word by word, for a store to another line
+ * of the cache takes a cycle. */
+TARGET static inline void spread(uint32_t words[16][LANES], const struct powfast_candidate *candidates) {
+    const uint8_t *seed = candidates[0].seed;
+    uint32_t tail[8];
+    for (int t = 0; t < 8; t++)
+        if (candidates[LANES - 1].seed == seed)
+            fill(words[t], load_be32(seed + 4 * t));
+        else
+            for (int lane = 0; lane < LANES; lane++)
+                words[t][lane] = load_be32(candidates[lane].seed + 4 * t);
+    for (int lane = 0; lane < LANES; lane++) {
+        powfast_block_tail(tail, candidates[lane].part, candidates[lane].nonce);
+        words[11][lane] = tail[3], words[12][lane] = tail[4], words[13][lane] = tail[5];
+    }
+}
+
+TARGET static void digest(uint64_t *digests, const struct powfast_candidate *candidates, size_t count) {
+    struct powfast_candidate rest[LANES];
+    uint32_t tail[8], words[16][LANES], first[LANES], second[LANES];
+    powfast_block_tail(tail, 0, 0);
+    for (int t = 8; t < 16; t++)
+        fill(words[t], tail[t - 8]);
     for (size_t i = 0; i < count; i += LANES) {
-        TRANSPOSE(words, blocks + i, count - i, same);
+        size_t n = count - i < LANES ? count - i : LANES;
+        for (size_t lane = 0; lane < LANES && n < LANES; lane++)
+            rest[lane] = candidates[i + (lane < n ? lane : n - 1)];
+        spread(words, n < LANES ? rest : candidates + i);
         digest_lanes(first, second, (const uint32_t(*)[LANES])words);
-        for (size_t lane = 0; lane < LANES && i + lane < count; lane++)
+        for (size_t lane = 0; lane < n; lane++)
             digests[i + lane] = (uint64_t)first[lane] << 32 | second[lane];
     }
 }
@@ -97,11 +117,12 @@ static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count
 #define C(t) SET(job->constant[t])
 #define IS_CONSTANT(t) ((t) < 20 || (t) == 21 || (t) == 23 || (t) == 25)
 #define HOISTED_KW(t)                                                                              \
-    (IS_CONSTANT(t) ? SET(powfast_k[t] + job->constant[t]) : ADD(w[(t) & 15], SET(powfast_k[t])))
+    (IS_CONSTANT(t) ? SET(k[t] + job->constant[t]) : ADD(w[(t) & 15], SET(k[t])))
 
 /* One bit for each lane that reaches the limit; job->state is after round 13, less word 13. */
 TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
-    const uint32_t *s = job->state;
+    const uint32_t *s = job->state, *k = powfast_k;
+    HIDE(k);
     /* named so that two rounds later each name is its own again */
     vec c = ADD(SET(s[0]), w13), d = SET(s[1]), e = SET(s[2]), f = SET(s[3]);
     vec g = ADD(SET(s[4]), w13), h = SET(s[5]), a = SET(s[6]), b = SET(s[7]);

@@ -18,6 +18,7 @@ typedef uint32_t vec;
 
 void powfast_compress_scalar(uint32_t state[8], const uint8_t *blocks, size_t count) {
     for (; count; count--, blocks += 64) {
+        const uint32_t *k = powfast_k;
         uint32_t w[16], a = state[0], b = state[1], c = state[2], d = state[3];
         uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
         for (int t = 0; t < 16; t++)

@@ -16,6 +16,11 @@ struct chain {
 };
 
 INLINE vec four(const uint32_t *words) { return _mm_loadu_si128((const vec *)words); }
+INLINE vec big_endian(const uint8_t *bytes) {
+    const vec swap = _mm_set_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
+    return _mm_shuffle_epi8(_mm_loadu_si128((const vec *)bytes), swap);
+}
+
 INLINE vec k(int t) { return four(powfast_k + t); }
 
 /* Four rounds; kw holds their constants plus schedule words. */
@@ -115,17 +120,25 @@ TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint3
 /* ---- digests of any block ---- */
 
 /* streams: a constant, STREAMS at most. */
-INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks)[16], int streams) {
+INLINE void digest_streams(uint64_t *digests, const struct powfast_candidate *candidates,
+                           int streams) {
     struct chain start = pack(powfast_h), s[STREAMS];
     vec w[4][STREAMS];
-    for (int i = 0; i < streams; i++)
+    for (int i = 0; i < streams; i++) {
+        const uint8_t *seed = candidates[i].seed;
+        uint32_t tail[8];
+        powfast_block_tail(tail, candidates[i].part, candidates[i].nonce);
+        w[0][i] = big_endian(seed), w[1][i] = big_endian(seed + 16);
+        w[2][i] = _mm_set_epi32((int)tail[3], (int)tail[2], (int)tail[1], (int)tail[0]);
+        w[3][i] = _mm_set_epi32((int)tail[7], (int)tail[6], (int)tail[5], (int)tail[4]);
         s[i] = start;
+    }
 #pragma GCC unroll 16
     for (int t = 0; t < 64; t += 4) {
         vec *now = w[(t / 4) & 3], *w1 = w[(t / 4 + 1) & 3];
         vec *w2 = w[(t / 4 + 2) & 3], *w3 = w[(t / 4 + 3) & 3];
-        for (int i = 0; i < streams; i++)
-            now[i] = t < 16 ? four(blocks[i] + t) : expand(now[i], w1[i], w2[i], w3[i]);
+        for (int i = 0; i < streams && t >= 16; i++)
+            now[i] = expand(now[i], w1[i], w2[i], w3[i]);
         for (int i = 0; i < streams; i++)
             rounds(&s[i], _mm_add_epi32(now[i], k(t)));
     }
@@ -135,19 +148,18 @@ INLINE void digest_streams(uint64_t *digests, const uint32_t (*blocks)[16], int 
     }
 }
 
-TARGET static void digest(uint64_t *digests, const uint32_t (*blocks)[16], size_t count, int same) {
+TARGET static void digest(uint64_t *digests, const struct powfast_candidate *candidates,
+                          size_t count) {
     size_t n = 0;
-    (void)same;
     for (; n + STREAMS <= count; n += STREAMS)
-        digest_streams(digests + n, blocks + n, STREAMS);
+        digest_streams(digests + n, candidates + n, STREAMS);
     for (; n < count; n++)
-        digest_streams(digests + n, blocks + n, 1);
+        digest_streams(digests + n, candidates + n, 1);
 }
 
 /* ---- any message ---- */
 
 TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
-    const vec swap = _mm_set_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
     struct chain s = pack(state);
     for (; count; count--, blocks += 64) {
         struct chain before = s;
@@ -156,7 +168,7 @@ TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t cou
         for (int t = 0; t < 64; t += 4) {
             vec *now = &w[(t / 4) & 3];
             if (t < 16)
-                *now = _mm_shuffle_epi8(_mm_loadu_si128((const vec *)(blocks + 4 * t)), swap);
+                *now = big_endian(blocks + 4 * t);
             else
                 *now = expand(*now, w[(t / 4 + 1) & 3], w[(t / 4 + 2) & 3], w[(t / 4 + 3) & 3]);
             rounds(&s, _mm_add_epi32(*now, k(t)));
