@@ -170,6 +170,7 @@ _READERS: dict[str, Read] = {
     "account": _resolver,
     "group": _resolver,
     "evidence": _imported,
+    "check_status": _integer(400, 499),
     "queries_header": _text,
     "report_secret": _secret,
     "metrics": _flag,
@@ -205,6 +206,7 @@ class Settings:
     account: Callable[[Caller], str] = accounts.bearer
     group: Callable[[Caller], str] = accounts.nobody
     evidence: Callable[..., Any] | None = None
+    check_status: int = 401
     queries_header: str | None = None
     report_secret: str | None = field(default=None, repr=False)
     metrics: bool = False

@@ -1,0 +1,50 @@
+"""For whoever puts a proxy before a model server: the gate as a service."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from powfast.cli import output
+from powfast.errors import InvalidInput, MissingExtra
+
+
+def add_commands(commands: output.Commands) -> None:
+    """Add serve."""
+    serve = output.add_command(
+        commands,
+        "serve",
+        _serve,
+        "Answer a proxy (nginx, Traefik, Caddy, Envoy) at /check: may this request pass, or what "
+        "has it to pay first? Also /report, /healthz and /metrics.",
+    )
+    serve.add_argument("--config", type=Path, help="the settings (POWFAST_CONFIG)")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8402)
+    serve.add_argument("--workers", type=int, default=1, help="processes; they share the store")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtra("serve needs uvicorn: pip install 'powfast[server]'") from error
+    from powfast.settings import Settings
+
+    if arguments.config is not None:
+        os.environ["POWFAST_CONFIG"] = str(arguments.config.resolve())
+    settings = Settings.load()  # whatever is wrong is said once, before any worker starts
+    if arguments.workers > 1 and settings.store.startswith("memory:"):
+        raise InvalidInput("a store in memory serves one worker: name sqlite:// or redis://")
+    uvicorn.run(
+        "powfast.gateway:from_environment",
+        factory=True,
+        host=arguments.host,
+        port=arguments.port,
+        workers=arguments.workers,
+        proxy_headers=False,  # accounts count the proxies they trust themselves
+        access_log=False,
+        server_header=False,
+    )
+    return 0

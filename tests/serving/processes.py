@@ -1,0 +1,80 @@
+"""Servers as processes of their own: started on a free port, waited for, stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, missing
+
+from powfast.tariff import EvidenceTariff
+
+KEYS = "2026a:" + bytes(range(32)).hex()
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def program(name: str) -> str:
+    """A program of this environment, or of the system."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
+    found = shutil.which(name, path=path)
+    if found is None:
+        missing(f"{name} is not installed")
+    return found
+
+
+def settings(folder: Path, store: str, base_work: float = 1000.0, **more: str) -> dict[str, str]:
+    """An environment from which a server starts."""
+    tariff = folder / "tariff.json"
+    tariff.write_text(EvidenceTariff(base_work=base_work).to_json())
+    given = {"tariff": str(tariff), "keys": KEYS, "store": store, **more}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("POWFAST_")}
+    return {
+        **clean,
+        **{f"POWFAST_{name.upper()}": value for name, value in given.items()},
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+@contextmanager
+def started(
+    command: Sequence[str], port: int, *, environ: dict[str, str], folder: Path = ROOT
+) -> Iterator[str]:
+    """Run a server until its port answers, and to its end; give its URL."""
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            command, env=environ, cwd=folder, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while not _listening(port):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    pytest.fail(f"{command[0]} did not start:\n{log.read()}")
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
