@@ -7,7 +7,7 @@ solution releases it without a second run.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -30,9 +30,14 @@ CHARGE_KEY = "powfast.charge"
 
 def header(scope: Scope, name: str) -> str | None:
     """Return a request header, repeated ones joined by a comma; `None` where there is none."""
-    wanted = name.lower().encode("latin-1")
+    wanted = _lowered(name)
     values = [value for key, value in scope["headers"] if key == wanted]
     return b", ".join(values).decode("latin-1") if values else None
+
+
+@lru_cache(256)
+def _lowered(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 class Charge(Bill):
@@ -190,7 +195,7 @@ def _text(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ..
 
 
 def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((name.lower().encode(), value.encode("latin-1")) for name, value in headers)
+    return tuple((_lowered(name), value.encode("latin-1")) for name, value in headers)
 
 
 async def _send(send: Send, answer: Answer) -> None:

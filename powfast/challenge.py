@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,12 +124,22 @@ def decode(token: bytes) -> Challenge:
     UnsupportedAlgorithm
         If the puzzle is of a kind that this version does not know.
     """
+    fields, seed = _decoded(token)
+    return Challenge(*fields, puzzle=Puzzle(seed, fields[2], fields[3]))
+
+
+def terms(token: bytes) -> Terms:
+    """Return what `decode` does, without the puzzle."""
+    return Terms(*_decoded(token)[0])
+
+
+def _decoded(token: bytes) -> Any:
+    """Return the fields of `Terms`, and the seed."""
     said = _native.decode(puzzle.native_kernel(), token)
     if isinstance(said, int):
         kind, reason = _REFUSALS[said]
         raise kind(reason)
-    fields, seed = said
-    return Challenge(*fields, puzzle=Puzzle(seed, fields[2], fields[3]))
+    return said
 
 
 def solve(

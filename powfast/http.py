@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from powfast.challenge import (
-    decode,
     solution_from_text,
     solution_to_text,
+    terms,
     token_from_text,
     token_to_text,
 )
@@ -95,16 +95,24 @@ def request_digest(method: str, target: bytes, body: bytes) -> bytes:
     return digest.digest()
 
 
-def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Answer:
+def problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
+    **more: Any,
+) -> Answer:
     """Make an `application/problem+json` answer (RFC 9457) that no cache keeps."""
     document = {"type": f"urn:powfast:{code}", "title": title, "status": status, "detail": detail}
-    body = json.dumps({**document, **more}).encode()
-    headers = {
-        "content-type": "application/problem+json",
-        "content-length": str(len(body)),
-        "cache-control": "no-store",
-    }
-    return Answer(status, tuple(headers.items()), body)
+    body = json.dumps(document | more).encode()
+    own = (
+        ("content-type", "application/problem+json"),
+        ("content-length", str(len(body))),
+        ("cache-control", "no-store"),
+    )
+    return Answer(status, own + headers, body)
 
 
 def refusal(
@@ -123,16 +131,22 @@ def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    challenge = decode(token)
-    text = token_to_text(token)
-    seconds = max(0, round(challenge.expires - challenge.issued))
-    terms = {"challenge": text, "work": challenge.work, "parts": challenge.parts}
-    answer = problem(
-        status, "payment-required", "Proof of work required", detail, **terms, expires=seconds
+    said = terms(token)
+    text, seconds = token_to_text(token), max(0, round(said.expires - said.issued))
+    asking = (
+        f'PoW challenge="{text}", work="{said.work}", parts="{said.parts}", expires="{seconds}"'
     )
-    parameters = ", ".join(f'{name}="{value}"' for name, value in terms.items())
-    asking = f'PoW {parameters}, expires="{seconds}"'
-    return answer.with_headers(("www-authenticate", asking), ("x-should-retry", "false"))
+    return problem(
+        status,
+        "payment-required",
+        "Proof of work required",
+        detail,
+        headers=(("www-authenticate", asking), ("x-should-retry", "false")),
+        challenge=text,
+        work=said.work,
+        parts=said.parts,
+        expires=seconds,
+    )
 
 
 def challenge_in(status: int, www_authenticate: str | None) -> bytes | None:

@@ -28,6 +28,8 @@ def nonnegative_array(values: npt.ArrayLike, name: str) -> FloatArray:
 
 def number(value: Any, name: str, low: float, high: float = math.inf) -> float:
     """`value` as a finite float in [low, high]."""
+    if type(value) is float and low <= value <= high and value != math.inf:
+        return value  # on the way of every request
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise InvalidInput(f"{name} must be a number, got {type(value).__name__}")
     if not (low <= value <= high and math.isfinite(value)):
