@@ -155,7 +155,7 @@ class PowMiddleware:
                 if not withheld.passes(status):
                     withheld.begin(status, _text(headers))
                 elif charge.receipt is not None:
-                    message = {**message, "headers": headers + _encoded(charge.receipt_headers)}
+                    message = {**message, "headers": [*headers, *_encoded(charge.receipt_headers)]}
             if charge.answering:
                 await send(message)
             elif kind == "http.response.body":
@@ -200,5 +200,6 @@ def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes],
 
 async def _send(send: Send, answer: Answer) -> None:
     start = {"type": "http.response.start", "status": answer.status}
-    await send({**start, "headers": _encoded(answer.headers)})
+    # a list, for Starlette's middleware (CORS, for one) appends to it
+    await send({**start, "headers": list(_encoded(answer.headers))})
     await send({"type": "http.response.body", "body": answer.body})
