@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from powfast.tariff.checks import nonnegative_array
+
 State = NDArray[np.float64]
 
 # Seconds for which a spent challenge is remembered beyond its end: so far may the clocks of two
@@ -131,12 +133,15 @@ class Page:
         return tariff.decayed(self.state, max(0.0, now - self.charged))
 
 
+def queries_of(evidence: ArrayLike) -> State:
+    """Return the evidence of a request's queries, (n,), before any store is asked."""
+    return nonnegative_array(evidence, "evidence")
+
+
 def settle(
     tariff: Tariff, evidence: ArrayLike, account: Page, group: Page | None, now: float
 ) -> tuple[int, Page, Page | None]:
-    """Return the published work of a request, 0 for no query, and the pages after it."""
-    if np.size(evidence) == 0:
-        return 0, account, group
+    """Return the published work of a request of at least one query, and the pages after it."""
     prices, state = tariff.work(evidence, account.state_at(now, tariff))
     owed = _total(prices)
     if group is not None:

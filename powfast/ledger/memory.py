@@ -11,7 +11,7 @@ from collections.abc import Callable
 from numpy.typing import ArrayLike
 
 from powfast.challenge import SpentChallenges
-from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, settle
+from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, queries_of, settle
 from powfast.ledger.workers import several_workers
 
 _log = logging.getLogger(__name__)
@@ -59,18 +59,20 @@ class MemoryLedger:
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         self._notice_fork()
+        queries = queries_of(evidence)
+        if not len(queries):
+            return 0
         with self._lock:
             known = self._charged.get((account, group, request_id))
             if known is not None:
                 return known
             mine = self._pages.get((account, group), Page())
             ours = self._pages.get(("", group), Page()) if group else None
-            work, mine, ours = settle(self._tariff, evidence, mine, ours, self._clock())
-            if work:
-                self._write(account, group, mine)
-                if ours is not None:
-                    self._write("", group, ours)
-                self._charged.put((account, group, request_id), work)
+            work, mine, ours = settle(self._tariff, queries, mine, ours, self._clock())
+            self._write(account, group, mine)
+            if ours is not None:
+                self._write("", group, ours)
+            self._charged.put((account, group, request_id), work)
             return work
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:

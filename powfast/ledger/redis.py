@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput
-from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff
+from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, queries_of
 from powfast.ledger.redis_calls import Calls
 from powfast.tariff import EvidenceTariff
-from powfast.tariff.checks import nonnegative_array
 from powfast.tariff.evidence import LAMBDAS, MOST_WORK
 from powfast.tariff.recursion import HALVING_TERMS, NO_HALF_LEFT, WEALTH_CAP
 
@@ -202,9 +201,9 @@ class RedisLedger(_Commands):
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
-        if np.size(evidence) == 0:
+        queries = queries_of(evidence)
+        if not len(queries):
             return 0
-        queries = nonnegative_array(evidence, "evidence")
         return int(self._calls.block(self._charge, account, group, request_id, queries))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
@@ -230,9 +229,9 @@ class AsyncRedisLedger(_Commands):
 
     async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
-        if np.size(evidence) == 0:
+        queries = queries_of(evidence)
+        if not len(queries):
             return 0
-        queries = nonnegative_array(evidence, "evidence")
         return int(await self._calls.wait(self._charge, account, group, request_id, queries))
 
     async def claim(self, challenge_id: bytes, expires: float) -> bool:

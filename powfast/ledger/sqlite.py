@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import StoreUnavailable
-from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, settle
+from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, queries_of, settle
 
 T = TypeVar("T")
 
@@ -78,7 +78,9 @@ class SQLiteLedger:
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
-        request = (account, group, request_id)
+        queries, request = queries_of(evidence), (account, group, request_id)
+        if not len(queries):
+            return 0
         with self._transaction() as (database, now):
             known = database.execute(
                 "SELECT work FROM charged"
@@ -89,13 +91,12 @@ class SQLiteLedger:
                 return int(known[0])
             mine = self._page(account, group)
             ours = self._page("", group) if group else None
-            work, mine, ours = settle(self._tariff, evidence, mine, ours, now)
-            if work:
-                self._write(account, group, mine)
-                if ours is not None:
-                    self._write("", group, ours)
-                row = (*request, str(work), int((now + self._remember) // _BUCKET))
-                database.execute("INSERT INTO charged VALUES (?, ?, ?, ?, ?)", row)
+            work, mine, ours = settle(self._tariff, queries, mine, ours, now)
+            self._write(account, group, mine)
+            if ours is not None:
+                self._write("", group, ours)
+            row = (*request, str(work), int((now + self._remember) // _BUCKET))
+            database.execute("INSERT INTO charged VALUES (?, ?, ?, ?, ?)", row)
             return work
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:

@@ -263,6 +263,9 @@ def test_a_malformed_charge_raises_and_writes_nothing(
         ledger.charge("a", "g", b"id", evidence)  # type: ignore[arg-type]
     assert ledger.state("a") is None
     assert ledger.state("", "g") is None
+    ledger.charge("a", "g", b"id", [1.0])
+    with pytest.raises(InvalidInput):  # nor does a known request pass with it
+        ledger.charge("a", "g", b"id", evidence)
 
 
 def test_concurrent_queries_cost_what_serial_ones_do(new_ledger: NewLedger) -> None:
