@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import powfast
-from powfast.cli import client, operations, operator, research, serve
+from powfast.cli import client, operations, operator, profile, research, serve
 from powfast.cli.output import print_json
 from powfast.errors import PowfastError
 
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=lambda arguments: _usage(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (client, operator, operations, serve, research):
+    for module in (client, profile, operator, operations, serve, research):
         module.add_commands(commands)
     return parser
 

@@ -1,13 +1,11 @@
-"""For whoever solves and verifies: version, bench, solve, verify."""
+"""For whoever solves and verifies: version, solve, verify."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
-from dataclasses import asdict
 
 import powfast
 from powfast.cli import output
@@ -15,12 +13,7 @@ from powfast.errors import InvalidInput
 
 
 def add_commands(commands: output.Commands) -> None:
-    """Add bench, solve and verify."""
-    bench = output.add_command(
-        commands, "bench", _bench, "Measure the hash rate of every kernel this CPU can run."
-    )
-    bench.add_argument("--seconds", type=float, default=5.0, help="time to spend (default 5)")
-
+    """Add solve and verify."""
     solve = output.add_command(
         commands, "solve", _solve, "Solve a challenge and print the PoW-Solution header's value."
     )
@@ -49,32 +42,6 @@ def version(arguments: argparse.Namespace) -> int:
         output.print_json({"version": powfast.__version__, "kernel": kernel})
     else:
         print(f"powfast {powfast.__version__} (kernel {kernel})")
-    return 0
-
-
-def _bench(arguments: argparse.Namespace) -> int:
-    from powfast.profile import hash_rates
-    from powfast.puzzle import active_kernel
-
-    active = active_kernel()
-    if not arguments.json:
-        output.console()  # asks for its extra before anything is measured
-    with output.status("measuring hash rates"):
-        rates = hash_rates(seconds=arguments.seconds)
-    if arguments.json:
-        machine = {"machine": platform.machine(), "version": powfast.__version__}
-        kernels = [asdict(rate) for rate in rates]
-        output.print_json({"kernels": kernels, "active": active, **machine})
-        return 0
-    rows = [
-        (
-            rate.name + (" (active)" if rate.name == active else ""),
-            str(rate.threads),
-            f"{rate.hashes_per_second / 1e6:.2f}",
-        )
-        for rate in rates
-    ]
-    output.print_table(("kernel", "threads", "million hashes/s"), rows)
     return 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from powfast.cli import output
+from powfast.cli.profile import read_fleet
 from powfast.errors import InvalidInput
 
 
@@ -38,7 +38,8 @@ def add_commands(commands: output.Commands) -> None:
     calibrate.add_argument("--service-time", type=float, help="seconds of the bare call per query")
     rate = calibrate.add_mutually_exclusive_group()
     rate.add_argument("--hash-rate", type=float, help="the clients' SHA-256 evaluations a second")
-    rate.add_argument("--profile", type=Path, help="what `powfast bench --json` printed there")
+    rate.add_argument("--profile", type=Path, help="what `powfast bench --out` wrote there")
+    rate.add_argument("--fleet", type=Path, help="what `powfast profile merge` wrote")
     calibrate.add_argument("--suspicious", type=Path, help=".npz of extractors' evidence")
     calibrate.add_argument("--max-overhead", type=float, default=2.0)
     calibrate.add_argument("--quantile", type=float, default=0.99)
@@ -63,12 +64,14 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         return _check(arguments)
     from powfast.tariff import calibrate, load_traces
 
-    if arguments.service_time is None or not (arguments.hash_rate or arguments.profile):
-        raise InvalidInput("calibrate needs --service-time, and --hash-rate or --profile")
+    clients = arguments.profile or arguments.fleet
+    if arguments.service_time is None or not (arguments.hash_rate or clients):
+        raise InvalidInput("calibrate needs --service-time, and --hash-rate, --profile or --fleet")
     calibration = calibrate(
         load_traces(arguments.honest),
         service_time=arguments.service_time,
-        hash_rate=arguments.hash_rate or _profiled_rate(arguments.profile),
+        hash_rate=arguments.hash_rate,
+        profile=read_fleet(clients) if clients else None,
         max_overhead=arguments.max_overhead,
         quantile=arguments.quantile,
         suspicious=load_traces(arguments.suspicious) if arguments.suspicious else None,
@@ -100,16 +103,6 @@ def _check(arguments: argparse.Namespace) -> int:
     return int(found["drifted"])
 
 
-def _profiled_rate(file: Path) -> float:
-    """Return the active kernel's rate on all threads."""
-    try:
-        profile = json.loads(_text(file))
-        kernels = [row for row in profile["kernels"] if row["name"] == profile["active"]]
-        return float(max(kernels, key=lambda row: row["threads"])["hashes_per_second"])
-    except (KeyError, TypeError, ValueError):
-        raise InvalidInput(f"{file} is not what `powfast bench --json` prints") from None
-
-
 def _text(file: Path) -> str:
     try:
         return file.read_text()
@@ -130,6 +123,11 @@ def _print_report(report: dict[str, Any]) -> None:
     ]
     held_out = f"{honest['held_out_accounts']} held-out honest accounts"
     output.print_table((held_out, "overhead", "95 % interval", "first 100 queries"), rows)
+    slowest = honest.get("slowest_tenth_of_devices")
+    if slowest:
+        shown = ", ".join(f"{q}: {x:.3f}x" for q, x in slowest["overhead"].items())
+        rate = f"at most {slowest['highest_hash_rate'] / 1e6:.3g} million hashes/s"
+        print(f"on the slowest tenth of the devices ({rate}): {shown}")
     attacks = [
         (
             f"{name}, {strategy.replace('_', ' ')}",

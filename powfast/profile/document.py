@@ -279,12 +279,15 @@ def _validator(name: str) -> Any:
     try:
         from jsonschema import Draft202012Validator
         from jsonschema.validators import extend
-        from referencing import Registry, Resource
+        from referencing import Registry
+        from referencing.jsonschema import DRAFT202012
     except ImportError as error:
         raise MissingExtra("profiles need jsonschema: pip install 'powfast[cli]'") from error
-    schemas = [schema("client-profile.schema.json"), schema("fleet.schema.json")]
-    resources = [(content["$id"], Resource.from_contents(content)) for content in schemas]
+    schemas = {name: schema(name) for name in ("client-profile.schema.json", "fleet.schema.json")}
+    for content in schemas.values():
+        del content["$schema"]  # by it jsonschema would choose its own validator again
+    resources = [(uri, DRAFT202012.create_resource(content)) for uri, content in schemas.items()]
     # 2.0 is an integer to JSON Schema, but not to Python
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, x: type(x) is int)
     validator = extend(Draft202012Validator, type_checker=types)
-    return validator(schema(name), registry=Registry().with_resources(resources))
+    return validator(schemas[name], registry=Registry().with_resources(resources))

@@ -134,7 +134,7 @@ def _rates(plan: _Plan) -> tuple[Rate, ...]:
 
 
 def _searched(kernel: str, threads: int, evaluations: int) -> float:
-    """Evaluations a second of a search that cannot end."""
+    """Return the evaluations a second of a search that cannot end."""
     solver = _native.Solver(_native.Kernel(kernel), bytes(32), MAX_WORK, 1)
     started = time.perf_counter()
     while solver.evaluations < evaluations:
@@ -152,7 +152,7 @@ def _single(rates: tuple[Rate, ...]) -> float:
 
 
 def _slices(threads: int, count: int, seconds: float) -> Iterator[float]:
-    """Evaluations a second of the active kernel, slice after slice of one search."""
+    """Yield the evaluations a second of the active kernel, slice after slice of one search."""
     solver = _native.Solver(_native.Kernel(active_kernel()), bytes(32), MAX_WORK, 1)
     started, done = time.perf_counter(), 0
     for _ in range(count):

@@ -57,16 +57,27 @@ def evaluations(work: int, parts: int, quantile: float) -> int:
     InvalidInput
         If `quantile` is not in (0, 1), or the puzzle's fields are out of their ranges.
     """
-    if not 0.0 < quantile < 1.0:
-        raise InvalidInput(f"quantile must be in (0, 1), not {quantile}")
+    _require_quantile(quantile)
     most = parts
     while tail(most, work, parts) > 1.0 - quantile:
         most *= 2
     return _least(parts, most, lambda count: tail(count, work, parts) <= 1.0 - quantile)
 
 
-def solve_seconds(profile: ClientProfile, work: int, parts: int, quantile: float) -> float:
+def solve_seconds(
+    profile: ClientProfile, work: int, parts: int, quantile: float, *, alone: bool = False
+) -> float:
     """Return the seconds within which this device solves with probability `quantile`.
+
+    Parameters
+    ----------
+    profile : ClientProfile
+    work, parts : int
+        The puzzle's.
+    quantile : float
+        In (0, 1).
+    alone : bool
+        Whether one thread solves, rather than all that the solver uses by itself.
 
     Raises
     ------
@@ -74,8 +85,8 @@ def solve_seconds(profile: ClientProfile, work: int, parts: int, quantile: float
         As `evaluations`.
     """
     count, solver = evaluations(work, parts, quantile), profile.solver
-    alone = min(count, solver.alone)
-    searching = alone / profile.single_rate + (count - alone) / profile.hash_rate
+    first = count if alone else min(count, solver.alone)
+    searching = first / profile.single_rate + (count - first) / profile.hash_rate
     return solver.start_seconds + searching
 
 
@@ -108,25 +119,35 @@ def affordable_work(
     """
     if not (0.0 < share <= 1.0 and 0.0 < seconds < math.inf):
         raise InvalidInput("share must be in (0, 1], and seconds positive and finite")
+    _require_quantile(quantile)
     works = [_affordable(profile, seconds, parts, quantile) for profile in fleet.profiles]
     order = np.argsort(works)[::-1]
     reached = fleet.shares[order].cumsum()
     # What the weights' rounding leaves out of 1 is nobody's device.
-    at = int(np.searchsorted(reached, share - 1e-12))
-    return works[order[at]]
+    return works[int(order[np.searchsorted(reached, share - 1e-12)])]
 
 
 def _affordable(profile: ClientProfile, seconds: float, parts: int, quantile: float) -> int:
-    def too_long(work: int) -> bool:
-        return solve_seconds(profile, work, parts, quantile) > seconds
+    """Return the most work that the evaluations of so many seconds solve at the quantile."""
+    count = _evaluations_within(profile, seconds)
+
+    def too_much(work: int) -> bool:
+        return tail(count, work, parts) > 1.0 - quantile
 
     # Below one evaluation a part, less work is no easier.
-    if too_long(parts):
+    if too_much(parts):
         return 0
-    most = parts
-    while most < MAX_WORK and not too_long(most):
-        most = min(2 * most, MAX_WORK)
-    return _least(parts, most, too_long) - 1 if too_long(most) else MAX_WORK
+    return _least(parts, MAX_WORK, too_much) - 1 if too_much(MAX_WORK) else MAX_WORK
+
+
+def _evaluations_within(profile: ClientProfile, seconds: float) -> int:
+    """Invert the time that `solve_seconds` gives to evaluations."""
+    solver = profile.solver
+    left = seconds - solver.start_seconds
+    joined = left - solver.alone / profile.single_rate
+    if joined <= 0.0:
+        return max(0, int(left * profile.single_rate))
+    return solver.alone + int(joined * profile.hash_rate)
 
 
 def _least(low: int, high: int, true: Callable[[int], bool]) -> int:
@@ -135,6 +156,11 @@ def _least(low: int, high: int, true: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if true(middle) else (middle + 1, high)
     return low
+
+
+def _require_quantile(quantile: float) -> None:
+    if not 0.0 < quantile < 1.0:
+        raise InvalidInput(f"quantile must be in (0, 1), not {quantile}")
 
 
 def _success(work: int, parts: int) -> float:

@@ -27,13 +27,15 @@ _OPENINGS = np.concatenate([[0.0], np.rint(2.0 ** np.arange(0.0, 14.5, 0.5))])
 # The optimum is flat, and new honest accounts pay the opening: take the least one this close to it.
 _NEARLY_BEST = 0.95
 
+_LEVELS = (0.5, 0.95, 0.99)  # quantiles of honest accounts that are reported
+
 
 class HasHashRate(Protocol):
-    """A client profile, as far as calibration needs one."""
+    """A client profile or a fleet of them, as far as calibration needs one."""
 
     @property
-    def hash_rate(self) -> float:
-        """SHA-256 evaluations per second."""
+    def hash_rate(self) -> float | FloatArray:
+        """SHA-256 evaluations per second; of a fleet (m,), each that of equally many clients."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +103,10 @@ def calibrate(
         its own; one of fewer than 50 is left out.
     service_time : float
         Seconds of the bare call per query.
-    hash_rate, profile : float or ClientProfile
-        SHA-256 evaluations per second of the client whose time is counted; exactly one of them.
+    hash_rate, profile : float, or ClientProfile or Fleet
+        SHA-256 evaluations per second of the clients whose time is counted; exactly one of them.
+        Of a fleet, every account is counted on every device, by weight, and extractors on the
+        fastest one.
     max_overhead : float
         Bound on (service + solving time) / service time of a whole account; above 1.
     quantile : float
@@ -121,7 +125,8 @@ def calibrate(
     """
     if (hash_rate is None) == (profile is None):
         raise InvalidInput("give either hash_rate or profile")
-    rate = number(hash_rate if profile is None else profile.hash_rate, "hash_rate", 1e-9)
+    rates = _hash_rates(hash_rate if profile is None else profile.hash_rate)
+    rate, slowness = float(rates[-1]), rates[-1] / rates
     seconds = number(service_time, "service_time", 1e-12)
     max_overhead = number(max_overhead, "max_overhead", 1.0 + 1e-9)
     quantile = number(quantile, "quantile", 1e-9, 1.0 - 1e-9)
@@ -134,9 +139,11 @@ def calibrate(
     chosen_on, held_out = whole[::2], whole[1::2]
 
     running = Running(chosen_on)
-    opening = _best_opening(running, extractors, quantile, seed)
+    opening = _best_opening(running, slowness, extractors, quantile, seed)
     affordable = (max_overhead - 1.0) * seconds * rate
-    base_work = math.floor(affordable / _high_quantile(running.highest(opening), quantile))
+    price = _high_quantile(running.highest(opening), quantile)
+    slow_price = _high_quantile(np.outer(running.highest(opening), slowness), quantile)
+    base_work = math.floor(affordable / slow_price)
     if base_work < 1:
         raise InvalidInput(
             f"no base work of at least one evaluation keeps the overhead within {max_overhead:g}: "
@@ -148,7 +155,7 @@ def calibrate(
     pool = np.concatenate(long_enough)
     report = {
         "opening_in_base_prices": opening,
-        "honest": _honest_report(held_out, opening, per_base_price, max_overhead, rng),
+        "honest": _honest_report(held_out, opening, per_base_price, max_overhead, rng, rates),
         "attacks": {
             name: _attack_report(tariff, evidence, pool, per_base_price, seed)
             for name, evidence in extractors.items()
@@ -161,7 +168,8 @@ def calibrate(
     provenance = {
         "powfast": __version__,
         "service_time": seconds,
-        "hash_rate": rate,
+        "hash_rate": rate * price / slow_price,  # one client for whom the same tariff follows
+        "hash_rates": {"slowest": float(rates[0]), "fastest": rate},
         "max_overhead": max_overhead,
         "quantile": quantile,
         "seed": seed,
@@ -173,6 +181,14 @@ def calibrate(
         "suspicious_sha256": {name: _digest([values]) for name, values in extractors.items()},
     }
     return Calibration(tariff, report, provenance)
+
+
+def _hash_rates(given: Any) -> FloatArray:
+    """Slowest first, one where all are alike."""
+    rates = np.sort([number(rate, "hash_rate", 1e-9) for rate in np.atleast_1d(given)])
+    if not len(rates):
+        raise InvalidInput("a fleet must have devices")
+    return rates if rates[0] < rates[-1] else rates[:1]
 
 
 def _named(
@@ -192,13 +208,17 @@ def _named(
 
 
 def _best_opening(
-    running: Running, extractors: dict[str, FloatArray], quantile: float, seed: int
+    running: Running,
+    slowness: FloatArray,
+    extractors: dict[str, FloatArray],
+    quantile: float,
+    seed: int,
 ) -> float:
     splits = [attacks.split(evidence, seed) for evidence in extractors.values()]
     worth = np.array(
         [
             np.exp(np.mean([np.log(split.best(opening)) for split in splits]))
-            / _high_quantile(running.highest(opening), quantile)
+            / _high_quantile(np.outer(running.highest(opening), slowness), quantile)
             for opening in _OPENINGS
         ]
     )
@@ -215,25 +235,35 @@ def _honest_report(
     per_base_price: float,
     max_overhead: float,
     rng: np.random.Generator,
+    rates: FloatArray,
 ) -> dict[str, Any]:
-    overhead = 1.0 + per_base_price * Running(accounts).highest(opening)
-    short = 1.0 + per_base_price * Running([trace[:100] for trace in accounts], least=100).highest(
-        opening
-    )
-    resampled = rng.choice(overhead, (1000, len(overhead)))
+    """Figures over all accounts on all devices; `per_base_price` is that of the fastest one."""
+    per_device = per_base_price * rates[-1] / rates
+    first = Running([trace[:100] for trace in accounts], least=100)
+    overhead = 1.0 + np.outer(Running(accounts).highest(opening), per_device)
+    short = 1.0 + np.outer(first.highest(opening), per_device)
+    drawn = rng.choice(len(accounts), (1000, len(accounts)))
+    resampled = np.array([np.quantile(overhead[row], _LEVELS, method="higher") for row in drawn])
     quantiles = {}
-    for q in (0.5, 0.95, 0.99):
-        low, high = np.quantile(np.quantile(resampled, q, axis=1, method="higher"), [0.025, 0.975])
+    for q, values in zip(_LEVELS, resampled.T, strict=True):
+        low, high = np.quantile(values, [0.025, 0.975])
         quantiles[f"{q:.0%}"] = {
             "overhead": _high_quantile(overhead, q),
             "interval_95%": [float(low), float(high)],
             "overhead_of_first_100_queries": _high_quantile(short, q),
         }
-    return {
+    report = {
         "held_out_accounts": len(accounts),
         "quantiles": quantiles,
         "share_above_max_overhead": float(np.mean(overhead > max_overhead)),
     }
+    if len(rates) > 1:
+        tenth = max(1, len(rates) // 10)
+        report["slowest_tenth_of_devices"] = {
+            "highest_hash_rate": float(rates[tenth - 1]),
+            "overhead": {f"{q:.0%}": _high_quantile(overhead[:, :tenth], q) for q in _LEVELS},
+        }
+    return report
 
 
 def _attack_report(

@@ -48,19 +48,6 @@ def test_an_unknown_kernel_is_a_clear_error() -> None:
     assert parsed(run("--version", "--json", POWFAST_KERNEL="abacus"))["error"] == "kernel"
 
 
-def test_bench_measures_every_kernel_on_one_thread_and_on_all() -> None:
-    measured = parsed(run("bench", "--json", "--seconds", "1"))
-    trusted = {kernel.name for kernel in powfast.puzzle.kernels() if kernel.trusted}
-    assert {row["name"] for row in measured["kernels"]} == trusted
-    assert measured["active"] in trusted
-    assert all(row["hashes_per_second"] > 1e5 for row in measured["kernels"])
-    counts = {row["threads"] for row in measured["kernels"]}
-    assert counts == {1, len(os.sched_getaffinity(0))}
-    table = run("bench", "--seconds", "0.5").stdout
-    assert "million hashes/s" in table
-    assert "scalar" in table
-
-
 def test_what_solve_prints_verify_accepts() -> None:
     token = Issuer({"a": SECRET}).issue(work=20_000, account="alice", request=b"\x01\x02")
     text = token_to_text(token)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import profiles
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -40,12 +41,8 @@ def test_calibrate_writes_a_tariff_with_its_report(tmp_path: Path, capsys: Captu
     first = from_json(out.read_text())
     assert first.input == "evidence"
 
-    profile = tmp_path / "bench.json"
-    kernels = [
-        {"name": "shani", "threads": threads, "hashes_per_second": 2e7 * threads}
-        for threads in (1, 2)
-    ]
-    profile.write_text(json.dumps({"kernels": kernels, "active": "shani"}))
+    profile = tmp_path / "profile.json"
+    profile.write_text(profiles.example(hash_rate=4e7).to_json())
     profiled = ["--profile", str(profile), "--suspicious", str(tmp_path / "bad.npz"), "--json"]
     assert main([*base, *profiled]) == 0
     assert printed(capsys)["honest"]["quantiles"]["50%"]["overhead"] <= 2.0

@@ -1,0 +1,293 @@
+"""For whoever wants to know what solving costs on the devices people have: bench, profile."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from powfast.cli import output
+from powfast.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from powfast.profile import ClientProfile, Fleet
+
+
+def add_commands(commands: output.Commands) -> None:
+    """Add bench and profile."""
+    bench = output.add_command(
+        commands,
+        "bench",
+        _bench,
+        "Measure how fast this device solves: every kernel, a sustained minute, solve times. "
+        "Writes a client profile with --out.",
+    )
+    bench.add_argument("--quick", action="store_true", help="some seconds instead of two minutes")
+    bench.add_argument("--name", help="what to call this device (default: its processor)")
+    bench.add_argument("--out", type=Path, help="write the client profile into this file")
+
+    text = "Client profiles: show one, compare several, merge them into a fleet, ask the fleet."
+    profile = commands.add_parser("profile", help=text, description=text)
+    actions = profile.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    show = output.add_command(actions, "show", _show, "Show a client profile or a fleet.")
+    show.add_argument("file", type=Path)
+
+    compare = output.add_command(
+        actions,
+        "compare",
+        _compare,
+        "Compare devices: seconds for a given work, work for given seconds.",
+    )
+    compare.add_argument("files", type=Path, nargs="+", metavar="FILE", help="profiles or fleets")
+    compare.add_argument("--work", type=int, default=1_000_000, help="default 1000000")
+    compare.add_argument("--seconds", type=float, default=1.0, help="default 1")
+    compare.add_argument("--parts", type=int, default=16, help="of the puzzle (default 16)")
+    compare.add_argument("--quantile", type=float, default=0.99, help="default 0.99")
+    compare.add_argument("--plot", type=Path, help="also draw it into this file")
+
+    merge = output.add_command(
+        actions, "merge", _merge, "Merge devices into a fleet, each with its share of the clients."
+    )
+    merge.add_argument("files", nargs="+", metavar="FILE[=WEIGHT]", help="profiles or fleets")
+    merge.add_argument("--out", type=Path, default=Path("fleet.json"), help="default fleet.json")
+
+    answer = output.add_command(
+        actions,
+        "answer",
+        _answer,
+        "Which work does a share of the clients solve in time, each at the quantile?",
+    )
+    answer.add_argument("fleet", type=Path, help="a fleet or one profile")
+    answer.add_argument("--seconds", type=float, default=1.0, help="default 1")
+    answer.add_argument("--share", type=float, default=0.95, help="default 0.95")
+    answer.add_argument("--quantile", type=float, default=0.99, help="default 0.99")
+    answer.add_argument(
+        "--parts", type=int, nargs="+", default=[1, 4, 16, 64], help="default 1 4 16 64"
+    )
+
+
+def read_fleet(file: Path) -> Fleet:
+    """Return a fleet, or a client profile as a fleet of its own, from its file."""
+    from powfast.profile import Fleet
+
+    try:
+        return Fleet.from_json(file.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error}") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"{file}: {error}") from None
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from powfast.profile import measure_client
+
+    if not arguments.json:
+        output.console()  # asks for its extra before anything is measured
+    issue, verify = _server_calls()
+    with output.status("measuring") as status:
+        profile = measure_client(
+            name=arguments.name,
+            quick=arguments.quick,
+            issue=issue,
+            verify=verify,
+            status=lambda what: status(f"measuring: {what}"),
+        )
+    if arguments.out:
+        arguments.out.write_text(profile.to_json())
+    if arguments.json:
+        output.print_json(profile.to_dict())
+    else:
+        _print_profile(profile)
+    return 0
+
+
+def _server_calls() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what issues one challenge, and what verifies one solution."""
+    from powfast.challenge import Issuer, solve
+
+    issuer = Issuer({"bench": bytes(range(32))}, ttl=3600.0)
+    token = issuer.issue(work=10_000, account="bench", request=bytes(32))
+    solution = solve(token)
+
+    def issue() -> object:
+        return issuer.issue(work=10_000, account="bench", request=bytes(32))
+
+    def verify() -> object:
+        return issuer.check(token, solution, account="bench", request=bytes(32))
+
+    return issue, verify
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    fleet = read_fleet(arguments.file)
+    if arguments.json:
+        devices = [profile.to_dict() for profile in fleet.profiles]
+        output.print_json({"devices": devices, "shares": fleet.shares.tolist()})
+    elif len(fleet.profiles) == 1:
+        _print_profile(fleet.profiles[0])
+    else:
+        rows = [
+            (profile.name, f"{share:.1%}", profile.kernel, str(profile.solver.threads), rate)
+            for profile, share in zip(fleet.profiles, fleet.shares, strict=True)
+            for rate in [f"{profile.hash_rate / 1e6:.2f}"]
+        ]
+        output.print_table(("device", "clients", "kernel", "threads", "million hashes/s"), rows)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from powfast.profile import Fleet, affordable_work, solve_seconds
+
+    profiles = [profile for file in arguments.files for profile in read_fleet(file).profiles]
+    asked = {"parts": arguments.parts, "quantile": arguments.quantile}
+    rows: list[dict[str, Any]] = [
+        {
+            "name": profile.name,
+            "hash_rate": profile.hash_rate,
+            "seconds": solve_seconds(profile, arguments.work, **asked),
+            "work": affordable_work(
+                Fleet((profile,), (1.0,)), seconds=arguments.seconds, share=1.0, **asked
+            ),
+        }
+        for profile in profiles
+    ]
+    if arguments.plot:
+        from powfast.profile.plot import plot_devices
+
+        plot_devices(profiles, arguments.plot, seconds=arguments.seconds, **asked)
+    if arguments.json:
+        of = {"work": arguments.work, "seconds": arguments.seconds, **asked}
+        output.print_json({"devices": rows, "asked": of})
+        return 0
+    header = (
+        f"{arguments.parts} parts, {arguments.quantile:.4g} quantile",
+        "million hashes/s",
+        f"time for work {arguments.work:,}",
+        f"work within {_time(arguments.seconds)}",
+    )
+    table = [
+        (row["name"], f"{row['hash_rate'] / 1e6:.2f}", _time(row["seconds"]), f"{row['work']:,}")
+        for row in rows
+    ]
+    output.print_table(header, table)
+    return 0
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    from powfast.profile import Fleet
+
+    profiles: list[ClientProfile] = []
+    weights: list[float] = []
+    for argument in arguments.files:
+        file, weight = _weighed(argument)
+        fleet = read_fleet(file)
+        profiles.extend(fleet.profiles)
+        weights.extend(weight * fleet.shares)
+    merged = Fleet(tuple(profiles), tuple(map(float, weights)))
+    arguments.out.write_text(merged.to_json())
+    if arguments.json:
+        names = [profile.name for profile in profiles]
+        output.print_json({"devices": names, "shares": merged.shares.tolist()})
+    else:
+        print(f"{arguments.out}: {len(profiles)} devices")
+    return 0
+
+
+def _weighed(argument: str) -> tuple[Path, float]:
+    """Return the file and weight of FILE=WEIGHT, or of FILE, which weighs 1."""
+    if Path(argument).exists() or "=" not in argument:
+        return Path(argument), 1.0
+    file, _, weight = argument.rpartition("=")
+    try:
+        return Path(file), float(weight)
+    except ValueError:
+        raise InvalidInput(f"{argument} is not FILE=WEIGHT") from None
+
+
+def _answer(arguments: argparse.Namespace) -> int:
+    from powfast.profile import affordable_work, evaluations
+
+    fleet = read_fleet(arguments.fleet)
+    asked = {name: getattr(arguments, name) for name in ("seconds", "share", "quantile")}
+    rows: list[dict[str, Any]] = []
+    for parts in arguments.parts:
+        work = affordable_work(fleet, parts=parts, **asked)
+        at_most = evaluations(work, parts, arguments.quantile) if work else 0
+        rows.append({"parts": parts, "work": work, "evaluations": at_most})
+    if arguments.json:
+        output.print_json({"works": rows, "asked": asked})
+        return 0
+    within = f"{arguments.share:.4g} of the clients within {_time(arguments.seconds)}"
+    header = (
+        "parts",
+        f"work for {within}",
+        f"evaluations at the {arguments.quantile:.4g} quantile",
+    )
+    output.print_table(
+        header, [(str(r["parts"]), f"{r['work']:,}", f"{r['evaluations']:,}") for r in rows]
+    )
+    return 0
+
+
+def _print_profile(profile: ClientProfile) -> None:
+    from powfast.profile import solve_seconds
+
+    device, slices = profile.device, profile.sustained.hashes_per_second
+    print(f"{profile.name}: {device.cpu}, {device.cores} cores, {device.architecture}")
+    print(f"{device.system}, {device.agent}, powfast {profile.powfast}, {profile.measured}")
+    output.print_table(
+        ("kernel", "threads", "million hashes/s", "quartiles"),
+        [
+            (
+                rate.kernel + (" (in use)" if rate.kernel == profile.kernel else ""),
+                str(rate.threads),
+                f"{rate.hashes_per_second / 1e6:.2f}",
+                "{:.2f} - {:.2f}".format(*(low_high / 1e6 for low_high in rate.quartiles)),
+            )
+            for rate in profile.rates
+        ],
+    )
+    duration = _time(profile.sustained.slice_seconds * len(slices))
+    kept = " ".join(f"{rate / 1e6:.1f}" for rate in _tenths(slices))
+    print(f"over {duration} on {profile.solver.threads} threads, million hashes/s: {kept}")
+    output.print_table(
+        ("work", "parts", "threads", "median, measured", "exact", "p99, measured", "exact"),
+        [
+            (
+                f"{row.work:,}",
+                str(row.parts),
+                str(row.threads),
+                _time(row.p50),
+                _time(solve_seconds(profile, row.work, row.parts, 0.5, alone=row.threads == 1)),
+                _time(row.p99),
+                _time(solve_seconds(profile, row.work, row.parts, 0.99, alone=row.threads == 1)),
+            )
+            for row in profile.solving
+        ],
+    )
+    if profile.server:
+        issued, verified = (
+            profile.server.challenges_per_second,
+            profile.server.verifications_per_second,
+        )
+        print("a server on one thread, a second: ", end="")
+        print(f"{issued:,.0f} challenges issued, {verified:,.0f} solutions verified")
+    for warning in profile.warnings:
+        print(f"warning: {warning}")
+
+
+def _tenths(slices: Sequence[float]) -> list[float]:
+    """Return at most ten means over equal lengths of time."""
+    size = -(-len(slices) // 10)
+    groups = [slices[i : i + size] for i in range(0, len(slices), size)]
+    return [sum(group) / len(group) for group in groups]
+
+
+def _time(seconds: float) -> str:
+    """Return seconds with three digits and a unit that people use."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}" if seconds < 1000.0 else f"{seconds:,.0f} s"
+    return f"{seconds / 1e-6:.3g} µs"
