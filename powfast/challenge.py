@@ -125,7 +125,7 @@ def decode(token: bytes) -> Challenge:
         If the puzzle is of a kind that this version does not know.
     """
     fields, seed = _decoded(token)
-    return Challenge(*fields, puzzle=Puzzle(seed, fields[2], fields[3]))
+    return Challenge(*fields, Puzzle(seed, fields[2], fields[3]))
 
 
 def terms(token: bytes) -> Terms:

@@ -6,7 +6,6 @@ are the two drivers, so that one logic serves blocking and asynchronous stores a
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
@@ -413,7 +412,7 @@ async def run_async(flow: Flow[T]) -> T:
         while True:
             try:
                 result = call()
-                if inspect.isawaitable(result):
+                if hasattr(result, "__await__"):
                     result = await result
             except BaseException as error:
                 call = flow.throw(error)
