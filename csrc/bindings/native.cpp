@@ -395,15 +395,21 @@ PyObject *check_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     uint64_t milliseconds = now > 0 && now < 1e15 ? (uint64_t)(now * 1000) : 0;
     powfast_challenge challenge;
     int status = ring->check(&challenge, args[0], args[1], milliseconds, args[3], args[4]);
+    if (status != POWFAST_OK) {
+        PyObject *number = PyLong_FromLong(status);
+        PyObject *error = PyObject_GetItem(PyTuple_GET_ITEM(self, 1), number);
+        if (error)
+            PyErr_SetObject(PyTuple_GET_ITEM(error, 0), PyTuple_GET_ITEM(error, 1));
+        Py_XDECREF(error);
+        Py_DECREF(number);
+        return nullptr;
+    }
     try {
-        if (status == POWFAST_OK)
-            return fields_of(challenge).release().ptr();
-        auto error = py::cast<py::tuple>(py::handle(PyTuple_GET_ITEM(self, 1))[py::int_(status)]);
-        PyErr_SetObject(error[0].ptr(), error[1].ptr());
+        return fields_of(challenge).release().ptr();
     } catch (py::error_already_set &error) {
         error.restore();
+        return nullptr;
     }
-    return nullptr;
 }
 
 py::object checker(const py::object &ring, const py::dict &refusals) {

@@ -1,7 +1,8 @@
 /*
  * SHA-256 with one hash in each lane of a vector. A kernel defines LANES, TARGET, the type vec
  * and SET, LOAD, STORE, ADD, AND, XOR, SHL, SHR, AT_MOST, includes this file, and has `search`
- * and `digest`. It may define ROTR, XOR3, CHOOSE and MAJORITY where it has better instructions.
+ * and `digest`. It may define ROTR, XOR3, CHOOSE and MAJORITY where it has better instructions, and
+ * HIDE, which keeps the compiler from knowing the constants behind a pointer.
  */
 #ifndef HIDE
 #define HIDE(pointer)
