@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -133,8 +132,7 @@ def terms(token: bytes) -> Terms:
     return Terms(*_decoded(token)[0])
 
 
-def _decoded(token: bytes) -> Any:
-    """Return the fields of `Terms`, and the seed."""
+def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:
     said = _native.decode(puzzle.native_kernel(), token)
     if isinstance(said, int):
         kind, reason = _REFUSALS[said]
