@@ -39,7 +39,7 @@ export function client(platform) {
     const rows = [];
     for (const [kernel, count] of plan) {
       onProgress?.({ kernel, workers: count, done: rows.length, of: plan.length });
-      const meter = new Meter(count, seconds, evaluations);
+      const meter = new Meter(seconds, evaluations);
       const run = { count, kernel, signal };
       const measured = await pool.run(ENDLESS, run, (report) => meter.take(report));
       rows.push({ kernel, ...measured });
@@ -91,12 +91,12 @@ class Found {
 
 /** Evaluations a second of every worker, from its second report on. */
 class Meter {
-  constructor(count, seconds, evaluations) {
-    Object.assign(this, { count, seconds, evaluations });
+  constructor(seconds, evaluations) {
+    Object.assign(this, { seconds, evaluations });
     this.workers = new Map();
   }
 
-  take({ worker, tried, at }) {
+  take({ worker, of, tried, at }) {
     const mine = this.workers.get(worker);
     if (!mine) {
       this.workers.set(worker, { from: at, at, tried: 0 });
@@ -104,15 +104,15 @@ class Meter {
     }
     mine.at = at;
     mine.tried += tried;
-    return this.result();
+    return this.result(of);
   }
 
-  result() {
+  result(of) {
     const all = [...this.workers.values()];
     const tried = all.reduce((sum, one) => sum + one.tried, 0);
     const seconds = Math.max(...all.map((one) => (one.at - one.from) / 1000));
     const done = this.evaluations ? tried >= this.evaluations : seconds >= this.seconds;
-    if (!done || all.some((one) => one.tried === 0)) return undefined;
+    if (!done || all.length < of || all.some((one) => one.tried === 0)) return undefined;
     const rate = all.reduce((sum, one) => sum + (1000 * one.tried) / (one.at - one.from), 0);
     return { workers: all.length, evaluations: tried, seconds, rate };
   }

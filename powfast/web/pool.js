@@ -34,7 +34,7 @@ export class Pool {
           try {
             if (report.error) throw report.error;
             if (report.part !== undefined) tell({ solved: report.part });
-            const result = take(report);
+            const result = take({ of: workers.length, ...report });
             if (result !== undefined) resolve(result);
           } catch (error) {
             reject(error);

@@ -79,5 +79,6 @@ export type Code =
 
 /** Every error that this package raises on purpose. */
 export class PowError extends Error {
+  constructor(code: Code, message: string);
   readonly code: Code;
 }

@@ -1,6 +1,10 @@
 // SHA-256 in plain JavaScript: of whole messages, and of puzzle blocks that differ in one word.
 // crypto.subtle is missing where the page has no secure context, and slow for one block.
 
+import { search } from "./rounds.js";
+
+const LOW = 2 ** 24; // nonces that differ below it share all but message word 13
+
 const H = new Int32Array([
   0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 ]);
@@ -61,39 +65,69 @@ export function sha256(message) {
   return new Uint8Array(digest.buffer);
 }
 
-/** A searcher of one puzzle; see kernels.js. */
+/** A kernel (kernels.js). */
 export function javascript({ seed, work, parts }) {
-  const part_work = (work + BigInt(parts) - 1n) / BigInt(parts);
-  const limit = 2n ** 64n / part_work - 1n;
-  const high = Number(limit >> 32n), low = Number(limit & 0xffffffffn);
-  const view = new DataView(seed.buffer, seed.byteOffset), state = new Int32Array(8);
-  const start = new Int32Array(8);
+  const limit = 2n ** 64n / ((work + BigInt(parts) - 1n) / BigInt(parts)) - 1n;
+  const high = Number(limit >> 32n), below = Number(limit & 0xffffffffn);
+  const words = new DataView(seed.buffer, seed.byteOffset), block = new Int32Array(16);
+  const state = new Int32Array(8), fixed = new Int32Array(64), k = new Int32Array(64);
 
-  /** Put the block of a nonce into w and `start` after the twelve rounds that need not word 13. */
-  function prepare(part, first) {
-    const above = Math.floor(first / 2 ** 24);
-    for (let t = 0; t < 8; t++) w[t] = view.getInt32(4 * t);
-    w[8] = 0x706f7766; // powf
-    w[9] = 0x6173742f; // ast/
-    w[10] = 0x76313a00; // v1:
-    w[11] = part << 8; // no browser ever counts to 2^56
-    w[12] = above;
-    w[14] = 0;
-    w[15] = 55 * 8;
-    start.set(H);
-    rounds(start, 0, 13 - 1);
+  /** Everything that nonces share which differ in the low 24 bits only. */
+  function prepare(part, nonce) {
+    for (let t = 0; t < 8; t++) block[t] = words.getInt32(4 * t);
+    block[8] = 0x706f7766; // powf
+    block[9] = 0x6173742f; // ast/
+    block[10] = 0x76313a00; // v1:
+    block[11] = part << 8; // nobody counts to 2^56 in JavaScript
+    block[12] = nonce / LOW;
+    block[15] = 55 * 8;
+    fixed.set(block);
+    w.set(block);
+    state.set(H);
+    rounds(state, 0, 14);
+    const varies = new Array(64).fill(false);
+    varies[13] = true;
+    k.set(K);
+    for (let t = 14; t < 64; t++) {
+      if (t >= 16) fixed[t] = terms(t, fixed, varies);
+      if (!varies[t]) k[t] += fixed[t];
+    }
+  }
+
+  /** The search compares one word; this decides. */
+  function solves(low) {
+    w.set(block);
+    w[13] = low << 8 | 0x80;
+    expand();
+    const hash = H.slice();
+    rounds(hash, 0, 64);
+    const first = (hash[0] + H[0]) >>> 0, second = (hash[1] + H[1]) >>> 0;
+    return first < high || (first === high && second <= below);
   }
 
   return (part, first, count) => {
-    for (let nonce = first; nonce < first + count; nonce++) {
-      if (nonce === first || nonce % 2 ** 24 === 0) prepare(part, nonce);
-      w[13] = (nonce % 2 ** 24) << 8 | 0x80;
-      expand();
-      state.set(start);
-      rounds(state, 12, 64);
-      const word = (state[0] + H[0]) >>> 0;
-      if (word < high || (word === high && (state[1] + H[1]) >>> 0 <= low)) return nonce;
+    const end = first + count;
+    for (let nonce = first; nonce < end; ) {
+      const low = nonce % LOW, last = Math.min(LOW, low + end - nonce);
+      prepare(part, nonce);
+      const found = search(state, fixed, k, low, last, high);
+      nonce += found - low;
+      if (found < last && solves(found)) return nonce;
+      if (found < last) nonce++;
     }
     return -1;
   };
+}
+
+/** The sum of the terms of schedule word t that are the same for all; marks it if there are others. */
+function terms(t, fixed, varies) {
+  const x = fixed[t - 15], y = fixed[t - 2];
+  const each = [
+    [t - 16, fixed[t - 16]],
+    [t - 15, (x >>> 7 | x << 25) ^ (x >>> 18 | x << 14) ^ x >>> 3],
+    [t - 7, fixed[t - 7]],
+    [t - 2, (y >>> 17 | y << 15) ^ (y >>> 19 | y << 13) ^ y >>> 10],
+  ];
+  varies[t] = each.some(([from]) => varies[from]);
+  return each.reduce((sum, [from, term]) => (varies[from] ? sum : sum + term | 0), 0);
 }

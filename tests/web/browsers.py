@@ -1,0 +1,213 @@
+"""One site with a guarded API, and the two places where the client runs: Chromium and Node.js."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from conftest import ROOT, missing
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from powfast import Gate, Issuer, MemoryLedger
+from powfast.asgi import PowMiddleware
+from powfast.fastapi import Charge
+from powfast.http import payment_required
+from powfast.tariff import EvidenceTariff
+
+WEB = ROOT / "powfast" / "web"
+STRICT = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "
+    "worker-src 'self'; connect-src 'self'"
+)
+POLICIES = {
+    "open": "",
+    "strict": STRICT,
+    "no-wasm": STRICT.replace(" 'wasm-unsafe-eval'", ""),
+    "no-worker": STRICT.replace("worker-src 'self'", "worker-src 'none'"),
+}
+BASE = 20_000
+
+# What scripts have at hand besides `powfast` and `arg`.
+PRELUDE = """
+const caught = async (promise) => {
+  try { return { value: await promise }; } catch (error) {
+    return { name: error.name, code: error.code, message: error.message };
+  }
+};
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const unhex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+"""
+
+
+class Site:
+    """The package's files under each policy, and an API behind a gate. Remembers every request."""
+
+    def __init__(self) -> None:
+        self.issuer = Issuer({"2026a": bytes(32)})
+        self.seen: list[tuple[str, str | None, bytes]] = []  # path, solution, body
+        self.elsewhere = ""  # where /away leads
+        gate = Gate(self.issuer, MemoryLedger(EvidenceTariff(base_work=BASE)))
+        app = self.app = FastAPI()
+        app.add_middleware(PowMiddleware, gate=gate, paths=("/v1/",))
+
+        @app.middleware("http")
+        async def record(request: Request, call_next: Any) -> Response:
+            body = await request.body() if request.method == "POST" else b""
+            self.seen.append((request.url.path, request.headers.get("pow-solution"), body))
+            response: Response = await call_next(request)
+            if policy := POLICIES.get(request.url.path.split("/")[1]):
+                response.headers["content-security-policy"] = policy
+            if request.url.path.startswith("/v1/"):  # a foreign page may ask, but not read headers
+                response.headers["access-control-allow-origin"] = "*"
+                response.headers["access-control-allow-headers"] = "pow-solution, content-type"
+            return response
+
+        @app.api_route("/v1/echo", methods=["GET", "POST"])
+        async def echo(request: Request, pow: Charge) -> Response:
+            body = await request.body()
+            await pow.charge([1.0])
+            return Response(body or b"nothing")
+
+        @app.options("/v1/echo")
+        async def preflight() -> Response:
+            return Response()
+
+        @app.post("/greedy")
+        async def greedy() -> Response:
+            return self.challenge(1000)
+
+        @app.get("/malformed")
+        async def malformed() -> Response:
+            return Response(status_code=402, headers={"www-authenticate": 'PoW challenge="AAAA"'})
+
+        @app.api_route("/away", methods=["GET", "POST"])
+        async def away() -> Response:
+            return RedirectResponse(self.elsewhere + "/v1/echo", 307)
+
+        @app.post("/paid-away")
+        async def paid_away(request: Request) -> Response:
+            if request.headers.get("pow-solution"):
+                return RedirectResponse(self.elsewhere + "/v1/echo", 307)
+            return self.challenge(1000)
+
+        @app.get("/large")
+        async def large() -> Response:
+            return Response("[" * 2**20, 402, media_type="application/problem+json")
+
+        for name in POLICIES:
+            app.mount(f"/{name}/web", StaticFiles(directory=WEB))
+            app.add_api_route(
+                f"/{name}/page", lambda: HTMLResponse("<!doctype html><title>powfast</title>")
+            )
+
+    def challenge(self, work: int) -> Response:
+        answer = payment_required(self.issuer.issue(work=work), "pay")
+        return Response(answer.body, answer.status, dict(answer.headers))
+
+    def solutions(self) -> list[str]:
+        """Return the paths that were sent a solution."""
+        return [path for path, solution, _ in self.seen if solution is not None]
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "uvicorn did not start"
+        time.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class Node:
+    """Each script in a process of its own, which has to end by itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.program = shutil.which("node") or missing("no node here")
+        self.folder = folder
+
+    def run(self, script: str, arg: object = None) -> Any:
+        file = self.folder / "script.mjs"
+        file.write_text(
+            f'const load = (name) => import("{WEB.as_uri()}/" + name);'
+            'const powfast = await load("node.js");'
+            f"{PRELUDE}; const arg = {json.dumps(arg)};"
+            f"console.log(JSON.stringify((await ({script})()) ?? null));"
+        )
+        done = subprocess.run(
+            [self.program, file], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+class Chromium:
+    """One page after the other of one browser."""
+
+    def __init__(self, browser: Any, origin: str) -> None:
+        self.browser, self.origin = browser, origin
+
+    @contextmanager
+    def page(
+        self, policy: str = "strict", origin: str | None = None, init: str = ""
+    ) -> Iterator[Any]:
+        context = self.browser.new_context()
+        try:
+            page = context.new_page()
+            if init:
+                page.add_init_script(init)
+            page.goto(f"{origin or self.origin}/{policy}/page")
+            yield page
+        finally:
+            context.close()
+
+    def run(self, script: str, arg: object = None, *, page: Any = None, **options: Any) -> Any:
+        if page is None:
+            with self.page(**options) as page:
+                return self.run(script, arg, page=page)
+        return page.evaluate(
+            "async (arg) => {"
+            'const load = (name) => import(new URL("./web/" + name, location.href));'
+            'const powfast = await load("powfast.js");'
+            f"{PRELUDE}; return (await ({script})()) ?? null; }}",
+            arg,
+        )
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium through Playwright, which brings its own driver."""
+    program = shutil.which("chromium") or missing("no chromium here")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("no playwright here")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=[
+                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                "--host-resolver-rules=MAP insecure.test 127.0.0.1",
+            ],
+        )  # fmt: skip
+        try:
+            yield browser
+        finally:
+            browser.close()
