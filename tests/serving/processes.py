@@ -21,12 +21,6 @@ from powfast.tariff import EvidenceTariff
 KEYS = "2026a:" + bytes(range(32)).hex()
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 def program(name: str) -> str:
     """A program of this environment, or of the system."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
@@ -78,3 +72,20 @@ def started(
 def _listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def nginx(configuration: Path, folder: Path, **ports: int) -> Iterator[str]:
+    """Run nginx on an example's configuration, its ports replaced: `p8080=12345`."""
+    text = configuration.read_text()
+    for name, port in ports.items():
+        assert f"127.0.0.1:{name[1:]}" in text, name
+        text = text.replace(f"127.0.0.1:{name[1:]}", f"127.0.0.1:{port}")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
+    text = text.replace("http {", f"http {{ access_log off; {paths}")
+    (folder / "nginx.conf").write_text(text)
+    options = f"daemon off; pid {folder}/nginx.pid; error_log stderr;"
+    command = [program("nginx"), "-p", str(folder), "-c", "nginx.conf", "-g", options]
+    with started(command, ports["p8080"], environ=dict(os.environ), folder=folder) as url:
+        yield url

@@ -13,9 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import free_port, program, settings, started
+from processes import program, settings, started
 from service import BASE, KEYS, served
 from starlette.responses import PlainTextResponse
+from stores import free_port
 
 from powfast.accounts import account_of, address
 from powfast.challenge import Issuer, decode, solve

@@ -1,0 +1,61 @@
+"""A server that nobody edits, and that takes middleware by its dotted path, as vLLM does.
+
+python server.py --port 8000 --middleware powfast.environment.PowMiddleware
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+
+app = FastAPI()
+
+
+@app.get("/health")
+async def health() -> str:
+    return "healthy"
+
+
+@app.post("/v1/chat/completions", response_model=None)
+async def complete(body: dict[str, Any]) -> dict[str, Any] | StreamingResponse:
+    print("the model runs", file=sys.stderr, flush=True)
+    text = f"You said: {body['messages'][-1]['content']}"
+    if body.get("stream"):
+        return StreamingResponse(pieces(text), media_type="text/event-stream")
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": body["model"],
+        "choices": [choice],
+    }
+
+
+def pieces(text: str) -> Iterator[str]:
+    for word in text.split():
+        yield f"data: {word}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--middleware", action="append", default=[])
+    arguments = parser.parse_args()
+    for path in arguments.middleware:
+        module, _, name = path.rpartition(".")
+        app.add_middleware(getattr(importlib.import_module(module), name))
+    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
