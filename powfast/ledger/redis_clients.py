@@ -1,6 +1,6 @@
-"""redis-py's clients by URL: one server, a cluster or sentinels; short waits, and no retries.
+"""redis-py's clients by URL: one server, a cluster or sentinels; short waits, and no second ones.
 
-A retry would come on top of the time that a request can wait, and the caller asks again anyway.
+A second wait would come on top of the time that a request has, and the caller asks again anyway.
 """
 
 from __future__ import annotations
@@ -59,12 +59,15 @@ def connect(place: SplitResult, timeout: float, asynchronous: bool) -> Any:
 def _connected(place: SplitResult, timeout: float, library: str) -> Any:
     """Make the client of one of redis-py's two halves, which mirror each other."""
     from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError
 
     client, cluster, retry, sentinel = (
         import_module(library + part) for part in ("", ".cluster", ".retry", ".sentinel")
     )
     nodes, options = _nodes(place), _options(place, timeout)
-    options["retry"] = retry.Retry(NoBackoff(), 0)
+    # an awaiting pool hands out connections that the server has closed since; a blocking one checks
+    again = 1 if library == "redis.asyncio" else 0
+    options["retry"] = retry.Retry(NoBackoff(), again, supported_errors=(ConnectionError,))
     if _kind(place) == "redis+cluster":
         startup = [cluster.ClusterNode(*node) for node in nodes]
         return cluster.RedisCluster(startup_nodes=startup, **options)

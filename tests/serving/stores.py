@@ -53,8 +53,11 @@ class RedisServer:
         """A client that waits longer than any test lets a server sleep."""
         return redis.Redis(port=self.port, socket_timeout=30.0, retry=Retry(NoBackoff(), 0))
 
-    def start(self) -> None:
+    def launch(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        self.launch()
         with self.client() as client:
             until(lambda: client.ping(), redis.ConnectionError)
 
@@ -140,13 +143,18 @@ def slow_proxy(port: int) -> Iterator[tuple[int, Callable[[float], None]]]:
         there, back = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(passing(reader, back), passing(there, writer))
 
+    async def stop(server: asyncio.Server) -> None:
+        server.close()
+
     def set_delay(seconds: float) -> None:
         delay[0] = seconds
 
     with loop_in_a_thread() as run:
         server = run(asyncio.start_server(connected, "127.0.0.1", 0))
-        yield server.sockets[0].getsockname()[1], set_delay
-        server.close()
+        try:
+            yield server.sockets[0].getsockname()[1], set_delay
+        finally:
+            run(stop(server))
 
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -1,0 +1,398 @@
+"""Stores that are killed, paused, restarted, slow, full, locked or broken.
+
+Every fault is a `StoreUnavailable` within the timeout; docs/stores.md states what may be lost.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving, slow_proxy, until
+
+from powfast.errors import StoreUnavailable
+from powfast.http import Answer
+from powfast.ledger import SQLiteLedger, open_held, open_ledger
+from powfast.tariff import EvidenceTariff
+
+TARIFF = EvidenceTariff(1000.0, 50_000.0)
+TIMEOUT = 0.3
+# A blocking call waits for the store up to four times: a new connection, and a script to load.
+WAITS = {"blocking": 4, "awaiting": 1}
+SLACK = 1.0  # for a machine that is busy with other things
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_serving(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def kind(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@contextmanager
+def opened(url: str, kind: str) -> Iterator[tuple[Any, Any]]:
+    """Ledger and held answers, whose calls may not take longer than they are allowed to."""
+    awaiting = kind == "awaiting"
+    stores = [
+        open_ledger(url, TARIFF, asynchronous=awaiting, timeout=TIMEOUT),
+        open_held(url, asynchronous=awaiting, timeout=TIMEOUT),
+    ]
+    with loop_in_a_thread() as run:
+        ledger, held = [OnALoop(store, run) if awaiting else store for store in stores]
+        try:
+            yield ledger, held
+        finally:
+            ledger.close()
+            held.close()
+
+
+def every_operation(ledger: Any, held: Any) -> list[Callable[[], Any]]:
+    return [
+        lambda: ledger.charge("a", "g", os.urandom(8), [1.0]),
+        lambda: ledger.claim(os.urandom(16), 4e9),
+        lambda: ledger.reset("b"),
+        lambda: held.reserve("a", os.urandom(8)),
+        lambda: held.fill("a", b"held", 1, Answer(200, (), b"x"), 1),
+        lambda: held.release("a", b"held"),
+    ]
+
+
+def assert_unavailable(kind: str, *operations: Callable[[], Any]) -> None:
+    for operation in operations:
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            operation()
+        assert time.monotonic() - started < WAITS[kind] * TIMEOUT + SLACK
+
+
+def test_redis_killed(server: RedisServer, kind: str) -> None:
+    with opened(server.url, kind) as (ledger, held):
+        assert ledger.charge("a", "g", b"1", [1.0]) > 0
+        server.kill()
+        assert_unavailable(kind, *every_operation(ledger, held))
+
+
+def test_redis_restarted_empty_has_forgotten(server: RedisServer, kind: str) -> None:
+    with opened(server.url, kind) as (ledger, held):
+        price = ledger.charge("a", "g", b"1", [9.0])
+        assert ledger.charge("a", "g", b"2", [9.0]) < price
+        assert ledger.claim(b"x" * 16, 4e9)
+        held.reserve("a", b"1")
+        held.fill("a", b"1", 7, Answer(200, (), b"x"), 1)
+        server.kill()
+        server.start()
+        assert ledger.state("a", "g") is None
+        assert ledger.charge("a", "g", b"1", [9.0]) == price  # the opening, once more
+        assert ledger.claim(b"x" * 16, 4e9)  # doubled
+        assert held.release("a", b"1") is None  # lost
+
+
+def test_redis_with_an_appended_file_remembers(tmp_path: Path, kind: str) -> None:
+    with (
+        redis_serving(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server,
+        opened(server.url, kind) as (ledger, held),
+    ):
+        price = ledger.charge("a", "g", b"1", [9.0])
+        assert ledger.claim(b"x" * 16, 4e9)
+        held.reserve("a", b"1")
+        held.fill("a", b"1", 7, Answer(200, (), b"x"), 1)
+        server.kill()
+        server.start()
+        assert ledger.charge("a", "g", b"1", [9.0]) == price
+        assert ledger.state("a", "g")[0] == 1
+        assert not ledger.claim(b"x" * 16, 4e9)
+        assert held.release("a", b"1") == Answer(200, (), b"x")
+
+
+def test_redis_paused_does_later_what_it_was_asked(server: RedisServer, kind: str) -> None:
+    with opened(server.url, kind) as (ledger, held):
+        price = ledger.charge("a", "", b"1", [9.0])
+        assert ledger.claim(b"w" * 16, 4e9)
+        server.pause()
+        assert_unavailable(
+            kind,
+            lambda: ledger.charge("a", "", b"2", [9.0]),
+            lambda: ledger.claim(b"x" * 16, 4e9),
+            *every_operation(ledger, held),
+        )
+        server.resume()
+        # what was sent over an open connection is done once it wakes up, or never, but not twice
+        second = ledger.charge("a", "", b"2", [9.0])
+        assert 0 < second < price
+        assert ledger.charge("a", "", b"2", [9.0]) == second
+        assert ledger.state("a")[0] in (2, 3)
+        ledger.claim(b"x" * 16, 4e9)
+        assert not ledger.claim(b"x" * 16, 4e9)
+
+
+def test_a_reply_that_is_late_belongs_to_nobody(server: RedisServer, kind: str) -> None:
+    with (
+        slow_proxy(server.port) as (port, delay),
+        opened(f"redis://127.0.0.1:{port}", kind) as (ledger, held),
+    ):
+        prices = [ledger.charge("a", "", bytes([i]), [2.0]) for i in range(3)]
+        delay(TIMEOUT)  # each way: the reply takes twice as long as anybody waits
+        assert_unavailable(
+            kind, lambda: ledger.charge("a", "", b"late", [2.0]), *every_operation(ledger, held)
+        )
+        delay(0.0)
+        time.sleep(3 * TIMEOUT)  # what is under way arrives
+        assert [ledger.charge("a", "", bytes([i]), [2.0]) for i in range(3)] == prices
+        before = ledger.state("a")[0]
+        ledger.charge("a", "", b"late", [2.0])
+        assert before == ledger.state("a")[0] == 4  # charged though nobody heard, and once
+        delay(TIMEOUT)
+        assert_unavailable(kind, lambda: ledger.claim(b"x" * 16, 4e9))
+        delay(0.0)
+        time.sleep(3 * TIMEOUT)
+        assert not ledger.claim(b"x" * 16, 4e9)  # spent though nobody heard
+
+
+def test_redis_full(tmp_path: Path, kind: str) -> None:
+    with (
+        redis_serving(tmp_path, "--maxmemory-policy", "noeviction") as server,
+        opened(server.url, kind) as (ledger, held),
+        server.client() as client,
+    ):
+        ledger.charge("a", "g", b"1", [1.0])
+        held.reserve("a", b"held")
+        before = ledger.state("a", "g")
+        client.config_set("maxmemory", 1)
+        charge, claim, _, reserve, fill, _ = every_operation(ledger, held)
+        assert_unavailable(kind, charge, claim, reserve, fill)
+        assert (ledger.state("a", "g") == before).all()  # half a charge is none
+        client.config_set("maxmemory", 0)
+        assert charge() > 0
+
+
+def test_redis_that_may_not_write(server: RedisServer, kind: str) -> None:
+    with opened(server.url, kind) as (ledger, held), server.client() as client:
+        ledger.charge("a", "g", b"1", [1.0])
+        client.replicaof("127.0.0.1", 1)  # a replica now, of nobody
+        assert_unavailable(kind, *every_operation(ledger, held)[:2])
+        client.replicaof("NO", "ONE")
+        assert ledger.claim(b"x" * 16, 4e9)
+
+
+def test_redis_busy_with_a_script(tmp_path: Path, kind: str) -> None:
+    with (
+        redis_serving(tmp_path, "--busy-reply-threshold", "1") as server,
+        opened(server.url, kind) as (ledger, held),
+        server.client() as client,
+        server.client() as other,
+    ):
+        ledger.charge("a", "g", b"1", [1.0])
+        busy = threading.Thread(target=run_forever, args=(other,))
+        busy.start()
+        until(lambda: is_busy(client))
+        assert_unavailable(kind, *every_operation(ledger, held))
+        client.script_kill()
+        busy.join()
+        assert ledger.claim(b"x" * 16, 4e9)
+
+
+def run_forever(client: Any) -> None:
+    with pytest.raises(redis.ResponseError, match="killed"):
+        client.eval("while true do end", 0)
+
+
+def is_busy(client: Any) -> bool:
+    try:
+        client.ping()
+    except Exception as error:
+        return "BUSY" in str(error)
+    return False
+
+
+def test_redis_loading_its_data(tmp_path: Path, kind: str) -> None:
+    flags = ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
+    with redis_serving(tmp_path) as server, server.client() as client:
+        client.mset({f"key {i}": "x" * 100 for i in range(20_000)})
+        client.save()
+    loading = RedisServer(tmp_path, *flags)
+    loading.launch()
+    try:
+        with opened(loading.url, kind) as (ledger, held), loading.client() as client:
+            until(lambda: is_loading(client), ConnectionError)
+            assert_unavailable(kind, *every_operation(ledger, held)[:3])
+            assert is_loading(client)
+    finally:
+        loading.kill()
+
+
+def is_loading(client: Any) -> bool:
+    try:
+        client.ping()
+    except Exception as error:
+        return "loading" in str(error)
+    return False
+
+
+def test_a_password_that_is_wrong(tmp_path: Path, kind: str) -> None:
+    with redis_serving(tmp_path) as server, server.client() as client:
+        client.config_set("requirepass", "right")
+        for url in (server.url, server.url.replace("//", "//:wrong@")):
+            with opened(url, kind) as (ledger, held):
+                assert_unavailable(kind, *every_operation(ledger, held))
+
+
+# -- SQLite
+
+
+def test_sqlite_locked(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(SQLiteLedger(path, TARIFF, timeout=TIMEOUT)) as ledger:
+        ledger.charge("a", "", b"1", [1.0])
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            operations = [
+                lambda: ledger.charge("a", "", b"2", [1.0]),
+                lambda: ledger.claim(b"x" * 16, 4e9),
+                lambda: ledger.reset("a"),
+                lambda: SQLiteLedger(path, TARIFF, timeout=TIMEOUT).claim(b"x" * 16, 4e9),
+            ]
+            assert_unavailable("awaiting", *operations)
+            outcomes: list[float] = []
+            threads = [
+                threading.Thread(target=timed, args=(operations[0], outcomes)) for _ in range(16)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert max(outcomes) < TIMEOUT + SLACK  # nobody waits for those who wait
+            other.execute("ROLLBACK")
+        assert ledger.state("a")[0] == 1  # type: ignore[index]
+        assert ledger.charge("a", "", b"2", [1.0]) > 0
+
+
+def timed(operation: Callable[[], Any], seconds: list[float]) -> None:
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        operation()
+    seconds.append(time.monotonic() - started)
+
+
+def test_sqlite_on_a_loop_keeps_nobody_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with loop_in_a_thread() as run:
+        url = f"sqlite:///{path}"
+        ledger = OnALoop(open_ledger(url, TARIFF, asynchronous=True, timeout=TIMEOUT), run)
+        ledger.charge("a", "", b"1", [1.0])
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            outcomes: list[float] = []
+            charge = lambda: ledger.charge("a", "", b"2", [1.0])  # noqa: E731
+            threads = [threading.Thread(target=timed, args=(charge, outcomes)) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert max(outcomes) < TIMEOUT + SLACK
+            other.execute("ROLLBACK")
+        assert ledger.charge("a", "", b"2", [1.0]) > 0
+        assert ledger.state("a")[0] == 2
+        ledger.close()
+
+
+def test_sqlite_corrupt(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(SQLiteLedger(path, TARIFF)) as ledger:
+        for i in range(200):
+            ledger.charge(f"account {i}", "", b"1", [1.0])
+    content = bytearray(path.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StoreUnavailable), closing(SQLiteLedger(path, TARIFF)) as ledger:
+        for i in range(200):
+            ledger.charge(f"account {i}", "", b"2", [1.0])
+
+
+def in_a_process(script: str, *arguments: object) -> str:
+    preamble = """
+        import os, resource, signal, sys
+        from powfast.errors import StoreUnavailable
+        from powfast.ledger import SQLiteLedger
+        from powfast.tariff import EvidenceTariff
+        TARIFF = EvidenceTariff(1000.0, 50_000.0)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(preamble) + textwrap.dedent(script)]
+        + [str(argument) for argument in arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_sqlite_on_a_full_disk(tmp_path: Path) -> None:
+    script = """
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        ledger = SQLiteLedger(sys.argv[1], TARIFF)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        charged = 0
+        try:
+            while True:
+                ledger.charge("a", "g", charged.to_bytes(8, "big"), [1.0])
+                charged += 1
+        except StoreUnavailable as error:
+            assert ledger.state("a", "g")[0] == charged > 10
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        ledger.charge("a", "g", charged.to_bytes(8, "big"), [1.0])
+        assert ledger.state("a", "g")[0] == charged + 1
+        print("as promised")
+    """
+    assert in_a_process(script, tmp_path / "ledger.db") == "as promised\n"
+
+
+def test_sqlite_that_may_not_write(tmp_path: Path) -> None:
+    script = """
+        path = sys.argv[1]
+        ledger = SQLiteLedger(path, TARIFF)
+        ledger.charge("a", "", b"1", [1.0])
+        ledger.close()
+        os.chmod(path, 0o444)
+        os.chmod(os.path.dirname(path), 0o555)
+        if os.getuid() == 0:
+            os.setuid(65534)
+        for operation in (
+            lambda: SQLiteLedger(path, TARIFF),
+            lambda: SQLiteLedger(path, TARIFF).charge("a", "", b"2", [1.0]),
+            lambda: SQLiteLedger(path, TARIFF).claim(b"x" * 16, 4e9),
+        ):
+            try:
+                operation()
+            except StoreUnavailable as error:
+                print(error)
+    """
+    folder = Path("/tmp") / f"powfast-{os.getpid()}"  # pytest's own is closed to other users
+    folder.mkdir()
+    try:
+        said = in_a_process(script, folder / "ledger.db")
+    finally:
+        folder.chmod(0o755)
+        (folder / "ledger.db").unlink()
+        for rest in folder.iterdir():
+            rest.unlink()
+        folder.rmdir()
+    assert len(said.splitlines()) >= 2
