@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 from dataclasses import asdict
 from pathlib import Path
 
 from powfast.cli import output
+from powfast.cli.profile import read_fleet
 from powfast.errors import MissingExtra
 
 
@@ -26,6 +28,15 @@ def add_commands(commands: output.Commands) -> None:
     )
     demo.add_argument("--out", type=Path, default=Path(), help="folder of demo.json and demo.png")
 
+    demo.add_argument(
+        "--serve", action="store_true", help="serve a page to try it in a browser, until Ctrl-C"
+    )
+    demo.add_argument("--host", default="127.0.0.1", help="of the page (default 127.0.0.1)")
+    demo.add_argument("--port", type=int, default=8402, help="of the page (default 8402)")
+    demo.add_argument(
+        "--profile", type=Path, help="client profile of the page's visitors (default: estimated)"
+    )
+
     paper = output.add_command(
         commands, "paper", _paper, "Recompute the paper's Table 2 from its published figures."
     )
@@ -42,6 +53,8 @@ def add_commands(commands: output.Commands) -> None:
 
 def _demo(arguments: argparse.Namespace) -> int:
     try:
+        if arguments.serve:
+            return _serve(arguments)
         from powfast.demo import report, run
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the demo needs {error.name}: pip install 'powfast[demo]'") from error
@@ -60,6 +73,30 @@ def _demo(arguments: argparse.Namespace) -> int:
         console.print(report.sentence(result))
         console.print("The same figures are in demo.json, the picture in demo.png.")
     return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    """Prepare first, but find out before that whether the port is free."""
+    from powfast.demo import shop, site
+
+    family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
+    with socket.create_server((arguments.host, arguments.port), family=family) as listening:
+        with output.status("measuring this machine") as say:
+            rate = _slowest(arguments.profile) if arguments.profile else shop.worker_rate()
+            goods = shop.prepared(rate, arguments.seed, say)
+        host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        url = f"http://{host}:{listening.getsockname()[1]}/"
+        if arguments.json:
+            print(json.dumps({"url": url, "base_work": goods.tariff.base_work}), flush=True)
+        else:
+            print(f"{url} (Ctrl-C ends it)", flush=True)
+        site.serve(site.site(goods), listening)
+    return 0
+
+
+def _slowest(file: Path) -> float:
+    """Return the slowest client's hashes a second."""
+    return float(read_fleet(file).hash_rate[0])
 
 
 def _paper(arguments: argparse.Namespace) -> int:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from statistics import median
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import httpx
 import numpy as np
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
-from powfast.clients.httpx import PowAuth
+from powfast.demo.calibration import calibrated
 from powfast.demo.caller import Caller, Row
 from powfast.demo.data import Images, Split, digits, redrawn
 from powfast.demo.extractors import Copy, Extractor, copycat, in_batches, jacobian, noise
 from powfast.demo.service import Victim, application, served
 from powfast.profile import hash_rate
-from powfast.tariff import EvidenceTariff, calibrate
+from powfast.tariff import EvidenceTariff
 
 BATCH = 64
 QUERIES = 2048
-MAX_OVERHEAD = 2.0
 _CHECKPOINTS = (64, 256, 1024, QUERIES)
-_CEILING = 1e6  # base prices that a query costs at most, so that figures stay imaginable
-_MARGIN = 0.5  # share of the allowed overhead that is spent: machines waver, and calls are short
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ def run(seed: int = 0, budget: float = 2.0, say: Callable[[str], None] = print) 
     victim = Victim(splits["victim"], splits["reference"], seed)
     say("calibrating the price on honest accounts")
     rate = hash_rate(seconds=1.0)
-    tariff, service_time = _calibrated(victim, splits["tariff"], rate, seed)
+    tariff, service_time = calibrated(victim, splits["tariff"], rate=rate, batch=BATCH, seed=seed)
     rows = []
     with served(application(victim, tariff)) as url:
         for role in _cast(victim, tariff, splits, seed):
@@ -91,50 +85,6 @@ def run(seed: int = 0, budget: float = 2.0, say: Callable[[str], None] = print) 
         opening_work=tariff.opening_work,
         rows=rows,
     )
-
-
-def _calibrated(
-    victim: Victim, split: Split, rate: float, seed: int
-) -> tuple[EvidenceTariff, float]:
-    """Return the tariff and the seconds of the bare call per query.
-
-    The second exchange and the estimator are overhead as well: what is left goes into solving.
-    """
-    rng = np.random.default_rng([seed, 2])
-    bare, guarded = _call_times(victim, split.images[:BATCH])
-    solving = max(0.05, MAX_OVERHEAD - guarded / bare)
-    pool = np.vstack([redrawn(split.images, rng) for _ in range(8)])
-    evidence = victim.evidence(pool)
-    labels = np.tile(split.labels, 8)
-    honest = []
-    for account in range(200):
-        classes = rng.choice(10, 10 if account % 2 else rng.integers(1, 4), replace=False)
-        honest.append(evidence[rng.choice(np.flatnonzero(np.isin(labels, classes)), 1000)])
-    calibration = calibrate(
-        honest,
-        service_time=bare / BATCH,
-        hash_rate=rate,
-        max_overhead=1.0 + _MARGIN * solving,
-        seed=seed,
-    )
-    tariff = calibration.tariff
-    return replace(tariff, max_work=_CEILING * tariff.base_work), bare / BATCH
-
-
-def _call_times(victim: Victim, images: Images) -> tuple[float, float]:
-    """Measure the seconds of a bare call, and of a guarded one with next to no work."""
-    times: dict[str, list[float]] = {"/bare/predict": [], "/v1/predict": []}
-    with (
-        served(application(victim, EvidenceTariff(base_work=1.0))) as url,
-        httpx.Client(base_url=url, auth=PowAuth()) as client,
-    ):
-        for _ in range(25):
-            for path, seconds in times.items():
-                started = time.perf_counter()
-                client.post(path, json={"images": images.tolist()}).raise_for_status()
-                seconds.append(time.perf_counter() - started)
-    bare, guarded = (median(seconds[5:]) for seconds in times.values())
-    return bare, guarded
 
 
 def _cast(

@@ -6,18 +6,20 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from powfast.asgi import PowMiddleware
+from powfast.accounts import Caller, bearer
+from powfast.asgi import App, PowMiddleware
 from powfast.challenge import Issuer
 from powfast.demo.data import Images, Split, redrawn
 from powfast.demo.extractors import Probabilities
@@ -56,21 +58,31 @@ class Victim:
         return self.estimator.evidence(images, self.probabilities(images))
 
 
+Grey = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
 class Batch(BaseModel):
     """The images of one request."""
 
-    images: list[list[float]]
+    images: list[Annotated[list[Grey], Field(min_length=64, max_length=64)]]
 
 
 def application(victim: Victim, tariff: EvidenceTariff) -> FastAPI:
-    """Make the service: `/bare/predict`, and `/v1/predict` behind the gate."""
+    """Make the service with a gate that remembers while it runs."""
     # The demo looks at thousands of prices without paying them: a real server holds fewer.
     held = HeldAnswers(lifetime=600.0, per_account=10_000, in_all=10_000, account_bytes=1 << 28)
-    issuer = Issuer({"demo": secrets.token_bytes(32)}, ttl=600.0)
-    app = FastAPI()
-    app.add_middleware(
-        PowMiddleware, gate=Gate(issuer, MemoryLedger(tariff), held), paths=("/v1/",)
-    )
+    return guarded(victim, Gate(new_issuer(), MemoryLedger(tariff), held))
+
+
+def new_issuer() -> Issuer:
+    """Make an issuer with a key of its own."""
+    return Issuer({"demo": secrets.token_bytes(32)}, ttl=600.0)
+
+
+def guarded(victim: Victim, gate: Gate, account: Callable[[Caller], str] = bearer) -> FastAPI:
+    """Make the service: `/bare/predict`, and `/v1/predict` behind the gate."""
+    app = FastAPI(openapi_url=None)
+    app.add_middleware(PowMiddleware, gate=gate, account=account, paths=("/v1/",))
 
     @app.post("/bare/predict")
     async def bare(batch: Batch) -> list[list[float]]:
@@ -90,7 +102,7 @@ def application(victim: Victim, tariff: EvidenceTariff) -> FastAPI:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: App) -> Iterator[str]:
     """Serve on a free port of the loopback interface; give the address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)

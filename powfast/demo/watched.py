@@ -1,0 +1,96 @@
+"""The operator's view: what each account asked, what it was charged and what it paid."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from powfast.challenge import Receipt
+from powfast.demo.service import new_issuer
+from powfast.gate import Asked, Flow, Gate
+from powfast.ledger import MemoryLedger
+from powfast.tariff import EvidenceTariff
+
+_SHOWN = 8  # accounts, the caller's own first and then the latest
+_REMEMBERED = 1000
+_HISTORY = 120  # prices of one account
+
+
+@dataclass
+class Entry:
+    """What the operator sees of one account."""
+
+    queries: int = 0
+    wealth: float = 0.0
+    price: float = 1.0
+    asked: int = 0
+    redeemed: int = 0
+    prices: deque[float] = field(default_factory=partial(deque, maxlen=_HISTORY))
+
+
+class WatchedGate(Gate):
+    """A gate that keeps, account by account, what it charged and what was paid."""
+
+    def __init__(self, tariff: EvidenceTariff) -> None:
+        self._memory, self._tariff = MemoryLedger(tariff), tariff
+        self._entries: dict[str, Entry] = {}
+        super().__init__(new_issuer(), self._memory)
+
+    def charge(self, asked: Asked, evidence: ArrayLike) -> Flow[int]:
+        """See `Gate.charge`."""
+        work = yield from super().charge(asked, evidence)
+        state = self._memory.state(asked.account)
+        entry = self._entry(asked.account)
+        if state is not None and state[0] > entry.queries:  # else it was charged before
+            entry.queries, entry.wealth = int(state[0]), float(state[1:].mean())
+            entry.price = self._tariff.price(state)
+            entry.prices.append(entry.price)
+            entry.asked += work
+        return work
+
+    def redeem(self, asked: Asked, header: str) -> Flow[Receipt]:
+        """See `Gate.redeem`."""
+        receipt = yield from super().redeem(asked, header)
+        self._entry(asked.account).redeemed += receipt.work
+        return receipt
+
+    def entries(self) -> dict[str, Entry]:
+        """Return every account that is remembered, the latest first."""
+        return dict(reversed(self._entries.items()))
+
+    def _entry(self, account: str) -> Entry:
+        entry = self._entries.pop(account, Entry())
+        self._entries[account] = entry
+        if len(self._entries) > _REMEMBERED:
+            del self._entries[next(iter(self._entries))]
+        return entry
+
+
+def view(entries: dict[str, Entry], key: str) -> dict[str, Any]:
+    """Return the latest accounts and the sums over all, and which belong to a key."""
+    mine = {name: entry for name, entry in entries.items() if name.endswith(key)}
+    shown = [*mine.items(), *(pair for pair in entries.items() if pair[0] not in mine)]
+    return {
+        "accounts": [
+            {
+                "name": name,
+                "mine": name in mine,
+                "queries": entry.queries,
+                "wealth": entry.wealth,
+                "price": entry.price,
+                "redeemed": entry.redeemed,
+                "prices": list(entry.prices) if name in mine else [],
+            }
+            for name, entry in shown[:_SHOWN]
+        ],
+        "totals": {
+            "accounts": len(entries),
+            "queries": sum(entry.queries for entry in entries.values()),
+            "asked": sum(entry.asked for entry in entries.values()),
+            "redeemed": sum(entry.redeemed for entry in entries.values()),
+        },
+    }
