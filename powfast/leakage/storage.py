@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from powfast.errors import InvalidInput
 
 _FORMAT = "powfast.leakage"
 _VERSION = 1
-
-# what NumPy, zipfile, json and the checks below raise on files that are not as they should be
-_DAMAGE = (OSError, LookupError, AttributeError, TypeError, ValueError, EOFError, BadZipFile)
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -61,7 +57,7 @@ class Stored:
             loaded = cls._build("", header["content"], arrays) if known else None
         except FileNotFoundError:
             raise
-        except _DAMAGE as error:
+        except Exception as error:  # damaged bytes make NumPy's and zip's readers raise many kinds
             raise InvalidInput(f"{path} is no saved {cls.__name__}: {error}") from None
         if loaded is None:
             raise InvalidInput(f"{path} is of another format or version than {_FORMAT} {_VERSION}")
