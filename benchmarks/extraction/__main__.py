@@ -23,7 +23,7 @@ from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.data import ROOT
 from benchmarks.extraction.results import collect, price
 from benchmarks.extraction.settings import SETTINGS, Setting, cache
-from powfast.profile.measure import cores
+from powfast.puzzle import cores
 
 Job = tuple[str, Callable[..., Path], tuple[Any, ...]]
 

@@ -84,6 +84,11 @@ def load(name: str, seed: int, folder: Path | None = None) -> Parts:
     return _CUTS[name](folder, np.random.default_rng([seed, 0]))
 
 
+def scaled(pixels: NDArray[np.uint8]) -> Images:
+    """Return pixels (n, c, s, s) of eight bits as images."""
+    return np.divide(pixels, 255, dtype=np.float32)
+
+
 def home() -> Path:
     """Folder of the data sets: `POWFAST_DATA`, or beside the project."""
     return Path(os.environ.get("POWFAST_DATA", ROOT.parent / "shared" / "data"))
@@ -99,8 +104,8 @@ def mnist(folder: Path, part: str) -> Pictures:
         _check(raw, _MNIST_MD5[name], path)
         return np.frombuffer(raw, np.uint8, offset=header)
 
-    images = read("images-idx3", 16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
-    return Pictures(images, read("labels-idx1", 8).astype(np.int64))
+    pixels = read("images-idx3", 16).reshape(-1, 1, 28, 28)
+    return Pictures(scaled(pixels), read("labels-idx1", 8).astype(np.int64))
 
 
 def cifar10(folder: Path, part: str, count: int) -> Pictures:
@@ -118,7 +123,7 @@ def cifar10(folder: Path, part: str, count: int) -> Pictures:
         ).transpose(0, 3, 1, 2)
     else:
         labels, pixels = _original_cifar10(folder, part, count)
-    return Pictures(pixels.astype(np.float32) / 255, labels)
+    return Pictures(scaled(pixels), labels)
 
 
 def _original_cifar10(folder: Path, part: str, count: int) -> tuple[Labels, NDArray[np.uint8]]:
@@ -157,10 +162,10 @@ def _cut_mnist(folder: Path, rng: np.random.Generator) -> Parts:
     honest, test = _cut(mnist(folder, "t10k"), [7_000], rng)
     photographs = cifar10(folder, "train", 12_000)
     small = [
-        Image.fromarray(np.uint8(picture.mean(axis=0) * 255)).resize((28, 28))
+        np.asarray(Image.fromarray(np.uint8(picture.mean(axis=0) * 255)).resize((28, 28)))
         for picture in photographs.images
     ]
-    foreign = Pictures(np.float32(np.stack(small)[:, None]) / 255, photographs.labels)
+    foreign = Pictures(scaled(np.stack(small)[:, None]), photographs.labels)
     victim, reference, tariff, owned = train
     return Parts(victim, reference, tariff, honest, owned, foreign, test)
 
@@ -181,16 +186,15 @@ def _cut_cifar10(folder: Path, rng: np.random.Generator) -> Parts:
 def _cut_digits(folder: Path, rng: np.random.Generator) -> Parts:
     """scikit-learn's digits, redrawn a little to be enough; photographs come in patches."""
     originals = load_digits()
-    pictures = Pictures(
-        np.float32(originals.data / 16), np.asarray(originals.target, dtype=np.int64)
-    )
+    pictures = Pictures(originals.data / 16, np.asarray(originals.target, dtype=np.int64))
     sizes = {"victim": 500, "reference": 400, "tariff": 200, "honest": 200, "owned": 250}
     copies = {"victim": 2, "reference": 10, "tariff": 5, "honest": 5, "owned": 4, "test": 1}
 
     def enough(part: Pictures, times: int) -> Pictures:
-        images = [part.images, *(redrawn(part.images, rng) for _ in range(times - 1))]
+        grey = part.images.astype(np.float64)
+        drawn = [grey, *(redrawn(grey, rng) for _ in range(times - 1))]
         return Pictures(
-            np.float32(np.clip(np.vstack(images), 0, 1)).reshape(-1, 1, 8, 8),
+            np.vstack(drawn).clip(0, 1).astype(np.float32).reshape(-1, 1, 8, 8),
             np.tile(part.labels, times),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def accounts(
 
 def _account(kind: str, pool: Pictures, queries: int, rng: np.random.Generator) -> Account:
     classes = np.unique(pool.labels)
-    share = np.ones(len(classes))
+    share: NDArray[Any] = np.ones(len(classes))
     if kind in ("one class", "two classes"):
         wanted = rng.choice(len(classes), 1 if kind == "one class" else 2, replace=False)
         share = np.isin(np.arange(len(classes)), wanted) * 1.0

@@ -77,7 +77,7 @@ def draw(results: dict[str, Any], folder: Path, name: str) -> dict[str, Path]:
         axes.set(xscale="log", xlabel="seconds, by the cheapest strategy", ylim=(0, 1))
         axes.set_ylabel("accuracy of the copy")
 
-    pictures = {
+    pictures: dict[str, tuple[str, list[Callable[[Axes], None]]]] = {
         "accuracy": ("Accuracy of copies", [accuracy]),
         "leakage": ("Leakage", [leakage]),
         "cost": ("What extraction costs", [cost("one account"), cost("best dilution")]),

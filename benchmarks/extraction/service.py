@@ -14,7 +14,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import numpy as np
 
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.data import Images, scaled
 from benchmarks.extraction.victims import Floats, Victim
 from powfast.challenge import Issuer
 from powfast.clients.flow import Payer
@@ -82,7 +82,7 @@ class Service:
     def _endpoint(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read()
         pixels = np.frombuffer(body, np.uint8).reshape(self._shape)
-        features, probabilities = self._victim.ask(np.float32(pixels) / 255)
+        features, probabilities = self._victim.ask(scaled(pixels))
         if environ["PATH_INFO"] == "/v1":
             charge_of(environ).charge(self._victim.estimator.evidence(features, probabilities))
         start("200 OK", [("Content-Type", "application/json")])

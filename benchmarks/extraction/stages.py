@@ -55,7 +55,7 @@ def world(setting: Setting, seed: int) -> World:
         weights.parent.mkdir(parents=True, exist_ok=True)
         torch.save(victim.model.state_dict(), weights)
         victim.estimator.save(watched)
-    model = architecture.victim().to(memory_format=torch.channels_last)
+    model = architecture.new_victim()
     model.load_state_dict(torch.load(weights))
     victim = Victim(model, architecture.layers)
     victim.estimator = LeakageEstimator.load(watched)
@@ -99,7 +99,7 @@ def watch_users(setting: Setting, seed: int) -> Path:
         seen = honest.traces(users, pool.images, world(setting, seed).observe)
         found[f"{name}.kinds"] = np.array([user.kind for user in users])
         found[f"{name}.queries"] = np.array([len(user.rows) for user in users])
-        found[f"{name}.values"] = np.float32(np.concatenate(seen))
+        found[f"{name}.values"] = np.concatenate(seen).astype(np.float32)
     return _save(file, found)
 
 

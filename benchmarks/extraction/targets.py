@@ -32,10 +32,10 @@ def targets(results: dict[str, Any]) -> list[Target]:
     judged, attacks = results["users"]["judged"], results["attacks"]
 
     def cheapest(names: tuple[str, ...], strategy: str) -> float:
-        return min(attacks[name]["at_hash_rate"]["1x"][strategy]["lowest"] for name in names)
+        return min(float(attacks[name]["at_hash_rate"]["1x"][strategy]["lowest"]) for name in names)
 
     def papers(names: tuple[str, ...], strategy: str) -> float:
-        return min(attacks[name]["paper"][strategy]["lowest"] for name in names)
+        return min(float(attacks[name]["paper"][strategy]["lowest"]) for name in names)
 
     def row(what: str, bound: float, names: tuple[str, ...], strategy: str, limit: str) -> Target:
         return Target(

@@ -53,13 +53,13 @@ def batches(count: int, steps: int) -> list[Tensor]:
     """Row numbers of `steps` batches: one random order of all rows after another."""
     needed = steps * min(BATCH, count)
     orders = [torch.randperm(count) for _ in range(-(-needed // count))]
-    return list(torch.cat(orders)[:needed].split(min(BATCH, count)))
+    return list(torch.split(torch.cat(orders)[:needed], min(BATCH, count)))
 
 
 @torch.no_grad()
 def logits(model: nn.Module, images: Images) -> Tensor:
     """Return the (n, C) logits of a model in evaluation mode."""
-    return torch.cat([model(part) for part in torch.from_numpy(images).split(1000)])
+    return torch.cat([model(part) for part in torch.split(torch.from_numpy(images), 1000)])
 
 
 def predicted(model: nn.Module, images: Images) -> NDArray[np.int64]:

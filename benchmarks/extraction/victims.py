@@ -31,7 +31,7 @@ class Answers:
     @property
     def labels(self) -> NDArray[np.int64]:
         """Predicted classes, (n,)."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
 
 class Victim:
@@ -139,6 +139,11 @@ class Architecture:
     student: Callable[[], nn.Module]
     layers: tuple[str, ...]
 
+    def new_victim(self) -> nn.Module:
+        """Return an untrained victim, in the memory layout that is fastest on a CPU."""
+        model: nn.Module = self.victim().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
 
 _CONVOLUTIONS = ("pool1", "relu1", "pool2", "relu2", "logits")
 
@@ -165,7 +170,7 @@ def trained(name: str, parts: Parts, epochs: float, seed: int) -> Victim:
     """Return a victim trained on its data, and watched."""
     torch.manual_seed(seed)
     architecture = ARCHITECTURES[name]
-    model = architecture.victim().to(memory_format=torch.channels_last)
+    model = architecture.new_victim()
     steps = steps_for(len(parts.victim), epochs, 500)
     augment = flipped_and_moved if name == "cifar10" else None
     fit(model, parts.victim.images, parts.victim.labels, steps=steps, seed=seed, augment=augment)

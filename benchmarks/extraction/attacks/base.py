@@ -41,7 +41,7 @@ class Asked:
     @property
     def labels(self) -> Rows:
         """The classes answered, (n,)."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @classmethod
     def nothing(cls, like: Images) -> Asked:

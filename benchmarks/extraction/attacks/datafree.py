@@ -80,7 +80,8 @@ def disagreement(student: nn.Module, images: Images, probabilities: np.ndarray) 
     """Return the (n,) L1 distances of logits; the victim's are recovered from its probabilities."""
     logs = torch.from_numpy(np.log(np.maximum(probabilities, 1e-12)))
     theirs = logs - logs.mean(dim=1, keepdim=True)
-    return (student(torch.from_numpy(images)).double() - theirs).abs().sum(dim=1)
+    ours: Tensor = student(torch.from_numpy(images)).double()
+    return (ours - theirs).abs().sum(dim=1)
 
 
 def slope_estimate(here: Tensor, near: Tensor, direction: Tensor) -> Tensor:

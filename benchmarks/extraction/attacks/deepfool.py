@@ -20,7 +20,9 @@ class DeepFool(Selection):
 
     def choose(self, images: Images, count: int, asked: Asked, copy: nn.Module | None) -> Rows:
         assert copy is not None
-        parts = [perturbation(copy, part) for part in torch.from_numpy(images).split(_AT_ONCE)]
+        parts = [
+            perturbation(copy, part) for part in torch.split(torch.from_numpy(images), _AT_ONCE)
+        ]
         return highest(-torch.cat(parts).norm(dim=1), count)
 
 

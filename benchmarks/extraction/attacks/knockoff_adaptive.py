@@ -68,4 +68,4 @@ def rewards(asked: Asked, latest: int, copy: nn.Module) -> Floats:
     diversity = np.maximum(answers - asked.probabilities.mean(axis=0), 0.0).sum(axis=1)
     log_copy = torch.log_softmax(logits(copy, asked.images[-latest:]), dim=1).double().numpy()
     loss = -(answers * log_copy).sum(axis=1)
-    return certainty + diversity + np.minimum(loss / np.log(10.0), 1.0)
+    return np.asarray(certainty + diversity + np.minimum(loss / np.log(10.0), 1.0))

@@ -60,7 +60,8 @@ def mixmatch_loss(
     scores = copy(mixed)
     labelled = nn.functional.cross_entropy(scores[: len(x)], wanted[: len(x)])
     unlabelled = (scores[len(x) :].softmax(dim=1) - wanted[len(x) :]).square().mean()
-    return labelled + weight * unlabelled
+    loss: Tensor = labelled + weight * unlabelled
+    return loss
 
 
 def sharpened(probabilities: Tensor) -> Tensor:

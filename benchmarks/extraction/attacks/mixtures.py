@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import nn
 
 from benchmarks.extraction.attacks.base import Asked, Attack
@@ -19,4 +20,4 @@ class Mixtures(Attack):
         own, foreign = self.means.owned, self.means.foreign.images
         mine = own[self.rng.integers(len(own), size=count)]
         theirs = foreign[self.rng.integers(len(foreign), size=count)]
-        return (mine + theirs) / 2
+        return np.asarray((mine + theirs) / 2, dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import nn
 
 from benchmarks.extraction.attacks.base import Asked, Attack
@@ -18,4 +19,4 @@ class MixUp(Attack):
     def propose(self, count: int, asked: Asked, copy: nn.Module | None) -> Images:
         own = self.means.owned
         one, other = own[self.rng.integers(len(own), size=(2, count))]
-        return (one + other) / 2
+        return np.asarray((one + other) / 2, dtype=np.float32)
