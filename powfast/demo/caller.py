@@ -97,7 +97,7 @@ class Caller:
         row.seconds += elapsed + solving
 
     def _post(self, path: str, images: Images, auth: httpx.Auth | None = None) -> httpx.Response:
-        key = f"Bearer {self._row.name} {self._row.accounts}"
+        key = f"Bearer {self._row.name} {self._row.accounts}".replace(",", "")
         response = self._http.post(
             path,
             json={"images": images.tolist()},
