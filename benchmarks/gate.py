@@ -144,10 +144,10 @@ def asked(url: str, process: int, case: str, file: str, seconds: int) -> dict[st
     cpu = cpu_seconds(process) - before
     script.unlink()
     found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
-    if found["failed"] or found["wrong"]:
-        failed, wrong = found["failed"], found["wrong"]
-        print(f"{case}: {failed} failed, {wrong} were not {status}", file=sys.stderr)
     return {
+        "requests": found["requests"],
+        "failed": found["failed"],
+        "wrong": found["wrong"],
         "per_second": 1e6 * found["requests"] / found["microseconds"],
         "p50_ms": found["p50"] / 1000,
         "p99_ms": found["p99"] / 1000,
@@ -175,6 +175,8 @@ def measured(given: argparse.Namespace, folder: Path) -> dict[str, dict[str, lis
                     files = case in ("admitting", "garbage", "forged")
                     file = solutions(case, given.solutions, folder) if files else ""
                     found = asked(*server, case, file, given.seconds if each else 1)
+                    if found["failed"] or found["wrong"]:
+                        print(f"{name} {case}: {found}", file=sys.stderr)
                     if each:  # the round before them warms up
                         row = samples.setdefault(f"{name} {case}".strip(), {})
                         for figure, value in found.items():

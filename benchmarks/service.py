@@ -6,6 +6,7 @@ python benchmarks/service.py bare|slowapi|memory://|sqlite:///path|redis://... P
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -56,19 +57,23 @@ def limited() -> FastAPI:
 
 
 def guarded(store: str, *, lifetime: float = 120.0) -> FastAPI:
-    """Return the very endpoint of `bare`, whose answers the middleware prices."""
+    """Return the very endpoint of `bare`, whose answers the middleware prices.
+
+    What has a lifetime, challenges, held answers and known requests, has this one.
+    """
     app = bare()
     # answers are held in memory: what is measured is the ledger's store
     held = HeldAnswers(lifetime=lifetime, in_all=10**9, all_bytes=1 << 40)
-    ledger = open_ledger(store, TARIFF, asynchronous=True, timeout=5.0)
-    gate = Gate(Issuer(KEYS), ledger, held)
+    ledger = open_ledger(store, TARIFF, asynchronous=True, timeout=5.0, remember=lifetime)
+    gate = Gate(Issuer(KEYS, ttl=lifetime), ledger, held)
     app.add_middleware(PowMiddleware, gate=gate, evidence=lambda exchange: [1.0])
     return app
 
 
 def main() -> None:
     guard, port = sys.argv[1:]
-    app = {"bare": bare, "slowapi": limited}.get(guard, lambda: guarded(guard))()
+    soak = partial(guarded, "memory://", lifetime=10.0)
+    app = {"bare": bare, "slowapi": limited, "soak": soak}.get(guard, lambda: guarded(guard))()
     uvicorn.run(app, port=int(port), log_level="error", access_log=False)
 
 

@@ -1,0 +1,54 @@
+"""Whether the server's memory stays flat under hours of load, in minutes.
+
+    python benchmarks/soak.py [--minutes 10]
+
+The service of `benchmarks/gate.py` with the store in memory, where everything that has a lifetime
+lives ten seconds, takes new requests, garbage, floods and right solutions in turns of five seconds
+from wrk. Printed is the memory of the server's process (RSS) minute by minute, and how it grew
+over the second half: what leaks in ten seconds' lifetimes would leak in two minutes' as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from gate import CASES, asked, served, solutions
+
+TURN = 5
+
+
+def resident(process: int) -> float:
+    """MiB of a process."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    end = time.monotonic() + 60 * parser.parse_args().minutes
+    samples: list[tuple[int, float]] = []
+    requests = 0
+    with tempfile.TemporaryDirectory() as folder, served("soak") as (url, process):
+        while time.monotonic() < end:
+            for case in CASES:
+                withheld = case in ("admitting", "garbage", "forged")
+                file = solutions(case, 2000, Path(folder)) if withheld else ""
+                requests += int(asked(url, process, case, file, TURN)["requests"])
+            samples.append((requests, resident(process)))
+            print(f"{requests:10,} requests  {samples[-1][1]:8.1f} MiB", flush=True)
+    half = samples[len(samples) // 2 :]
+    slope, _ = statistics.linear_regression(*zip(*half, strict=True))
+    print(
+        f"second half: {min(mib for _, mib in half):.1f} .. {max(mib for _, mib in half):.1f} MiB,"
+        f" {1e6 * slope:+.2f} MiB per million requests"
+    )
+
+
+if __name__ == "__main__":
+    main()
