@@ -47,7 +47,8 @@ def measured_table() -> str:
         times = [short_time(solve_seconds(profile, WORK, 16, q)) for q in (0.5, 0.99)]
         rates = [f"{rate / 1e6:.3g}" for rate in (profile.single_rate, profile.hash_rate)]
         where = f"{profile.device.agent}, {profile.kernel}, {profile.solver.threads} threads"
-        rows.append((profile.name, where, *rates, *times, f"{within / 1e6:.3g} million"))
+        name = profile.name + (" (disturbed: too low)" if profile.warnings else "")
+        rows.append((name, where, *rates, *times, f"{within / 1e6:.3g} million"))
     return table(
         "device | runs | million hashes/s, one thread | all | work 1 million, median | p99"
         " | work within 1 s at p99",

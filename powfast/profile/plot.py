@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _WORKS = np.rint(np.geomspace(1e4, 1e9, 41)).astype(int)
 _TIMES = {1e-4: "0.1 ms", 1e-3: "1 ms", 0.01: "10 ms", 0.1: "0.1 s", 1.0: "1 s", 10.0: "10 s"}
 _LONG = {60.0: "1 min", 600.0: "10 min", 3600.0: "1 h", 36000.0: "10 h", 86400.0: "1 day"}
-_NAME = 40  # characters of a device's name
+_NAME = 32  # characters of a device's name
 
 
 def plot_devices(
@@ -67,8 +68,8 @@ def plot_devices(
         )
         for profile in ranked
     ]
-    _draw_works(right, [profile.name[:_NAME] for profile in ranked], works, colours)
-    right.set_title(f"Work solved within {seconds:g} s, {quantile:.4g} of the times", loc="left")
+    _draw_works(right, [_label(profile) for profile in ranked], works, colours)
+    right.set_title(f"Work solved within {seconds:g} s,\n{quantile:.4g} of the times", loc="left")
     figure.savefig(path, dpi=150)
 
 
@@ -80,7 +81,7 @@ def _draw_times(
         [solve_seconds(profile, int(work), parts, q) for work in works] for q in (0.5, quantile)
     )
     axes.fill_between(works, median, high, color=colour, alpha=0.25, linewidth=0)
-    axes.plot(works, median, color=colour, label=profile.name[:_NAME])
+    axes.plot(works, median, color=colour, label=_label(profile))
     measured = [
         row
         for row in profile.solving
@@ -119,6 +120,11 @@ def _draw_works(axes: Axes, names: list[str], works: list[int], colours: list[st
     axes.set_xticks([])
     axes.set_xlabel("expected SHA-256 evaluations")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _label(profile: ClientProfile) -> str:
+    """Return the start of a name; a dollar sign would begin a formula."""
+    return shorten(profile.name, _NAME, placeholder=" ...").replace("$", r"\$")
 
 
 def _short(number: float) -> str:
