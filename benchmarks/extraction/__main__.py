@@ -11,7 +11,7 @@ import argparse
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,13 @@ def run(name: str, workers: int, docs: Path) -> Path:
     setting = SETTINGS[name]
     for library in ("OMP", "OPENBLAS", "MKL"):  # workers inherit it: one thread each
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    ) as progress:
+    bars = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    spawn = multiprocessing.get_context("spawn")
+    one_thread = torch.set_num_threads, (1,)
+    with Progress(*bars) as progress, ProcessPoolExecutor(workers, spawn, *one_thread) as pool:
         for title, jobs in _stages(setting):
             task = progress.add_task(title, total=len(jobs))
-            for done in _finished(jobs, min(workers, len(jobs))):
+            for done in _finished(pool, jobs):
                 progress.update(task, advance=1, description=f"{title}: {done}")
             progress.update(task, description=title)
     return report.write(collect(setting), name, docs)
@@ -60,34 +61,28 @@ def _stages(setting: Setting) -> list[tuple[str, list[Job]]]:
     """Return what has to be done, one stage after the other; jobs of a stage run side by side."""
     seeds = setting.seeds
     victims = [(f"seed {seed}", stages.train_victim, (setting, seed)) for seed in seeds]
-    watch = [(f"users, seed {seed}", stages.watch_users, (setting, seed)) for seed in seeds]
-    attacks = [
-        (f"{name}, seed {seed}", stages.extract, (setting, seed, name))
-        for seed in seeds
-        for name in ATTACKS
-    ]
+    asking: list[Job] = []
+    for seed in seeds:  # one after the other: a process keeps one seed's world
+        asking.append((f"users, seed {seed}", stages.watch_users, (setting, seed)))
+        asking += [
+            (f"{name}, seed {seed}", stages.extract, (setting, seed, name)) for name in ATTACKS
+        ]
     evade: list[Job] = [("through the gate", stages.evade, (setting,))]
     prices = [(f"seed {seed}", price, (setting, seed)) for seed in seeds]
     return [
         ("training victims", victims),
         ("timing calls", [("alone", stages.time_calls, (setting,))]),
-        ("users and attacks", [*watch, *evade, *attacks]),
+        ("users and attacks", [*evade, *asking]),
         ("pricing", prices),
     ]
 
 
-def _finished(jobs: list[Job], workers: int) -> Iterator[str]:
-    """Run jobs in processes of one thread each, and yield their names as they end."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        running: dict[Future[Path], str] = {
-            pool.submit(function, *arguments): name for name, function, arguments in jobs
-        }
-        for future in as_completed(running):
-            future.result()
-            yield running[future]
+def _finished(pool: ProcessPoolExecutor, jobs: list[Job]) -> Iterator[str]:
+    """Run jobs, and yield their names as they end."""
+    running = {pool.submit(function, *arguments): name for name, function, arguments in jobs}
+    for future in as_completed(running):
+        future.result()
+        yield running[future]
 
 
 if __name__ == "__main__":
