@@ -21,7 +21,7 @@ _PRICES = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5)
 
 
 class Metrics:
-    """Counts a gate's events and times its steps; one per process and registry.
+    """Counts a gate's events and times its steps; one per registry.
 
     With `PROMETHEUS_MULTIPROC_DIR` set, before prometheus_client is imported, what is served is
     the sum over the processes that share that folder.
@@ -31,14 +31,15 @@ class Metrics:
     base_work : float
         The tariff's price of an ordinary query: what prices are counted in.
     registry
-        Where the metrics are registered; prometheus_client's own by default.
+        Where the metrics are registered. By default one of their own, beside the process's CPU,
+        memory and file descriptors; `prometheus_client.REGISTRY` is what an application uses.
     """
 
     def __init__(
-        self, base_work: float, registry: prometheus.CollectorRegistry = prometheus.REGISTRY
+        self, base_work: float, registry: prometheus.CollectorRegistry | None = None
     ) -> None:
         self._base_work = base_work
-        self._registry = registry
+        self._registry = _registry_of_its_own() if registry is None else registry
         self._requests = self._counter("requests_charged", "Requests that were priced.")
         self._queries = self._counter("queries_charged", "Queries that were priced.")
         self._price = self._histogram(
@@ -137,3 +138,9 @@ class Metrics:
         return prometheus.Histogram(
             f"powfast_{name}", says, registry=self._registry, buckets=buckets
         )
+
+
+def _registry_of_its_own() -> prometheus.CollectorRegistry:
+    registry = prometheus.CollectorRegistry()
+    prometheus.ProcessCollector(registry=registry)
+    return registry

@@ -17,7 +17,6 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx
-import prometheus_client
 from conftest import ROOT, missing
 from traffic import BASE, Traffic
 
@@ -82,7 +81,7 @@ def values(client: httpx.Client, query: str) -> list[float]:
 
 
 def test_every_panel_shows_what_happened(tmp_path: Path) -> None:
-    metrics = Metrics(BASE, prometheus_client.CollectorRegistry())
+    metrics = Metrics(BASE)
     traffic = Traffic(metrics)
     asyncio.run(traffic.all_kinds())  # every series exists before the first scrape
     queries = {query.replace("$__rate_interval", "1m") for query in QUERIES}
@@ -105,7 +104,7 @@ def test_every_panel_shows_what_happened(tmp_path: Path) -> None:
 
 
 def test_the_dashboard_names_only_metrics_that_exist() -> None:
-    metrics = Metrics(BASE, prometheus_client.CollectorRegistry())
+    metrics = Metrics(BASE)
     asyncio.run(Traffic(metrics).all_kinds())
     text = metrics.text().decode()
     samples = {line.split("{")[0].split(" ")[0] for line in text.splitlines()}
