@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ TARIFF = EvidenceTariff(base_work=BASE, opening_work=50 * BASE)
 EVIDENCE = st.lists(st.floats(0.0, 100.0), min_size=1, max_size=30)
 NewLedger = Callable[..., Any]
 
-settings.register_profile("stores", deadline=None, max_examples=30)  # files take their time
+settings.register_profile("stores", deadline=None, max_examples=15)  # files take their time
 settings.load_profile("stores")
 
 
@@ -64,14 +63,27 @@ def new_ledger(
     if request.param == "memory":
         yield lambda tariff=TARIFF, **options: MemoryLedger(tariff, **options)
     elif request.param == "sqlite":
-        yield lambda tariff=TARIFF, **options: SQLiteLedger(
-            new_file(), tariff, timeout=patience, **options
-        )
+        files = []
+
+        def new_in_file(tariff: Any = TARIFF, **options: Any) -> SQLiteLedger:
+            files.append(SQLiteLedger(new_file(), tariff, timeout=patience, **options))
+            return files[-1]
+
+        yield new_in_file
+        for ledger in files:
+            ledger.close()
     elif request.param == "sqlite on a loop":
+        threads = []
         with loop_in_a_thread() as run:
-            yield lambda tariff=TARIFF, **options: OnALoop(
-                AsyncSQLiteLedger(new_file(), tariff, timeout=patience, **options), run
-            )
+
+            def new_in_thread(tariff: Any = TARIFF, **options: Any) -> OnALoop:
+                ledger = AsyncSQLiteLedger(new_file(), tariff, timeout=patience, **options)
+                threads.append(OnALoop(ledger, run))
+                return threads[-1]
+
+            yield new_in_thread
+            for ledger in threads:
+                ledger.close()
     elif request.param == "redis":
         with request.getfixturevalue("server").client() as client:
             yield lambda tariff=TARIFF, **options: RedisLedger(
@@ -297,23 +309,6 @@ def test_what_is_charged_outlives_the_process(tmp_path: Path) -> None:
     assert second.charge("a", "g", b"id", [9.0]) == price
     assert not second.claim(b"x" * 16, 4e9)
     assert second.state("a", "g")[0] == second.state("", "g")[0] == 1  # type: ignore[index]
-
-
-def redeem_and_charge(path: Path, process: int) -> int:
-    ledger = SQLiteLedger(path, TARIFF, timeout=60.0)
-    for i in range(50):
-        ledger.charge("a", "", bytes([process, i]), [1.5])
-    return sum(ledger.claim(bytes([i]) * 16, 4e9) for i in range(50))
-
-
-def test_processes_share_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(4, mp_context=context) as pool:
-        claimed = pool.map(redeem_and_charge, [path] * 4, range(4))
-        assert sum(claimed) == 50
-    _, serial = TARIFF.work(np.full(200, 1.5))
-    assert np.array_equal(SQLiteLedger(path, TARIFF).state("a"), serial)  # type: ignore[arg-type]
 
 
 def test_the_script_survives_a_flush_and_keeps_to_one_slot(server: RedisServer) -> None:

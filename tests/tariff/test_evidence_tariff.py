@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from powfast.errors import InvalidInput
-from powfast.tariff import EvidenceTariff, recursion, simulate
+from powfast.tariff import EvidenceTariff, from_json, recursion, simulate
 
 BETS = [Fraction(text) for text in (".001", ".003", ".01", ".03", ".1", ".3", ".9")]
 BASE, OPENING, MOST = 1000, 7000, 10**9
@@ -218,9 +219,21 @@ def test_half_life() -> None:
     assert (tariff.decayed(state, 0.0) == state).all()
     assert tariff.price(tariff.decayed(state, 1e9)) == 1.0
     assert (EvidenceTariff(10.0).decayed(state, 1e9) == state).all()
+    assert from_json(tariff.to_json()) == tariff
     for seconds in (-1.0, math.nan):
         with pytest.raises(InvalidInput):
             tariff.decayed(state, seconds)
+
+
+@given(st.floats(0.0, 1073.0))  # below, doubles become coarse
+def test_halving_is_a_power_of_two(half_lives: float) -> None:
+    with mpmath.workdps(40):
+        assert recursion.halved(half_lives) == pytest.approx(
+            float(mpmath.power(2, -mpmath.mpf(half_lives))), rel=2e-15, abs=5e-324
+        )
+    assert recursion.halved(half_lives) <= 1.0
+    assert recursion.halved(math.floor(half_lives)) == math.ldexp(1.0, -math.floor(half_lives))
+    assert recursion.halved(half_lives + 1100.0) == 0.0
 
 
 @given(evidence_lists, evidence_lists, st.floats(0.0, 1e6))

@@ -78,3 +78,26 @@ def test_stopping_at_will_does_not_raise_the_mean_price(prices: np.ndarray, c: i
     stop = np.where((prices > c).any(axis=1), (prices > c).argmax(axis=1), QUERIES - 1)
     price = prices[np.arange(ACCOUNTS), stop]
     assert price.mean() <= 2 + 3 * price.std() / np.sqrt(ACCOUNTS)
+
+
+def waiting(rng: np.random.Generator, tariff: EvidenceTariff) -> np.ndarray:
+    """Prices of accounts that wait as long as they please, knowing all that they have paid."""
+    prices = np.empty((400, 150))
+    for account in prices:
+        state = None
+        for n in range(150):
+            if state is not None:
+                richest = state[1:].max()
+                wait = 600.0 if richest < 0.2 else (0.0 if richest > 2 else 60.0 * rng.random())
+                state = tariff.decayed(state, wait)
+            (account[n],), state = tariff.work([calibrator(1 - rng.random())], state)
+    return prices
+
+
+def test_a_half_life_keeps_both_promises() -> None:
+    prices = waiting(np.random.default_rng(3), EvidenceTariff(1.0, half_life=300.0))
+    for c in (2, 5, 10):
+        share = (prices.max(axis=1) > c).mean()
+        assert share <= 1 / c + 3 * np.sqrt(share * (1 - share) / len(prices))
+    error = prices.std(axis=0) / np.sqrt(len(prices))
+    assert (prices.mean(axis=0) <= 2 + 3 * error).all()
