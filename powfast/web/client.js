@@ -1,4 +1,4 @@
-// The functions of this package over a platform: how it starts a worker, reads a file, counts cores.
+// The functions of this package over a platform: how to start a worker, read a file, count cores.
 import { PowError } from "./errors.js";
 import { asked, paidFetch } from "./exchange.js";
 import { Pool } from "./pool.js";
@@ -13,14 +13,15 @@ export function client(platform) {
   async function solve(challenge, options = {}) {
     const { onProgress, signal, maxWork = MAX_WORK, workers } = options;
     const puzzle = read(challenge);
-    if (!(maxWork >= 1)) throw new PowError("invalid-input", "maxWork must be a number of evaluations");
+    positive({ maxWork });
     if (puzzle.work > maxWork) {
       throw new PowError("too-much-work", `${puzzle.work} evaluations; maxWork is ${maxWork}`);
     }
     const useful = Math.ceil(Number(puzzle.work) / WORTH_A_WORKER);
     const count = crew(workers ?? Math.min(platform.cores(), useful));
     const found = new Found(puzzle, onProgress);
-    return format(puzzle, await pool.run(puzzle, { count, signal }, (report) => found.take(report)));
+    const nonces = await pool.run(puzzle, { count, signal }, (report) => found.take(report));
+    return format(puzzle, nonces);
   }
 
   async function answer(response, options) {
@@ -29,13 +30,15 @@ export function client(platform) {
   }
 
   function powFetch(input, init) {
-    return paidFetch(answer, input, init);
+    return paidFetch(solve, input, init);
   }
 
   async function measure({ seconds = 1, evaluations, workers, signal, onProgress } = {}) {
+    positive({ seconds, evaluations: evaluations ?? 1 });
     const most = crew(workers ?? platform.cores());
     const kernels = await pool.kernels();
-    const plan = kernels.flatMap((kernel) => [...new Set([1, most])].map((count) => [kernel, count]));
+    const counts = [...new Set([1, most])];
+    const plan = kernels.flatMap((kernel) => counts.map((count) => [kernel, count]));
     const rows = [];
     for (const [kernel, count] of plan) {
       onProgress?.({ kernel, workers: count, done: rows.length, of: plan.length });
@@ -51,6 +54,12 @@ export function client(platform) {
 }
 
 const ENDLESS = { seed: new Uint8Array(32), work: 2n ** 64n - 1n, parts: 1 };
+
+function positive(numbers) {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (!(value > 0)) throw new PowError("invalid-input", `${name} must be a positive number`);
+  }
+}
 
 function crew(workers) {
   if (Number.isInteger(workers) && workers >= 1 && workers <= 1024) return workers;

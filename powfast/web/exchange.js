@@ -6,8 +6,8 @@ const PROBLEM = "urn:powfast:payment-required";
 const MAX_PROBLEM_BYTES = 64 * 1024;
 
 /**
- * The challenge that a response asks to be solved, or null. Its body stays readable. A page of another
- * origin sees the header only where the server exposes it, but always the problem document.
+ * The challenge that a response asks to be solved, or null. Its body stays readable. A page of
+ * another origin sees the header only where the server exposes it, but always the document.
  */
 export async function asked(response) {
   if (response.status < 400 || response.status >= 500) return null;
@@ -46,33 +46,38 @@ async function start(response) {
  * fetch, and where the answer asks for work, fetch once more with the solution. The same bytes are
  * sent both times. The solution goes to the URL that asked for it, and follows no redirect.
  */
-export async function paidFetch(answer, input, init = {}) {
+export async function paidFetch(solve, input, init = {}) {
   const { onProgress, maxWork, workers, ...rest } = init;
   if (isStream(rest.body)) {
-    throw new PowError("body-not-replayable", "the body is a stream: it may have to be sent twice");
+    throw new PowError("body-not-replayable", "a body that is a stream cannot be sent twice");
   }
   const request = new Request(input, rest);
   const bodiless = request.method === "GET" || request.method === "HEAD";
   const body = bodiless ? undefined : await request.arrayBuffer();
-  const send = (more) => fetch(new Request(request, { ...rest, headers: request.headers, body, ...more }));
+  const same = { ...rest, headers: request.headers, body };
+  const send = (more) => fetch(new Request(request, { ...same, ...more }));
 
   const response = await send({});
-  if ((await asked(response)) === null) return response;
+  const challenge = await asked(response);
+  if (challenge === null) return response;
   if (response.redirected) {
     const to = new URL(response.url).origin;
-    throw new PowError("redirected", `a redirect to ${to} asks for work: request it there yourself`);
+    throw new PowError("redirected", `a redirect to ${to} asks for work: ask there yourself`);
   }
-  const options = { onProgress, maxWork, workers, signal: request.signal };
-  const solution = await answer(response, options);
-  const headers = new Headers(request.headers);
-  headers.set("PoW-Solution", solution);
+  response.body?.cancel();
+  const headers = new Headers(request.headers), { signal } = request;
+  headers.set("PoW-Solution", await solve(challenge, { onProgress, maxWork, workers, signal }));
   const redirect = request.redirect === "follow" ? "manual" : request.redirect;
   const paid = await send({ headers, redirect });
-  const moved = paid.type === "opaqueredirect" || (paid.status >= 300 && paid.headers.has("location"));
-  if (moved && request.redirect === "follow") {
-    throw new PowError("redirected", "the paid request is redirected, which a solution does not follow");
+  if (redirect !== request.redirect && isRedirect(paid)) {
+    throw new PowError("redirected", "the paid request is redirected; a solution does not follow");
   }
   return paid;
+}
+
+/** In browsers, a redirect that is not followed says nothing; in Node.js it is there to read. */
+function isRedirect({ type, status, headers }) {
+  return type === "opaqueredirect" || (status >= 300 && status < 400 && headers.has("location"));
 }
 
 function isStream(body) {

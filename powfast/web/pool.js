@@ -32,7 +32,7 @@ export class Pool {
         signal?.addEventListener("abort", abort);
         this.#runs.set(id, (report) => {
           try {
-            if (report.error) throw report.error;
+            if (report.error) throw new PowError("worker", `a worker failed: ${report.error}`);
             if (report.part !== undefined) tell({ solved: report.part });
             const result = take({ of: workers.length, ...report });
             if (result !== undefined) resolve(result);
@@ -86,8 +86,8 @@ export class Pool {
       this.#listen(worker, resolve);
       worker.onerror = (event) => {
         event.preventDefault?.();
-        this.#failed(worker, event.message);
         resolve(null);
+        if (worker.kernels) this.#fail(event.message); // else it never began
       };
     });
     worker.postMessage({ module: await this.#compiled() });
@@ -95,14 +95,12 @@ export class Pool {
   }
 
   /** The page itself, a few milliseconds at a time. */
-  #inPage() {
-    return new Promise(async (resolve) => {
-      const worker = { terminate() {} };
-      const receive = searcher((data) => worker.onmessage({ data }));
-      worker.postMessage = (message) => receive(message);
-      this.#listen(worker, resolve);
-      receive({ module: await this.#compiled() });
-    });
+  async #inPage() {
+    const worker = { terminate() {} };
+    worker.postMessage = searcher((data) => worker.onmessage({ data }));
+    const ready = new Promise((resolve) => this.#listen(worker, resolve));
+    worker.postMessage({ module: await this.#compiled() });
+    return ready;
   }
 
   #listen(worker, ready) {
@@ -115,26 +113,28 @@ export class Pool {
 
   /** The module, compiled once for all; null where there is no WebAssembly, or none with SIMD. */
   #compiled() {
-    this.#module ??= (async () => WebAssembly.compile(await this.#platform.wasm()))().catch(() => null);
-    return this.#module;
+    const compile = async () => WebAssembly.compile(await this.#platform.wasm());
+    return (this.#module ??= compile().catch(() => null));
   }
 
-  #failed(worker, reason) {
-    if (!worker.kernels) return; // it never began
-    this.#workers = [];
-    const error = new PowError("worker", `a worker stopped: ${reason}`);
+  /** Every run has lost a part of its nonces. */
+  #fail(error) {
     for (const take of [...this.#runs.values()]) take({ error });
+    this.#dismiss();
+  }
+
+  async #dismiss() {
+    const workers = this.#workers;
+    this.#workers = [];
+    for (const worker of await Promise.all(workers)) worker?.terminate();
   }
 
   async #rest() {
-    const workers = this.#workers;
-    for (const worker of await Promise.all(workers)) worker?.unref?.();
-    clearTimeout(this.#idle);
+    const started = await Promise.all(this.#workers);
     if (this.#runs.size > 0) return;
-    this.#idle = setTimeout(async () => {
-      if (this.#workers === workers) this.#workers = [];
-      for (const worker of await Promise.all(workers)) worker?.terminate();
-    }, IDLE);
+    for (const worker of started) worker?.unref?.(); // Node.js may exit
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => this.#dismiss(), IDLE);
     this.#idle.unref?.();
   }
 }

@@ -4,7 +4,7 @@ export type Challenge = string | { readonly challenge: string };
 export interface Progress {
   /** Hashes evaluated so far. */
   tried: number;
-  /** Hashes that the whole is expected to take, by what is found so far: tried / expected only grows, to 1. */
+  /** Hashes that all is expected to take, by what is found so far: tried / expected grows to 1. */
   expected: number;
   /** Seconds since the start, and those that are expected to be left. */
   seconds: number;
@@ -16,7 +16,7 @@ export interface SolveOptions {
   onProgress?: (progress: Progress) => void;
   /** Aborting rejects with the signal's reason, as fetch does. */
   signal?: AbortSignal | null;
-  /** Most hashes that may be expected of one challenge; beyond it nothing is computed. Default 2 ** 36. */
+  /** Most hashes that one challenge may ask for; beyond it nothing is computed. Default 2 ** 36. */
   maxWork?: number | bigint;
   /** Workers to search with; by default one for each core, fewer where the work is small. */
   workers?: number;

@@ -8,12 +8,13 @@ const REPORT = 100; // milliseconds between two reports of progress
 /**
  * Return the function that takes a worker's messages, which answers through `post`:
  *
- *   {module}                                         once, first; null without WebAssembly
- *   {id, puzzle, index, of, kernel}                  search chunks index, index + of, ... of every part
- *   {id, solved: part}                               somebody else has found it
+ *   {module}                         once, first; null without WebAssembly
+ *   {id, puzzle, index, of, kernel}  search chunks index, index + of, ... of every part
+ *   {id, solved: part}               somebody else has found it
  *   {id, stop: true}
  *
- * It posts {ready: kernels}, {id, tried, at} now and then, and {id, part, nonce, tried, at}.
+ * It posts {ready: kernels}, {id, tried, at} now and then, {id, part, nonce, tried, at} and
+ * {id, error}.
  */
 export function searcher(post) {
   const searches = new Map();
@@ -22,8 +23,15 @@ export function searcher(post) {
   async function run() {
     running = true;
     while (searches.size > 0) {
-      for (const search of searches.values()) search.slice();
-      await turn();
+      for (const [id, search] of searches) {
+        try {
+          search.slice();
+        } catch (error) {
+          searches.delete(id);
+          post({ id, error: String(error) });
+        }
+        await turn();
+      }
     }
     running = false;
   }
@@ -50,7 +58,7 @@ class Search {
     const { parts } = puzzle;
     this.open = Array.from({ length: parts }, (_, part) => part); // parts that nobody has solved
     this.next = new Float64Array(parts).fill(index * CHUNK); // of each part, where to go on
-    this.turn = Math.floor((index * parts) / of); // workers begin far apart and share the last parts
+    this.turn = Math.floor((index * parts) / of); // far from each other; the last parts are shared
     this.tried = 0;
     this.reported = performance.now();
   }

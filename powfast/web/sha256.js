@@ -119,7 +119,7 @@ export function javascript({ seed, work, parts }) {
   };
 }
 
-/** The sum of the terms of schedule word t that are the same for all; marks it if there are others. */
+/** The sum of those terms of schedule word t that are the same for all; marks t if some are not. */
 function terms(t, fixed, varies) {
   const x = fixed[t - 15], y = fixed[t - 2];
   const each = [

@@ -206,6 +206,35 @@ def test_what_is_no_challenge(here: Any, challenge: object) -> None:
     assert (said["name"], said["code"]) == ("PowError", "malformed-token")
 
 
+@pytest.mark.parametrize("here", ["node"], indirect=True)
+@pytest.mark.parametrize(
+    "fails",
+    ['worker.onerror({ message: "gone" })', 'worker.onmessage({ data: { id, error: "trap" } })'],
+)
+def test_a_worker_that_fails(here: Any, site: Any, fails: str) -> None:
+    """A platform whose first worker begins, and then fails; the next one is the page itself."""
+    script = f"""async () => {{
+      const {{ client }} = await load("client.js");
+      let started = 0;
+      const start = () => {{
+        if (started++ > 0) throw new Error("no more of them");
+        const worker = {{ terminate() {{}} }};
+        worker.postMessage = ({{ id, puzzle, module }}) => {{
+          if (module !== undefined) worker.onmessage({{ data: {{ ready: ["js"] }} }});
+          if (puzzle) setTimeout(() => {fails});
+        }};
+        return worker;
+      }};
+      const wasm = () => Promise.reject(new Error("offline"));
+      const {{ solve }} = client({{ worker: start, wasm, cores: () => 1 }});
+      return [await caught(solve(arg)), await caught(solve(arg))];
+    }}"""
+    first, second = here.run(script, text(site, 2000))
+    assert (first["name"], first["code"]) == ("PowError", "worker")
+    if "onerror" in fails:
+        assert work_of(site, second["value"]) == 2000
+
+
 # -- fetching
 
 
@@ -358,6 +387,12 @@ SOLVE = "() => powfast.solve(arg)"
 @everywhere
 def test_measure(here: Any) -> None:
     assert here.run(KERNELS) == WASM + JS
+
+
+@everywhere
+@pytest.mark.parametrize("options", ["{ seconds: 0 }", "{ evaluations: NaN }", "{ workers: 2000 }"])
+def test_measure_refuses(here: Any, options: str) -> None:
+    assert here.run(f"() => caught(powfast.measure({options}))")["code"] == "invalid-input"
 
 
 @in_chromium
