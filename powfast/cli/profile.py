@@ -85,6 +85,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     if not arguments.json:
         output.console()  # asks for its extra before anything is measured
+    if arguments.out:
+        arguments.out.touch()  # and for the right to write
     issue, verify = _server_calls()
     with output.status("measuring") as status:
         profile = measure_client(
@@ -129,9 +131,14 @@ def _show(arguments: argparse.Namespace) -> int:
         _print_profile(fleet.profiles[0])
     else:
         rows = [
-            (profile.name, f"{share:.1%}", profile.kernel, str(profile.solver.threads), rate)
+            (
+                profile.name,
+                f"{share:.1%}",
+                profile.kernel,
+                str(profile.solver.threads),
+                f"{profile.hash_rate / 1e6:.2f}",
+            )
             for profile, share in zip(fleet.profiles, fleet.shares, strict=True)
-            for rate in [f"{profile.hash_rate / 1e6:.2f}"]
         ]
         output.print_table(("device", "clients", "kernel", "threads", "million hashes/s"), rows)
     return 0

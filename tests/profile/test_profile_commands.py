@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import profiles
 import pytest
 
 from powfast.cli import main
 from powfast.profile import ClientProfile, Fleet, affordable_work, evaluations, solve_seconds
+from powfast.tariff import save_traces
 
 Capture = pytest.CaptureFixture[str]
 
@@ -104,10 +106,6 @@ def test_answer_is_for_the_share_of_the_clients(files: dict[str, Path], capsys: 
 def test_calibrate_counts_a_fleet_s_devices(
     files: dict[str, Path], tmp_path: Path, capsys: Capture
 ) -> None:
-    import numpy as np
-
-    from powfast.tariff import save_traces
-
     rng = np.random.default_rng(0)
     save_traces(tmp_path / "honest.npz", [rng.exponential(0.8, 1000) for _ in range(40)])
     base = ["calibrate", str(tmp_path / "honest.npz"), "--service-time", "0.005"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import profiles
 import pytest
 from conftest import ROOT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -112,6 +114,18 @@ def test_the_error_stays_short() -> None:
     assert "and 980 more" in str(caught.value)
 
 
+def test_a_missing_validator_is_a_missing_extra() -> None:
+    code = """
+import sys; sys.modules["jsonschema"] = None
+from powfast.errors import MissingExtra
+from powfast.profile import ClientProfile
+try: ClientProfile.from_json("{}")
+except MissingExtra as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'powfast[cli]'" in done.stdout
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
@@ -119,6 +133,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(EXAMPLE.to_dict())), json_values)
 def test_any_field_of_any_value_is_read_or_refused(name: str, value: Any) -> None:
     content = json.dumps(json.loads(EXAMPLE.to_json()) | {name: value})

@@ -66,6 +66,7 @@ def test_evaluations_are_scipy_s_quantile(work: int, parts: int, quantile: float
     assert found == pytest.approx(expected, rel=1e-9, abs=1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**40), st.integers(1, 64), st.floats(0.001, 0.999), st.floats(0.001, 0.999))
 def test_evaluations_are_the_fewest_that_suffice(
     work: int, parts: int, quantile: float, other: float
