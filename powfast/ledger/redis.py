@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from powfast.errors import InvalidInput
+from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, queries_of
 from powfast.ledger.redis_calls import Calls
 from powfast.tariff import EvidenceTariff
@@ -163,7 +163,10 @@ class _Commands:
     def _state(self, packed: Any) -> State | None:
         if packed is None:
             return None
-        *state, carry, charged = np.frombuffer(packed, "<f8").tolist()
+        try:
+            *state, carry, charged = np.frombuffer(packed, "<f8").tolist()
+        except ValueError:
+            raise StoreUnavailable("the page of this account is damaged") from None
         return Page(np.array(state), carry, charged).state_at(self._clock(), self._tariff)
 
     def _reset(self, account: str, group: str) -> Any:
@@ -204,7 +207,7 @@ class RedisLedger(_Commands):
         queries = queries_of(evidence)
         if not len(queries):
             return 0
-        return int(self._calls.block(self._charge, account, group, request_id, queries))
+        return _work(self._calls.block(self._charge, account, group, request_id, queries))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
@@ -232,7 +235,7 @@ class AsyncRedisLedger(_Commands):
         queries = queries_of(evidence)
         if not len(queries):
             return 0
-        return int(await self._calls.wait(self._charge, account, group, request_id, queries))
+        return _work(await self._calls.wait(self._charge, account, group, request_id, queries))
 
     async def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
@@ -265,6 +268,13 @@ def require_priced_by_script(tariff: Tariff) -> EvidenceTariff:
 def _name(text: str) -> str:
     """Return a name of fixed length, so that nobody's account makes a key of its choice."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _work(published: bytes) -> int:
+    """Read what the script published; a page that holds no numbers makes it none."""
+    if not published.isdigit():
+        raise StoreUnavailable("the page of this account is damaged")
+    return int(published)
 
 
 def _doubles(values: Any) -> bytes:

@@ -182,7 +182,12 @@ class SQLiteLedger:
             "SELECT state, carry, charged FROM page WHERE account = ? AND account_group = ?",
             (account, group),
         ).fetchone()
-        return Page() if row is None else Page(np.frombuffer(row[0], _DOUBLE).copy(), *row[1:])
+        if row is None:
+            return Page()
+        try:
+            return Page(np.frombuffer(row[0], _DOUBLE).copy(), *row[1:])
+        except (TypeError, ValueError):
+            raise StoreUnavailable("the page of this account is damaged") from None
 
     def _write(self, account: str, group: str, page: Page) -> None:
         state = np.asarray(page.state, _DOUBLE).tobytes()
