@@ -34,7 +34,9 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Node(tmp_path_factory.mktemp("node"))
         return
     with served(Site().app) as origin, chromium() as browser:
-        yield Chromium(browser, origin)
+        here = Chromium(browser, origin)
+        with here.page() as here.usual:
+            yield here
 
 
 # The module is read from the folder that the tests import the rest from.
