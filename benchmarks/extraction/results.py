@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.extraction import paper
 from benchmarks.extraction.attacks import ATTACKS
-from benchmarks.extraction.honest import SHIFTED
+from benchmarks.extraction.honest import APART
 from benchmarks.extraction.pricing import HASH_RATES, Prices, Ways, reached
 from benchmarks.extraction.service import Times
 from benchmarks.extraction.settings import Setting
@@ -172,19 +172,19 @@ def _users(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return quantiles of overhead by group, and by kind where an account is long enough."""
     usual = [seed[USUAL] for seed in seeds]
     everybody = [user for seed in seeds for user in seed[ALL]]
-    long = [user for user in everybody if user["queries"] >= JUDGED_FROM]
     groups = {
         f"{kind}, {JUDGED_FROM} queries and more": [
             user for users in usual for user in users if user["kind"] == kind
         ]
         for kind in dict.fromkeys(user["kind"] for user in usual[0])
     }
-    groups[f"{SHIFTED}, {JUDGED_FROM} queries and more"] = [
-        user for user in long if user["kind"] == SHIFTED
-    ]
-    unshifted = [user for user in everybody if user["kind"] != SHIFTED]
-    groups["300 to 1000 queries"] = [u for u in unshifted if 300 <= u["queries"] < 1000]
-    groups["100 to 300 queries"] = [u for u in unshifted if u["queries"] < 300]
+    for kind in APART:
+        groups[f"{kind}, {JUDGED_FROM} queries and more"] = [
+            user for user in everybody if user["kind"] == kind and user["queries"] >= JUDGED_FROM
+        ]
+    short = [user for user in everybody if user["kind"] not in APART]
+    groups["300 to 1000 queries"] = [user for user in short if 300 <= user["queries"] < 1000]
+    groups["100 to 300 queries"] = [user for user in short if user["queries"] < 300]
     return {
         "judged": [_quantiles(users) for users in usual],
         "judged_together": _quantiles([user for users in usual for user in users]),

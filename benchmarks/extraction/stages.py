@@ -83,7 +83,7 @@ def time_calls(setting: Setting) -> Path:
 
 def watch_users(setting: Setting, seed: int) -> Path:
     """Let honest accounts ask; keep what was observed of each query."""
-    file = setting.file("honest", ".npz", seed=seed)
+    file = setting.file("users", ".npz", seed=seed)
     if file.exists():
         return file
     parts, rng = world(setting, seed).parts, np.random.default_rng([seed, 1])
@@ -91,7 +91,7 @@ def watch_users(setting: Setting, seed: int) -> Path:
     groups = {
         CALIBRATING: (parts.tariff, 2 * setting.accounts, whole, honest.USUAL),
         USUAL: (parts.honest, setting.accounts, whole, honest.USUAL),
-        ALL: (parts.honest, setting.accounts, setting.queries, (*honest.USUAL, honest.SHIFTED)),
+        ALL: (parts.honest, setting.accounts, setting.queries, (*honest.USUAL, *honest.APART)),
     }
     found: dict[str, NDArray[Any]] = {}
     for name, (pool, count, queries, kinds) in groups.items():

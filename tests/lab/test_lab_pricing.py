@@ -125,9 +125,9 @@ def test_the_papers_multiple_against_a_loop() -> None:
 
 def test_users_are_what_they_are_called(parts: sets.Parts) -> None:
     rng = np.random.default_rng(0)
-    kinds = (*honest.USUAL, honest.SHIFTED)
-    users = honest.accounts(parts.honest, 60, (100, 2000), kinds, rng)
-    assert [user.kind for user in users[:6]] == list(kinds)
+    kinds = (*honest.USUAL, *honest.APART)
+    users = honest.accounts(parts.honest, 70, (100, 2000), kinds, rng)
+    assert [user.kind for user in users[:7]] == list(kinds)
     assert all(100 <= len(user.rows) <= 2000 for user in users)
     for user in users:
         classes = len(np.unique(parts.honest.labels[user.rows]))
@@ -138,8 +138,15 @@ def test_users_are_what_they_are_called(parts: sets.Parts) -> None:
     np.testing.assert_array_equal(seen[1], shifted[users[5].rows, 27:29])
 
 
-def test_repeats_repeat_only_what_was_asked() -> None:
-    rows = honest.repeating(np.arange(1000), np.random.default_rng(0))
+def test_repeats_are_four_of_each_image() -> None:
+    distinct = sets.Pictures(np.empty((4000, 1, 1, 1), np.float32), np.arange(4000))
+    user = honest.accounts(distinct, 1, (400, 401), ("repeats",), np.random.default_rng(0))[0]
+    _, counts = np.unique(user.rows, return_counts=True)
+    assert len(user.rows) == 400 and set(counts) <= {4, 8, 12}  # drawn twice: asked eight times
+
+
+def test_hammering_repeats_only_what_was_asked() -> None:
+    rows = honest.hammering(np.arange(1000), np.random.default_rng(0))
     assert rows[0] == 0 and 400 < len(np.unique(rows)) < 600
     for i, row in enumerate(rows):
         assert row == i or row in rows[:i]
