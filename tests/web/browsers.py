@@ -61,7 +61,12 @@ class Site:
         app = self.app = FastAPI()
         app.add_middleware(PowMiddleware, gate=gate, paths=("/v1/",))
         # a page of another origin may ask, but not read WWW-Authenticate
-        app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["pow-solution"])
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"],
+            allow_methods=["GET", "POST"],
+            allow_headers=["pow-solution"],
+        )
 
         @app.middleware("http")
         async def record(request: Request, call_next: Any) -> Response:
