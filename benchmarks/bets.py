@@ -4,13 +4,15 @@
 
 Honest accounts send 1000 queries whose p-values are uniform, one score or three that agree in
 nothing. An extractor's queries have the smallest p-value that a reference of 2500 a class can give,
-in one score of three; its ordinary queries have p-values near 1. A row says, for honest accounts,
-the mean price at the 99 % quantile and the share that ever pays 10 base prices; how many queries of
-an extractor it takes until one costs 100 base prices, at once and after 1000 honest ones; and the
-least share of useful queries among ordinary ones for which that happens within 10 000. What the
-best dilution pays, relative to the first row, follows: a base price for each query of its share,
-and base prices are in inverse proportion to what honest accounts pay. Every row keeps the promises:
-bets lie in (0, 1), weights sum to at most one, calibrators integrate to one.
+in one score of three; its ordinary queries have p-values near 1. Weak evidence is that of p-values
+u^1.5, weaker u^1.25, for uniform u. A row says, for honest accounts, the mean price at the 99 %
+quantile and the share that ever pays 10 base prices; how many queries it takes until one costs 100
+base prices: an extractor's at once, an extractor's after 1000 honest ones, and at the median those
+of weak evidence; and the least share of an extractor's queries among ordinary ones for which that
+happens within 10 000. What the best dilution pays, relative to the first row, follows: a base price
+for each query of its share, and base prices are in inverse proportion to what honest accounts pay.
+Every row keeps the promises: bets lie in (0, 1), weights sum to at most one, calibrators integrate
+to one.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ REFERENCE, QUERIES, LONGEST = 2500, 1000, 10_000
 DEAR = 100.0
 SHARES = 1.0 / np.unique(np.round(1.05 ** np.arange(0, 120)))
 KAPPAS = (0.05, 0.1, 0.2, 0.5)
+
+WHEN = ("", " after 1000 honest", ", weak", ", weaker")
 
 Calibrator = Callable[[np.ndarray], np.ndarray]
 
@@ -121,6 +125,11 @@ def measured(
     row["queries to 100 after 1000 honest"] = float(
         np.median([reached(account[QUERIES:]) for account in price(later)])
     )
+    rng = np.random.default_rng(1)
+    for name, exponent in (("weak", 1.5), ("weaker", 1.25)):
+        p = (1.0 - rng.random((100, LONGEST, 3))) ** exponent
+        seen = price(calibrator(p).mean(axis=2))
+        row[f"queries to 100, {name}"] = float(np.median([reached(account) for account in seen]))
     row["share caught"] = least_share_caught(price, useful, most)
     row["dilution pays"] = 1.0 / row["share caught"] / row["honest mean price, 99 %, three scores"]
     return row
@@ -153,16 +162,19 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2))
     print("| | honest mean price, 99 % | ever above 10 | queries to 100", end=" | ")
-    print("after 1000 honest | share caught | dilution pays |\n|---|---|---|---|---|---|---|")
+    print("after 1000 honest | weak | weaker | share caught | dilution pays |\n" + 9 * "|---" + "|")
     for name, row in rows.items():
         both = ("one score", "three scores")
-        mean = ", ".join(f"{row[f'honest mean price, 99 %, {which}']:.2f}" for which in both)
-        above = ", ".join(f"{row[f'honest ever above 10, {which}']:.1%}" for which in both)
-        print(
-            f"| {name} | {mean} | {above} | {row['queries to 100']:.0f}"
-            f" | {row['queries to 100 after 1000 honest']:.0f} | {row['share caught']:.2%}"
-            f" | {row['dilution pays'] / rows['as it is']['dilution pays']:.0%} |"
-        )
+        relative = row["dilution pays"] / rows["as it is"]["dilution pays"]
+        cells = [
+            name,
+            ", ".join(f"{row[f'honest mean price, 99 %, {which}']:.2f}" for which in both),
+            ", ".join(f"{row[f'honest ever above 10, {which}']:.1%}" for which in both),
+            *(f"{row[f'queries to 100{when}']:.0f}" for when in WHEN),
+            f"{row['share caught']:.2%}",
+            f"{relative:.0%}",
+        ]
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
