@@ -77,15 +77,30 @@ def _listening(port: int) -> bool:
 @contextmanager
 def nginx(configuration: Path, folder: Path, **ports: int) -> Iterator[str]:
     """Run nginx on an example's configuration, its ports replaced: `p8080=12345`."""
-    text = configuration.read_text()
-    for name, port in ports.items():
-        assert f"127.0.0.1:{name[1:]}" in text, name
-        text = text.replace(f"127.0.0.1:{name[1:]}", f"127.0.0.1:{port}")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
+    text = _with_ports(configuration, ports)
     text = text.replace("http {", f"http {{ access_log off; {paths}")
     (folder / "nginx.conf").write_text(text)
     options = f"daemon off; pid {folder}/nginx.pid; error_log stderr;"
     command = [program("nginx"), "-p", str(folder), "-c", "nginx.conf", "-g", options]
     with started(command, ports["p8080"], environ=dict(os.environ), folder=folder) as url:
         yield url
+
+
+@contextmanager
+def caddy(configuration: Path, folder: Path, **ports: int) -> Iterator[str]:
+    """Run Caddy on an example's configuration, its ports replaced."""
+    (folder / "Caddyfile").write_text(_with_ports(configuration, ports))
+    environ = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    command = [program("caddy"), "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
+    with started(command, ports["p8080"], environ=environ, folder=folder) as url:
+        yield url
+
+
+def _with_ports(configuration: Path, ports: dict[str, int]) -> str:
+    text = configuration.read_text()
+    for name, port in ports.items():
+        assert f"127.0.0.1:{name[1:]}" in text, name
+        text = text.replace(f"127.0.0.1:{name[1:]}", f"127.0.0.1:{port}")
+    return text
