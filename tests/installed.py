@@ -13,6 +13,7 @@ installed = Path(powfast.__file__).parent
 assert "site-packages" in installed.parts, f"imported from {installed}, not from the wheel"
 assert (installed / "include" / "powfast.h").is_file()
 assert (installed / "py.typed").is_file()
+assert (installed / "web" / "powfast.wasm").is_file()
 
 issuer = powfast.Issuer({"a": bytes(range(32))})
 token = issuer.issue(work=50_000, account="alice")
