@@ -100,15 +100,15 @@ def redis_serving(folder: Path, *flags: str) -> Iterator[RedisServer]:
 
 
 @contextmanager
-def cluster_serving(folder: Path) -> Iterator[str]:
-    """One node that owns every slot; gives the URL."""
+def cluster_serving(folder: Path) -> Iterator[tuple[RedisServer, str]]:
+    """One node that owns every slot; gives it, and the cluster's URL."""
     flags = ("--save", "", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "yes")
     # a cluster's bus has its port 10000 above; the system gives out ports up to 60999
     port = next(port for port in iter(free_port, None) if port + 10_000 < 65_536)
     with RedisServer(folder, *flags, port=port) as server, server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
-        yield server.url.replace("redis://", "redis+cluster://")
+        yield server, server.url.replace("redis://", "redis+cluster://")
 
 
 @contextmanager

@@ -19,12 +19,23 @@ from typing import Any
 
 import pytest
 import redis
-from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving, slow_proxy, until
+from stores import (
+    OnALoop,
+    RedisServer,
+    cluster_serving,
+    loop_in_a_thread,
+    redis_serving,
+    sentinel_serving,
+    slow_proxy,
+    until,
+)
 
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
 from powfast.ledger import SQLiteLedger, open_held, open_ledger
 from powfast.tariff import EvidenceTariff
+
+Fault = Callable[[RedisServer], None]
 
 TARIFF = EvidenceTariff(1000.0, 50_000.0)
 TIMEOUT = 0.3
@@ -85,6 +96,24 @@ def test_redis_killed(server: RedisServer, kind: str) -> None:
     with opened(server.url, kind) as (ledger, held):
         assert ledger.charge("a", "g", b"1", [1.0]) > 0
         server.kill()
+        assert_unavailable(kind, *every_operation(ledger, held))
+
+
+@pytest.mark.parametrize("fault", [RedisServer.kill, RedisServer.pause])
+def test_a_node_of_a_cluster_fails(fault: Fault, tmp_path: Path, kind: str) -> None:
+    with cluster_serving(tmp_path) as (node, url), opened(url, kind) as (ledger, held):
+        assert ledger.charge("a", "g", b"1", [1.0]) > 0
+        fault(node)
+        assert_unavailable(kind, *every_operation(ledger, held))
+
+
+@pytest.mark.parametrize("fault", [RedisServer.kill, RedisServer.pause])
+def test_a_master_behind_a_sentinel_fails(
+    fault: Fault, server: RedisServer, tmp_path: Path, kind: str
+) -> None:
+    with sentinel_serving(tmp_path, server) as url, opened(url, kind) as (ledger, held):
+        until(lambda: ledger.charge("a", "g", b"1", [1.0]), StoreUnavailable)
+        fault(server)
         assert_unavailable(kind, *every_operation(ledger, held))
 
 

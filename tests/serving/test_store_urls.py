@@ -46,7 +46,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield f"sqlite:///{folder}/ledger%20of%20many.db"
         assert (folder / "ledger of many.db").exists()
     elif request.param == "cluster":
-        with cluster_serving(folder) as of_cluster:
+        with cluster_serving(folder) as (_, of_cluster):
             yield of_cluster
     else:
         with redis_serving(folder) as server:
