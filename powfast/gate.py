@@ -94,8 +94,9 @@ class Bill:
 
     def pricing(self, answer: Answer) -> Flow[None]:
         """Charge for an answer whose endpoint did not charge."""
-        evidence = yield partial(self._price, answer)  # type: ignore[arg-type]
-        yield from self._charging(evidence)
+        if self._price is not None:
+            evidence = yield partial(self._price, answer)
+            yield from self._charging(evidence)
 
     def _charging(self, evidence: ArrayLike) -> Flow[None]:
         """Charge the request, once, before its answer starts; one that is paid owes nothing."""
@@ -386,7 +387,8 @@ class Gate:
         return answer
 
     def _release(self, asked: Asked) -> Flow[Answer | None]:
-        return (yield from self._kept("release", None, asked.account, asked.digest))
+        nothing: Answer | None = None
+        return (yield from self._kept("release", nothing, asked.account, asked.digest))
 
 
 def run(flow: Flow[T]) -> T:
