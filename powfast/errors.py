@@ -36,6 +36,12 @@ class KernelError(PowfastError, RuntimeError):
 # -- a refused challenge or solution: one leaf per reason
 
 
+class BrowserFailed(PowfastError, RuntimeError):
+    """There is no browser to measure, or it did not bring a profile."""
+
+    code = "browser-failed"
+
+
 class Refused(PowfastError):
     """A token or its solution was not admitted."""
 

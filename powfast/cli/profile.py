@@ -24,6 +24,13 @@ def add_commands(commands: output.Commands) -> None:
         "Writes a client profile with --out.",
     )
     bench.add_argument("--quick", action="store_true", help="some seconds instead of two minutes")
+    bench.add_argument(
+        "--browser",
+        nargs="?",
+        const="",
+        metavar="PROGRAM",
+        help="measure a Chromium instead: this program, or one that is found",
+    )
     bench.add_argument("--name", help="what to call this device (default: its processor)")
     bench.add_argument("--out", type=Path, help="write the client profile into this file")
 
@@ -81,21 +88,12 @@ def read_fleet(file: Path) -> Fleet:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from powfast.profile import measure_client
-
     if not arguments.json:
         output.console()  # asks for its extra before anything is measured
     if arguments.out:
         arguments.out.touch()  # and for the right to write
-    issue, verify = _server_calls()
     with output.status("measuring") as status:
-        profile = measure_client(
-            name=arguments.name,
-            quick=arguments.quick,
-            issue=issue,
-            verify=verify,
-            status=lambda what: status(f"measuring: {what}"),
-        )
+        profile = _measured(arguments, lambda what: status(f"measuring: {what}"))
     if arguments.out:
         arguments.out.write_text(profile.to_json())
     if arguments.json:
@@ -103,6 +101,18 @@ def _bench(arguments: argparse.Namespace) -> int:
     else:
         _print_profile(profile)
     return 0
+
+
+def _measured(arguments: argparse.Namespace, status: Callable[[str], object]) -> ClientProfile:
+    asked: dict[str, Any] = {"name": arguments.name, "quick": arguments.quick, "status": status}
+    if arguments.browser is None:
+        from powfast.profile import measure_client
+
+        issue, verify = _server_calls()
+        return measure_client(**asked, issue=issue, verify=verify)
+    from powfast.profile.browser import measure_browser
+
+    return measure_browser(arguments.browser or None, **asked)
 
 
 def _server_calls() -> tuple[Callable[[], object], Callable[[], object]]:

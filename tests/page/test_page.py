@@ -1,0 +1,334 @@
+"""The demo's page in a real browser, as people use it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from conftest import missing
+from page_visits import visit
+
+from powfast.clients.httpx import PowAuth
+from powfast.demo.service import served
+from powfast.demo.shop import Shop, prepared
+from powfast.demo.site import site
+from powfast.demo.strokes import drawing
+from powfast.profile import ClientProfile
+
+RATE = 5e6  # evaluations a second that the price is made for
+SECONDS = 1000  # milliseconds
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shop:
+    return prepared(RATE, say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def url(shop: Shop) -> Iterator[str]:
+    with served(site(shop)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Callable[..., Any]]:
+    """Return what starts Debian's Chromium with more flags."""
+    program = shutil.which("chromium") or missing("no chromium here")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("no playwright here")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+
+        def launched(*more: str) -> Any:
+            return playwright.chromium.launch(executable_path=program, args=[*flags, *more])
+
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Any]) -> Iterator[Any]:
+    browser = launch()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, url: str) -> Iterator[Any]:
+    with visit(browser, url) as page:
+        yield page
+
+
+@contextmanager
+def opening(shop: Shop, work: float) -> Iterator[str]:
+    """Serve with another price for new accounts."""
+    with served(site(replace(shop, tariff=replace(shop.tariff, opening_work=work)))) as url:
+        yield url
+
+
+def draw(page: Any, digit: int, seed: int = 0) -> None:
+    box = page.locator("#pad").bounding_box()
+    for stroke in drawing(digit, np.random.default_rng([seed, digit])):
+        low, size = np.array([box["x"], box["y"]]), box["width"]
+        points = low + (0.25 + 0.5 * stroke) * size
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+
+
+def ask(page: Any) -> str:
+    """Ask and return what the page says of the answer."""
+    page.click("#ask")
+    return answered(page)
+
+
+def answered(page: Any) -> str:
+    page.wait_for_selector("#said:has-text('The model says')", timeout=60 * SECONDS)
+    said: str = page.inner_text("#said")
+    page.evaluate("document.querySelector('#said').textContent = ''")
+    return said
+
+
+def play(page: Any, queries: int) -> None:
+    """Let the extractor ask so often, then stop it."""
+    page.click("#extract")
+    page.wait_for_selector(f"#sent canvas >> nth={queries - 1}", timeout=60 * SECONDS)
+    page.click("#extract")
+    page.wait_for_selector("#extract:has-text('Play')")
+
+
+def operator(page: Any) -> dict[str, Any]:
+    """Return the visitor's own accounts by role, as the operator sees them."""
+    view = page.evaluate(
+        """async () => {
+          const { get } = await import("/page/model.js");
+          return get("/demo/operator");
+        }"""
+    )
+    return {row["name"].split()[0]: row for row in view["accounts"] if row["mine"]}
+
+
+def test_drawn_digits_are_recognised(page: Any) -> None:
+    right = 0
+    for digit in range(10):
+        page.click("#clear")
+        draw(page, digit)
+        right += ask(page).startswith(f"The model says {digit},")
+    assert right >= 8
+    assert page.locator("#classes tr").count() == 10
+    assert page.locator("#classes .best").count() == 1
+    for cost in ("#evaluations", "#seconds", "#multiple"):
+        assert page.inner_text(cost)[0].isdigit()
+
+
+def test_ordinary_digits_stay_at_the_base_price(page: Any) -> None:
+    for sample in page.locator("#samples button").all():
+        sample.click()
+        ask(page)
+    visitor = operator(page)["visitor"]
+    assert visitor["queries"] == 10
+    assert visitor["price"] == 1.0
+    assert visitor["wealth"] < 1.0
+
+
+def test_an_extractor_s_price_climbs_while_ones_own_stays(page: Any) -> None:
+    draw(page, 3)
+    ask(page)
+    play(page, 8)
+    assert "does not pay" in page.inner_text("#extracting")
+    accounts = operator(page)
+    assert accounts["extractor"]["price"] > 1000
+    assert accounts["extractor"]["prices"] == sorted(accounts["extractor"]["prices"])
+    assert accounts["visitor"]["prices"] == [1.0]
+    label = page.locator("#chart").get_attribute("aria-label")
+    assert "you: 1×" in label and "your extractor: " in label
+    assert "your extractor" in page.inner_text("#accounts")
+
+
+def test_the_operator_sees_what_the_tariff_says(shop: Shop, url: str) -> None:
+    images = shop.photographs[:3]
+    headers = {"authorization": "Bearer visitor.somebody"}
+    with httpx.Client(base_url=url, headers=headers, auth=PowAuth(max_work=2**40)) as client:
+        for image in images:
+            answer = client.post("/v1/predict", json={"images": [image.tolist()]}, timeout=120)
+            assert answer.status_code == 200
+        view = client.get("/demo/operator").json()
+    prices, state = shop.tariff.work(shop.victim.evidence(images))
+    (seen,) = [row for row in view["accounts"] if row["mine"]]
+    assert seen["queries"] == 3
+    assert seen["wealth"] == pytest.approx(state[1:].mean())
+    assert seen["price"] == pytest.approx(prices[-1] / shop.tariff.base_work)
+    assert seen["redeemed"] == pytest.approx(prices.sum(), rel=shop.tariff.step)
+    assert view["totals"]["redeemed"] >= seen["redeemed"]
+
+
+def test_solving_shows_how_far_it_is_and_can_be_cancelled(browser: Any, shop: Shop) -> None:
+    with opening(shop, 1e11) as url, visit(browser, url) as page:
+        draw(page, 5)
+        page.click("#ask")
+        page.wait_for_selector("text=/s left/")
+        assert page.evaluate("document.activeElement.id") == "cancel"
+        assert page.get_by_role("progressbar").get_attribute("value") is not None
+        page.click("#cancel")
+        page.wait_for_selector("#said:has-text('Cancelled')")
+        assert not page.is_visible("#solving")
+        assert page.evaluate("document.activeElement.id") == "ask"
+        page.click("#ask")  # the same question again: charged once
+        page.wait_for_selector("#cancel")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#said:has-text('Cancelled')")
+        assert operator(page)["visitor"]["queries"] == 1
+
+
+def test_a_reload_keeps_the_account(page: Any) -> None:
+    page.click("#samples button >> nth=4")
+    ask(page)
+    page.reload(wait_until="domcontentloaded")
+    page.click("#samples button >> nth=7")
+    ask(page)
+    visitor = operator(page)["visitor"]
+    assert visitor["queries"] == 2
+    assert "opening" not in page.inner_text("#explained")
+    page.click("#anew")
+    ask(page)
+    assert operator(page)["visitor"]["queries"] == 1
+    assert "opening" in page.inner_text("#explained")
+
+
+def test_offline_nothing_is_lost(page: Any) -> None:
+    page.click("#samples button >> nth=2")
+    page.context.set_offline(True)
+    page.click("#ask")
+    page.wait_for_selector("#said:has-text('cannot be reached')")
+    assert page.is_visible("#offline")
+    page.context.set_offline(False)
+    assert ask(page).startswith("The model says 2")
+    page.wait_for_selector("#offline", state="hidden")
+
+
+def test_without_webassembly(launch: Callable[..., Any], shop: Shop) -> None:
+    browser = launch("--js-flags=--jitless")  # as in Edge's enhanced security; and slow
+    try:
+        with opening(shop, 20_000) as url, visit(browser, url) as page:
+            assert page.evaluate("typeof WebAssembly") == "undefined"
+            page.click("#samples button >> nth=6")
+            assert ask(page).startswith("The model says 6")
+    finally:
+        browser.close()
+
+
+def test_by_keyboard_alone(page: Any) -> None:
+    press = page.keyboard.press
+    for _ in range(10):
+        press("Tab")
+        if page.evaluate("document.activeElement.id") == "pad":
+            break
+    keys = ["ArrowLeft"] * 5 + ["ArrowUp"] * 3 + [" "] + ["ArrowRight"] * 9
+    keys += ["ArrowDown", "ArrowDown", "ArrowLeft"] * 6 + [" "]  # a 7
+    for key in keys:
+        press(key)
+    assert page.inner_text("#said") == "Pen lifted."
+    for _ in range(15):
+        press("Tab")
+        if page.evaluate("document.activeElement.id") == "ask":
+            break
+    press("Enter")
+    assert answered(page).startswith("The model says 7")
+    page.focus("#pad")
+    press("Backspace")
+    assert page.inner_text("#said") == "Nothing drawn."
+
+
+def test_on_a_phone(browser: Any, url: str) -> None:
+    with visit(browser, url, **PHONE) as page:
+        finger = page.context.new_cdp_session(page)
+        box = page.locator("#pad").bounding_box()
+        points = [(0.55, 0.15), (0.52, 0.4), (0.5, 0.6), (0.48, 0.85)]
+        for kind, point in zip(["touchStart", *["touchMove"] * 3], points, strict=True):
+            at = {"x": box["x"] + point[0] * box["width"], "y": box["y"] + point[1] * box["width"]}
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        assert page.evaluate("scrollY") == 0  # drawing does not scroll
+        assert ask(page).startswith("The model says 1")
+        play(page, 3)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        for button in page.get_by_role("button").all():
+            if button.is_visible():
+                assert min(button.bounding_box()[side] for side in ("width", "height")) >= 24
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Any, url: str, scheme: str) -> None:
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    run = """async () => (await axe.run()).violations.map(
+      ({ id, nodes }) => [id, ...nodes.map((node) => node.html)])"""
+    with visit(browser, url, color_scheme=scheme) as page:
+        page.evaluate(axe)
+        assert page.evaluate(run) == []
+        draw(page, 8)
+        ask(page)
+        page.wait_for_selector("#accounts .mine")
+        assert page.evaluate(run) == []
+
+
+def test_nothing_moves_for_whom_motion_disturbs(browser: Any, url: str) -> None:
+    with visit(browser, url, reduced_motion="reduce") as page:
+        moving = page.evaluate(
+            """[...document.querySelectorAll("*")].filter((element) => {
+              const style = getComputedStyle(element);
+              return style.transitionDuration !== "0s" || style.animationName !== "none";
+            }).length"""
+        )
+        assert moving == 0
+
+
+def test_the_measured_profile_can_be_downloaded(page: Any, tmp_path: Path) -> None:
+    page.click("#measure")
+    page.wait_for_selector("#download:visible", timeout=120 * SECONDS)
+    with page.expect_download() as waiting:
+        page.click("#download")
+    waiting.value.save_as(tmp_path / "profile.json")
+    profile = ClientProfile.from_json((tmp_path / "profile.json").read_text())
+    assert profile.quick
+    assert profile.kernel == "wasm-simd128"
+    assert {rate.kernel for rate in profile.rates} == {"wasm-simd128", "javascript"}
+    assert page.locator("#rates tr").count() == len(profile.rates)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/", None, 200),
+        ("GET", "/page/app.js", None, 200),
+        ("GET", "/web/powfast.wasm", None, 200),
+        ("GET", "/profile/profile.js", None, 200),
+        ("GET", "/page/../site.py", None, 404),
+        ("GET", "/docs", None, 404),
+        ("POST", "/v1/predict", {"images": [[0.5] * 64]}, 402),
+        ("POST", "/v1/predict", {"images": [[0.5] * 63]}, 422),
+        ("POST", "/v1/predict", {"images": [[2.0] * 64]}, 422),
+        ("POST", "/bare/predict", {"images": "no"}, 422),
+    ],
+)
+def test_every_response_carries_the_policy(
+    url: str, method: str, path: str, body: Any, status: int
+) -> None:
+    answer = httpx.request(method, url + path, json=body)
+    assert answer.status_code == status
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy and "'unsafe-eval'" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
