@@ -154,4 +154,4 @@ def settle(
 
 def _total(prices: State) -> float:
     """Add in order, as a script in a store does: every ledger agrees to the last bit."""
-    return float(np.cumsum(prices)[-1])
+    return float(prices.cumsum()[-1])

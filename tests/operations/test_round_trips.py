@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -165,3 +169,26 @@ def test_a_damaged_answer_is_one_typed_error(port: int, packed: bytes) -> None:
             return
         assert found is None or isinstance(found, Answer)
     held.close()
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(max_size=100))
+def test_a_damaged_row_is_one_typed_error(tmp_path: Path, state: bytes) -> None:
+    file = tmp_path / "ledger.sqlite"
+    ledger = open_ledger(f"sqlite:///{file}", TARIFF, timeout=10)
+    ledger.charge("alice", "", b"0", [1.0])
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE page SET state = ?", (state,))
+    for ask in (
+        lambda: ledger.state("alice"),
+        lambda: ledger.charge("alice", "", os.urandom(8), [1.0, 2.0]),
+    ):
+        try:
+            found = ask()
+        except PowfastError:
+            continue
+        assert not isinstance(found, int) or found > 0
+    ledger.close()
+    file.unlink()
