@@ -103,7 +103,7 @@ class Site:
 
         @app.get("/large")
         async def large() -> Response:
-            return Response("[" * 2**20, 402, media_type="application/problem+json")
+            return Response("[" * 70_000, 402, media_type="application/problem+json")
 
         for name in POLICIES:
             app.mount(f"/{name}/web", StaticFiles(directory=WEB))
