@@ -17,6 +17,7 @@ import grpc.aio
 import pytest
 from conftest import missing
 from service import BASE, KEYS
+from stores import redis_serving
 
 from powfast.accounts import address, certificate, name_of
 from powfast.challenge import Issuer, decode, solve
@@ -28,7 +29,7 @@ from powfast.gate import Gate
 from powfast.grpc import AioPowInterceptor, PowInterceptor, current_charge
 from powfast.held import HeldAnswers
 from powfast.http import Exchange, challenge_in, format_solution, request_digest
-from powfast.ledger import MemoryLedger
+from powfast.ledger import MemoryLedger, open_held, open_ledger
 from powfast.tariff import EvidenceTariff
 
 ALICE = (("authorization", "Bearer alice"),)
@@ -242,6 +243,13 @@ def blocking(
             yield Served(model, gate, f"127.0.0.1:{port}")
         finally:
             server.stop(None).wait()
+            closings(gate)
+
+
+def closings(gate: Gate) -> list[Any]:
+    """Close the stores of a gate; what is returned may have to be awaited."""
+    stores = (gate.ledger, gate.held)
+    return [store.close() for store in stores if hasattr(store, "close")]
 
 
 @contextmanager
@@ -257,6 +265,9 @@ def awaited(gate: Gate, **options: Any) -> Iterator[Served]:
         ready.set()
         await ended.wait()
         await server.stop(None)
+        for closing in closings(gate):
+            if closing is not None:
+                await closing
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
@@ -438,6 +449,31 @@ def test_an_answer_too_large_to_hold_costs_another_run(serve: Serve) -> None:
     with serve(new_gate(held=HeldAnswers(account_bytes=4))) as served:
         assert served.call("predict") == {"answer": 1}
         assert served.model.runs == 2
+
+
+@both_servers
+def test_two_servers_share_what_is_held(serve: Serve, tmp_path: Path) -> None:
+    """Binary metadata survives the store."""
+
+    def over(url: str) -> Gate:
+        asynchronous = serve is awaited
+        tariff = EvidenceTariff(base_work=BASE)
+        ledger = open_ledger(url, tariff, asynchronous=asynchronous, timeout=10.0)
+        return new_gate(ledger=ledger, held=open_held(url, asynchronous=asynchronous, timeout=10.0))
+
+    with (
+        redis_serving(tmp_path) as store,
+        serve(over(store.url)) as one,
+        serve(over(store.url)) as other,
+    ):
+        solution = paid(token_of(one.refused("predict")))
+        with other.channel() as channel:
+            response, call = unary(channel, "predict").with_call(ASK, metadata=solution)
+        assert response == {"answer": 1}
+        trailing = dict(call.trailing_metadata())
+        assert (trailing["model"], trailing["raw-bin"]) == ("m", b"\x00\xff")
+        assert (one.model.runs, other.model.runs) == (1, 0)
+        assert "already-redeemed" in one.refused("predict", metadata=solution).details()
 
 
 def test_a_blocking_server_needs_a_ledger_that_blocks() -> None:
