@@ -38,6 +38,9 @@ def test_every_public_name_exists() -> None:
         ("powfast.fastapi", "fastapi", "server"),
         ("powfast.clients.httpx", "httpx", "client"),
         ("powfast.clients.httpx2", "httpx2", "client"),
+        ("powfast.grpc", "grpc", "grpc"),
+        ("powfast.clients.grpc", "grpc", "grpc"),
+        ("powfast.gateway", "starlette", "server"),
     ],
 )
 def test_a_missing_extra_is_named(module: str, without: str, extra: str) -> None:
@@ -51,7 +54,8 @@ except MissingExtra as error: print(error)
 
 
 @pytest.mark.parametrize(
-    ("command", "without", "extra"), [("bench", "rich", "cli"), ("demo", "sklearn", "demo")]
+    ("command", "without", "extra"),
+    [("bench", "rich", "cli"), ("demo", "sklearn", "demo"), ("serve", "uvicorn", "server")],
 )
 def test_a_missing_extra_of_a_command_is_named(command: str, without: str, extra: str) -> None:
     code = f"""
