@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving
 
@@ -184,6 +184,7 @@ def test_answers_expire_in_order_and_asking_again_renews_them(new_held: NewHeld)
     assert held.release("a", b"1") is not None
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(
