@@ -15,7 +15,7 @@ from powfast.leakage.parameters import Parameters
 from powfast.leakage.reference import HonestReference
 from powfast.leakage.storage import Stored
 from powfast.leakage.teachers import TeacherEnsemble
-from powfast.leakage.votes import from_votes
+from powfast.leakage.votes import WARM_CALLS, from_votes
 
 if TYPE_CHECKING:
     from powfast.leakage.report import Report
@@ -142,6 +142,23 @@ class LeakageEstimator(Parameters, Stored):
         """
         self._fitted("reference_")
         return self.reference_.evidence(*self._scores(features, probabilities))
+
+    def warmup(self) -> Self:
+        """Make the first request as fast as the next: compile, and judge some batches; return self.
+
+        Call it once in each process that serves, after `calibrate` or `load`.
+        """
+        self._fitted("reference_")
+        rng = np.random.default_rng(0)
+        heads = self.teachers_
+        noise = rng.normal(size=(64, len(heads.mean_)))
+        answers = rng.dirichlet(np.ones(len(heads.classes_)), 64)
+        features = heads.mean_ + heads.spread_ * noise
+        for _ in range(WARM_CALLS):
+            for rows in (1, 64):
+                self.evidence(features[:rows], answers[:rows])
+                self.evidence(features[:rows].astype(np.float32), answers[:rows])
+        return self
 
     def report(
         self, honest: tuple[ArrayLike, ArrayLike], suspicious: tuple[ArrayLike, ArrayLike]

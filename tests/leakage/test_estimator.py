@@ -22,6 +22,7 @@ from powfast.leakage import (
     from_predictions,
     margin,
     neighbours,
+    votes,
 )
 
 
@@ -66,6 +67,21 @@ def test_same_seed_same_evidence(digits, estimator):
     np.testing.assert_allclose(parts, first, rtol=1e-9, err_msg="splitting a batch")
     other = LeakageEstimator(seed=2).fit(images[:700], labels[:700])
     assert (other.scores(x, p)[:, 0] != estimator.scores(x, p)[:, 0]).any()
+
+
+def test_warm_up_leaves_nothing_to_prepare(digits, estimator, tmp_path):
+    images, _, model = digits
+    answers = model.predict_proba(images[1250:])
+    expected = estimator.evidence(images[1250:], answers)
+    estimator.save(tmp_path / "saved.npz")
+    fresh = LeakageEstimator.load(tmp_path / "saved.npz")
+    votes._made.cache_clear()
+    assert fresh.warmup() is fresh
+    prepared = votes._made.cache_info().misses
+    np.testing.assert_array_equal(fresh.evidence(images[1250:], answers), expected)
+    assert votes._made.cache_info().misses == prepared
+    with pytest.raises(InvalidInput, match="calibrate first"):
+        LeakageEstimator().warmup()
 
 
 def test_scores_have_names_and_shape(digits, estimator):
