@@ -6,6 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ from conftest import missing
 from stores import (
     OnALoop,
     cluster_serving,
+    free_port,
     loop_in_a_thread,
     redis_serving,
     sentinel_serving,
@@ -144,6 +146,31 @@ def test_an_option_that_nobody_knows_is_refused(kind: str, asynchronous: bool) -
         open_held(f"{kind}://host{service}?sockt_timeout=1", asynchronous=asynchronous)
     with pytest.raises(InvalidInput, match="max_connections"):
         open_held(f"{kind}://host{service}?max_connections=many", asynchronous=asynchronous)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_redis_over_tls(asynchronous: bool, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        missing("openssl is not installed")
+    certificate, key, port = tmp_path / "certificate.pem", tmp_path / "key.pem", free_port()
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out"]
+    subprocess.run([*make.split(), *files, str(certificate)], check=True, capture_output=True)
+    flags = ["--tls-port", str(port), "--tls-auth-clients", "no", "--tls-key-file", str(key)]
+    for option in ("--tls-cert-file", "--tls-ca-cert-file"):
+        flags += [option, str(certificate)]
+    url = f"rediss://127.0.0.1:{port}"
+    with redis_serving(tmp_path, *flags), loop_in_a_thread() as run:
+        for given, trusted in ((f"{url}?ssl_ca_certs={certificate}", True), (url, False)):
+            ledger: Any = open_ledger(given, TARIFF, asynchronous=asynchronous, timeout=5.0)
+            if asynchronous:
+                ledger = OnALoop(ledger, run)
+            if trusted:
+                assert ledger.claim(b"x" * 16, 4e9)
+            else:
+                with pytest.raises(StoreUnavailable, match="certificate"):
+                    ledger.claim(b"y" * 16, 4e9)
+            ledger.close()
 
 
 def test_redis_carries_no_other_tariff() -> None:
