@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import missing
+from handwriting import mnist
 from page_visits import visit
 
 from powfast.clients.httpx import PowAuth
@@ -132,6 +133,13 @@ def test_drawn_digits_are_recognised(page: Any) -> None:
     assert page.locator("#classes .best").count() == 1
     for cost in ("#evaluations", "#seconds", "#multiple"):
         assert page.inner_text(cost)[0].isdigit()
+
+
+def test_handwriting_from_elsewhere_is_read_and_priced_as_honest(shop: Shop, data: Path) -> None:
+    images, labels = mnist(data, 400)
+    assert (shop.victim.probabilities(images).argmax(axis=1) == labels).mean() > 0.75
+    assert shop.victim.evidence(images).mean() < 1.0
+    assert shop.victim.evidence(shop.photographs).mean() > 20.0
 
 
 def test_ordinary_digits_stay_at_the_base_price(page: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, missing
+from handwriting import mnist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -70,17 +70,6 @@ def test_other_people_s_digits_are_recognised_the_better_for_drawings(data: Path
     score = both.score(images, labels)
     assert score > 0.8
     assert score > known.score(images, labels) + 0.05
-
-
-def mnist(folder: Path, count: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Return handwriting from elsewhere, every dark pixel a dot of the pen."""
-    pixels = gzip.decompress((folder / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
-    labels = gzip.decompress((folder / "mnist" / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
-    images = np.frombuffer(pixels, np.uint8).reshape(-1, 28, 28)[:count]
-    dots = [np.argwhere(image > 127)[:, ::-1, None].astype(float) for image in images]
-    return np.stack([normalised([*d.transpose(0, 2, 1)]) for d in dots]), np.frombuffer(
-        labels, np.uint8
-    )[:count]
 
 
 def test_the_page_prepares_drawings_as_python_does(tmp_path: Path) -> None:

@@ -237,12 +237,16 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 
 async function begin() {
-  shop = await model.get("/demo/shop");
+  try {
+    shop = await model.get("/demo/shop");
+  } catch {
+    unreachable(true);
+    setTimeout(begin, POLL);
+    return;
+  }
   find("samples").replaceChildren(...shop.samples.map(sampleButton));
+  find("ask").disabled = find("extract").disabled = false;
   poll();
 }
 
-begin().catch(() => {
-  unreachable(true);
-  setTimeout(() => location.reload(), 5000);
-});
+begin();
