@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.extraction import report, stages
 from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.data import ROOT
-from benchmarks.extraction.results import collect, price
+from benchmarks.extraction.results import collect, price, solve_for_real
 from benchmarks.extraction.settings import SETTINGS, Setting, cache
 from powfast.puzzle import cores
 
@@ -74,6 +74,7 @@ def _stages(setting: Setting) -> list[tuple[str, list[Job]]]:
         ("timing calls", [("alone", stages.time_calls, (setting,))]),
         ("users and attacks", [*evade, *asking]),
         ("pricing", prices),
+        ("solving for real", [("alone", solve_for_real, (setting,))]),
     ]
 
 

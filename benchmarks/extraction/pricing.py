@@ -13,12 +13,12 @@ import numpy as np
 from benchmarks.extraction.service import Times
 from benchmarks.extraction.victims import Floats
 from powfast.tariff import EvidenceTariff
-from powfast.tariff.attacks import Abandoned, diluted
+from powfast.tariff.attacks import Abandoned
 
 HASH_RATES = (1, 10, 100, 1000)
 STRATEGIES = ("one account", "best split", "best dilution")
 
-_ACCOUNTS, _LONGEST = 50, 1000  # of the simulated splits
+_PERIODS = sorted({round(1.12**k) for k in range(6, 53)})  # of dilutions: 2 to 362
 
 
 @dataclass(frozen=True)
@@ -64,25 +64,31 @@ class Prices:
 
 
 class Ways:
-    """Every way to spread queries over accounts, simulated once for all rates and prices.
+    """Every way to spread n wanted queries over accounts, simulated once for all rates and prices.
 
     Splitting, an account is left after any number of queries, or before any price. Diluting,
     useful queries are spread evenly at any rate among the most ordinary ones, in accounts of
-    10 000 at most, which are split as well. The extractor is granted the best choice, and parts of
-    accounts.
+    10 000 at most, which are split as well. The extractor is granted the best choice; no account
+    serves it for more than it wants.
 
     Parameters
     ----------
-    evidence : (n,) of the n queries that are wanted
+    evidence : (n,) of the queries that are wanted
     ordinary : evidence of the most ordinary queries
     """
 
     def __init__(self, evidence: Floats, ordinary: float, seed: int = 0) -> None:
-        draws = np.random.default_rng(seed).choice(
-            evidence, (_ACCOUNTS, min(len(evidence), _LONGEST))
-        )
-        self.split = Abandoned(draws, np.ones(draws.shape[1], dtype=bool))
-        self.dilutions = diluted(evidence, ordinary, seed)
+        self._draw = np.random.default_rng(seed)
+        self._evidence, self._ordinary = evidence, ordinary
+        self.split = self._spread(1, accounts=50, longest=1000)
+        self.dilutions = [self._spread(period, 5, 10_000) for period in _PERIODS]
+
+    def _spread(self, period: int, accounts: int, longest: int) -> Abandoned:
+        """One query in `period` is useful, the others are ordinary."""
+        queries = min(longest, period * len(self._evidence))
+        useful = np.arange(queries) % period == period - 1
+        drawn = self._draw.choice(self._evidence, (accounts, queries))
+        return Abandoned(np.where(useful, drawn, self._ordinary), useful)
 
 
 def reached(checkpoints: list[int], accuracy: list[float], wanted: float) -> float | None:

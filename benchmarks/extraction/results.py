@@ -14,7 +14,7 @@ from benchmarks.extraction import paper
 from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.honest import APART
 from benchmarks.extraction.pricing import HASH_RATES, Prices, Ways, reached
-from benchmarks.extraction.service import Times
+from benchmarks.extraction.service import Service, Times, solved
 from benchmarks.extraction.settings import Setting
 from benchmarks.extraction.stages import (
     ALL,
@@ -27,20 +27,22 @@ from benchmarks.extraction.stages import (
     times_of,
     train_victim,
     users_of,
+    world,
     write,
 )
 from benchmarks.extraction.victims import Floats
-from powfast.tariff import Iclr2022Tariff, calibrate
+from powfast.tariff import EvidenceTariff, Iclr2022Tariff, calibrate
 
 MAX_OVERHEAD = 2.0
 _MARGIN = 0.02  # of the allowed overhead: held-out accounts are other accounts
 _LEAST_SOLVING = 0.1  # service times, where the gate takes nearly all that is allowed
+_SOLVERS, _SOLVED = 15, 960  # honest accounts and their queries that are really solved
 WANTED = (0.9, 0.95)  # of the victim's accuracy
 
 
 def price(setting: Setting, seed: int) -> Path:
     """Calibrate on honest accounts as an operator would, and price everybody."""
-    file = setting.file("prices", ".json", seed=seed)
+    file = setting.file("figures", ".json", seed=seed)
     if file.exists():
         return file
     known = [seen for _, seen in users_of(setting, seed, CALIBRATING)]
@@ -75,6 +77,28 @@ def price(setting: Setting, seed: int) -> Path:
         },
     }
     return write(file, document)
+
+
+def solve_for_real(setting: Setting) -> Path:
+    """Let honest users solve all they owe, to hold the conversion of work to time to a clock."""
+    file = setting.file("solved", ".json")
+    if file.exists():
+        return file
+    seed = setting.seeds[0]
+    figures = json.loads(price(setting, seed).read_text())
+    here, times = world(setting, seed), times_of(setting)
+    base_work = figures["base_price"] * times.service * times.hash_rate
+    tariff = EvidenceTariff(base_work, figures["opening"] * base_work)
+    service, rng = Service(here.victim, tariff), np.random.default_rng([seed, 2])
+    pool = here.parts.honest.images
+    predicted, measured = [], []
+    for account in range(_SOLVERS):
+        images = pool[rng.permutation(len(pool))[:_SOLVED]]
+        spent = Prices(tariff, times).account(here.victim.answer(images).evidence)
+        predicted.append(spent[-1] / len(images))
+        measured.append(solved(service, images, f"user {account}"))
+    outcome = {"predicted": float(np.median(predicted)), "measured": float(np.median(measured))}
+    return write(file, {"accounts": _SOLVERS, "queries": _SOLVED, **outcome})
 
 
 def _user(prices: Prices, theirs: Iclr2022Tariff, kind: str, seen: Floats) -> dict[str, Any]:
@@ -164,6 +188,7 @@ def collect(setting: Setting) -> dict[str, Any]:
         "opening": [seed["opening"] for seed in seeds],
         "users": _users([seed["users"] for seed in seeds]),
         "attacks": {name: _over([seed["attacks"][name] for seed in seeds]) for name in ATTACKS},
+        "solved": json.loads(solve_for_real(setting).read_text()),
         "evasions": json.loads(evade(setting).read_text()),
     }
 

@@ -112,7 +112,7 @@ def extract(setting: Setting, seed: int, name: str) -> Path:
     means = Means(
         here.parts.owned.images,
         here.parts.foreign,
-        ARCHITECTURES[setting.data].student,
+        ARCHITECTURES[setting.data].new_student,
         setting.student_epochs,
         setting.least_steps,
         lambda images: here.victim.answer(images).evidence,

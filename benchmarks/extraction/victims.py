@@ -140,9 +140,18 @@ class Architecture:
     layers: tuple[str, ...]
 
     def new_victim(self) -> nn.Module:
-        """Return an untrained victim, in the memory layout that is fastest on a CPU."""
-        model: nn.Module = self.victim().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model
+        """Return an untrained victim."""
+        return _fast(self.victim())
+
+    def new_student(self) -> nn.Module:
+        """Return an untrained copy."""
+        return _fast(self.student())
+
+
+def _fast(model: nn.Module) -> nn.Module:
+    """Lay weights out as is fastest on a CPU."""
+    laid: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return laid
 
 
 _CONVOLUTIONS = ("pool1", "relu1", "pool2", "relu2", "logits")
