@@ -4,8 +4,9 @@
 
 The service of `benchmarks/gate.py` with the store in memory, where everything that has a lifetime
 lives ten seconds, takes new requests, garbage, floods and right solutions in turns of five seconds
-from wrk. Printed is the memory of the server's process (RSS) minute by minute, and how it grew
-over the second half: what leaks in ten seconds' lifetimes would leak in two minutes' as well.
+from wrk. Printed is the memory of the server's process (RSS) after every round of them, and how it
+grew over the second half: sixty lifetimes in ten minutes. What a server remembers goes with the
+requests a second, so a machine that is busy with something else, and then is not, shows a step.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ def main() -> None:
     requests = 0
     with tempfile.TemporaryDirectory() as folder, served("soak") as (url, process):
         while time.monotonic() < end:
+            start, before = time.monotonic(), requests
             for case in CASES:
                 withheld = case in ("admitting", "garbage", "forged")
                 file = solutions(case, 2000, Path(folder)) if withheld else ""
                 requests += int(asked(url, process, case, file, TURN)["requests"])
             samples.append((requests, resident(process)))
-            print(f"{requests:10,} requests  {samples[-1][1]:8.1f} MiB", flush=True)
+            rate = (requests - before) / (time.monotonic() - start)
+            print(f"{requests:10,} requests {rate:6.0f}/s {samples[-1][1]:8.1f} MiB", flush=True)
     half = samples[len(samples) // 2 :]
     slope, _ = statistics.linear_regression(*zip(*half, strict=True))
     print(
