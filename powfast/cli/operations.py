@@ -75,7 +75,8 @@ def _keys(arguments: argparse.Namespace) -> int:
         names = ("id", "stage", "since")
         output.print_json({"keys": [dict(zip(names, row, strict=True)) for row in rows]})
     else:
-        output.print_table(("key", "stage", "since"), rows)
+        for row in rows:  # no table: a server need not have rich
+            print("{:24}{:10}{}".format(*row))
     return 0
 
 
@@ -101,7 +102,8 @@ def _account(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(found)
     else:
-        output.print_table(("", ""), [(what, f"{value}") for what, value in found.items()])
+        for what, value in found.items():
+            print(f"{what:10}{value}")
     return 0
 
 
