@@ -66,22 +66,26 @@ def draw(results: dict[str, Any], folder: Path, name: str) -> dict[str, Path]:
 
         return panel
 
-    def against_time(axes: Axes) -> None:
-        service = results["times"]["service"]
-        for attack, style in _SHOWN.items():
-            points = [point["multiple"]["best dilution"] for point in attacks[attack]["curve"]]
-            seconds = [
-                n * service * point["median"] for n, point in zip(queries, points, strict=True)
-            ]
-            _line(axes, attack, style, seconds, middle(attacks[attack]["accuracy"]))
-        axes.set(xscale="log", xlabel="seconds, by the cheapest strategy", ylim=(0, 1))
-        axes.set_ylabel("accuracy of the copy")
+    def against_time(strategy: str | None) -> Callable[[Axes], None]:
+        def panel(axes: Axes) -> None:
+            service = results["times"]["service"]
+            for attack, style in _SHOWN.items():
+                seconds = [
+                    n * service * (point["multiple"][strategy]["median"] if strategy else 1.0)
+                    for n, point in zip(queries, attacks[attack]["curve"], strict=True)
+                ]
+                _line(axes, attack, style, seconds, middle(attacks[attack]["accuracy"]))
+            axes.set(xscale="log", xlim=(queries[0] * service / 2, 1e3 * queries[-1] * service))
+            axes.set(xlabel="seconds", ylabel="accuracy of the copy", ylim=(0, 1))
+            axes.set_title(f"with powfast, {strategy}" if strategy else "undefended")
+
+        return panel
 
     pictures: dict[str, tuple[str, list[Callable[[Axes], None]]]] = {
         "accuracy": ("Accuracy of copies", [accuracy]),
         "leakage": ("Leakage", [leakage]),
         "cost": ("What extraction costs", [cost("one account"), cost("best dilution")]),
-        "time": ("Accuracy against time", [against_time]),
+        "time": ("Accuracy against time", [against_time(None), against_time("best dilution")]),
     }
     folder.mkdir(parents=True, exist_ok=True)
     return {

@@ -52,7 +52,7 @@ def _introduction(results: dict[str, Any], name: str) -> Iterator[str]:
     yield (
         f"Written by `python -m benchmarks.extraction {name}`; every figure comes from that run, "
         f"over {len(victims)} seed{'s' * (len(victims) > 1)}. Victims are right in "
-        f"{min(victims):.1%} to {max(victims):.1%} of the test. "
+        f"{_range(victims, '.1%')} of the test. "
         f"A bare query took {times['service'] * 1e6:.0f} µs, the gate with estimator and both "
         f"exchanges added {times['guarded'] / times['service'] - 1:.0%} to that, and the client "
         f"hashed {times['hash_rate'] / 1e6:.0f} million times a second. "
@@ -71,7 +71,10 @@ def _headline(results: dict[str, Any]) -> Iterator[str]:
     service, rate = results["times"]["service"], results["times"]["hash_rate"]
 
     def sentence(found: list[_Way]) -> str:
-        total, attack, strategy, queries, of_user = min(found, key=lambda way: way[0])
+        total, attack, strategy, queries, of_user = min(
+            found,
+            key=lambda way: float(f"{way[0]:.3g}"),  # among equals the simplest
+        )
         seconds = total * service
         return (
             f"**{attack}**, {queries:.0f} queries by {strategy}: {_times(total / queries)} the "
