@@ -54,7 +54,7 @@ function request()
   sent = sent + 1
   local headers = {["content-type"] = "application/json"}
   local new = case == "challenging" or case == "flooding"
-  local account = case == "challenging" and sent %% %(accounts)d or 0
+  local account = case == "challenging" and 1 + sent %% %(accounts)d or 0
   headers["authorization"] = "Bearer " .. account
   if #lines > 0 then headers["pow-solution"] = lines[1 + sent %% #lines] end
   local body = new and '%(open)s, "n": [%(run)d, ' .. sent .. "]}" or '%(open)s}'
