@@ -130,7 +130,8 @@ async def test_spans_nest_and_carry_their_events(watched: Watched) -> None:
     ]
     asked, paid = ("powfast.ledger", "powfast.gate"), ("powfast.verify", "powfast.gate")
     gate = ("powfast.gate", None)
-    assert parents == [asked, gate, paid, asked, gate]
+    assert set(parents) == {asked, paid, gate}
+    assert (parents.count(gate), parents.count(paid)) == (2, 1)  # two requests, one solution
     names = [event.name for span in watched.spans for event in span.events]
     assert set(names) >= {"powfast.charged", "powfast.challenged", "powfast.redeemed"}
 
