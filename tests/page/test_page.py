@@ -17,6 +17,7 @@ from conftest import missing
 from handwriting import mnist
 from page_visits import visit
 
+from powfast.cli import main
 from powfast.clients.httpx import PowAuth
 from powfast.demo.service import served
 from powfast.demo.shop import Shop, prepared
@@ -340,3 +341,10 @@ def test_every_response_carries_the_policy(
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy and "'unsafe-eval'" not in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_prepared(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--serve", "--port", url.rpartition(":")[2]]) == 1
+    assert "in use" in capsys.readouterr().err
