@@ -30,6 +30,8 @@ from powfast.ledger import AsyncLedger, Ledger
 from powfast.observer import Observer, Unobserved
 
 MAX_NAME_BYTES = 255
+MAX_OPENED = 100_000
+"""Accounts that a process knows to be open, without asking the ledger again."""
 
 OnStoreError = Literal["closed", "local", "open"]
 
@@ -81,6 +83,17 @@ class Bill:
         """Why the endpoint was stopped before it had an answer."""
         self.answering = False
         """Whether the answer is on its way out."""
+        self.credit = 0
+        """Work that the account has just paid to open: this request's price is taken from it."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the request itself has been paid for."""
+        return self.receipt is not None and not self.credit
+
+    def owe(self, price: int) -> None:
+        """Owe the price of the request, as far as opening the account has not paid for it."""
+        self.work = max(0, price - self.credit)
 
     @property
     def receipt_headers(self) -> tuple[tuple[str, str], ...]:
@@ -90,7 +103,7 @@ class Bill:
     @property
     def unpriced(self) -> bool:
         """Whether the answer itself has to be seen before its price is known."""
-        return self._price is not None and not self._charged and self.receipt is None
+        return self._price is not None and not self._charged and not self.settled
 
     def pricing(self, answer: Answer) -> Flow[None]:
         """Charge for an answer whose endpoint did not charge."""
@@ -105,9 +118,9 @@ class Bill:
         if self.answering:
             raise RuntimeError("charge before the answer starts: what was sent cannot be withheld")
         self._charged = True
-        if self.receipt is None:
+        if not self.settled:
             try:
-                self.work = yield from self._gate.charge(self.asked, evidence)
+                self.owe((yield from self._gate.charge(self.asked, evidence)))
             except StoreUnavailable as error:
                 self.stopped = error
                 raise
@@ -215,6 +228,7 @@ class Gate:
         self._on_store_error = on_store_error
         self._fallback = fallback
         self._observer = Unobserved() if observer is None else observer
+        self._opened: set[tuple[str, str]] = set()
         self.issuer = issuer
         self.ledger = ledger
         if held is None:
@@ -328,21 +342,42 @@ class Gate:
         self, bill: Bill, solution: str | None, endpoint: Callable[[], Any], status: int
     ) -> Flow[Answer | None]:
         asked, detail = bill.asked, "solve the challenge and repeat the request with its solution"
+        opening = yield from self._opening(asked)
         if solution is not None:
             try:
                 bill.receipt = yield from self.redeem(asked, solution)
             except Refused as error:
                 detail = f"{error} ({error.code}); {detail}"
             else:
-                held = yield from self._release(asked)
-                if held is None:
-                    yield endpoint
-                    return None
-                return held.with_headers(*bill.receipt_headers)
+                if not 0 < opening <= bill.receipt.work:
+                    return (yield from self._answer_paid(bill, endpoint))
+                yield from self._stored("open", None, asked.account, asked.group)
+                bill.credit, opening = bill.receipt.work, 0
+        if opening:
+            return payment_required(self.challenge(asked, opening), detail, status=status)
         answer = yield from self._price(bill, endpoint)
         if not bill.work or bill.answering:
             return answer
         return payment_required(self.challenge(asked, bill.work), detail, status=status)
+
+    def _opening(self, asked: Asked) -> Flow[int]:
+        """Return what an account owes before anything runs for it: 0 once it is open."""
+        account = (asked.account, asked.group)
+        if account in self._opened:
+            return 0
+        work = yield from self._stored("opening", 0, *account)
+        if not work:
+            if len(self._opened) >= MAX_OPENED:
+                self._opened.clear()
+            self._opened.add(account)
+        return work
+
+    def _answer_paid(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
+        held = yield from self._release(bill.asked)
+        if held is None:
+            yield endpoint
+            return None
+        return held.with_headers(*bill.receipt_headers)
 
     def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
         """Find what a request owes; return its answer where that has not gone out yet."""

@@ -135,9 +135,9 @@ class Gateway:
 
     async def _price(self, bill: Bill, evidence: list[float]) -> None:
         """Charge what is not paid: each time anew, for the proxy may have kept a body to itself."""
-        if bill.receipt is None:
+        if not bill.settled:
             once = replace(bill.asked, digest=os.urandom(32))
-            bill.work = await run_async(self._gate.charge(once, evidence))
+            bill.owe(await run_async(self._gate.charge(once, evidence)))
 
     async def _report(self, request: Request) -> Response:
         given = (header(request.scope, "authorization") or "").encode("latin-1")

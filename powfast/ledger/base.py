@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,28 @@ class Ledger(Protocol):
         StoreUnavailable
             The store did not answer in time or could not write; whether it charged is not known,
             and asking again tells.
+        """
+        ...
+
+    def opening(self, account: str, group: str) -> int:
+        """Return the work that a new account owes before anything runs for it; 0 for others.
+
+        An account that is charged without having been opened owes it with that charge.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store did not answer in time.
+        """
+        ...
+
+    def open(self, account: str, group: str) -> None:
+        """Take note that a new account has paid its opening; an account that is there stays.
+
+        Raises
+        ------
+        StoreUnavailable
+            As `charge`; asking `opening` tells.
         """
         ...
 
@@ -77,6 +100,14 @@ class AsyncLedger(Protocol):
         """See `Ledger.charge`."""
         ...
 
+    async def opening(self, account: str, group: str) -> int:
+        """See `Ledger.opening`."""
+        ...
+
+    async def open(self, account: str, group: str) -> None:
+        """See `Ledger.open`."""
+        ...
+
     async def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
         ...
@@ -106,6 +137,11 @@ class Tariff(Protocol):
         ...
 
     @property
+    def opening_work(self) -> float:
+        """What a new account pays once."""
+        ...
+
+    @property
     def pardoned(self) -> State:
         """State of an account that has paid its opening and done nothing unusual."""
         ...
@@ -119,6 +155,7 @@ class Tariff(Protocol):
 class Page:
     """What is remembered of an account, or of a group (which carries nothing).
 
+    The carry is owed with the next charge; below 0 it is credit, for an opening paid beforehand.
     `charged` is the latest time of a charge: a clock that goes backwards counts as no time.
     """
 
@@ -131,6 +168,16 @@ class Page:
         if self.state is None:
             return None
         return tariff.decayed(self.state, max(0.0, now - self.charged))
+
+
+def opening_of(tariff: Tariff) -> int:
+    """Return the opening as work of a challenge; 0 where the tariff has none."""
+    return math.ceil(tariff.opening_work)
+
+
+def opened(tariff: Tariff, now: float) -> Page:
+    """Return the page of an account that has paid its opening and asked nothing yet."""
+    return Page(np.zeros(len(tariff.pardoned)), -tariff.opening_work, now)
 
 
 def queries_of(evidence: ArrayLike) -> State:
@@ -148,7 +195,8 @@ def settle(
         prices, group_state = tariff.work(evidence, group.state_at(now, tariff))
         owed = max(owed, _total(prices))
         group = Page(group_state, charged=max(now, group.charged))
-    work, carry = tariff.publish(owed, account.carry)
+    credit = min(account.carry, 0.0)
+    work, carry = tariff.publish(max(owed + credit, 1.0), account.carry - credit)
     return work, Page(state, carry, max(now, account.charged)), group
 
 

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from numpy.typing import ArrayLike
 
 from powfast.challenge import SpentChallenges
-from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, queries_of, settle
+from powfast.ledger.base import (
+    CLOCK_SKEW,
+    Page,
+    State,
+    Tariff,
+    opened,
+    opening_of,
+    queries_of,
+    settle,
+)
 from powfast.ledger.workers import several_workers
 
 _log = logging.getLogger(__name__)
@@ -74,6 +83,16 @@ class MemoryLedger:
                 self._write("", group, ours)
             self._charged.put((account, group, request_id), work)
             return work
+
+    def opening(self, account: str, group: str) -> int:
+        """See `Ledger.opening`."""
+        return 0 if (account, group) in self._pages else opening_of(self._tariff)
+
+    def open(self, account: str, group: str) -> None:
+        """See `Ledger.open`."""
+        with self._lock:
+            if (account, group) not in self._pages:
+                self._write(account, group, opened(self._tariff, self._clock()))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput, StoreUnavailable
-from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, queries_of
+from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, opened, opening_of, queries_of
 from powfast.ledger.redis_calls import Calls
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.evidence import LAMBDAS, MOST_WORK
@@ -169,8 +169,15 @@ class _Commands:
             raise StoreUnavailable("the page of this account is damaged") from None
         return Page(np.array(state), carry, charged).state_at(self._clock(), self._tariff)
 
+    def _is_open(self, account: str, group: str) -> Any:
+        return self._client.exists(self._page(account, group))
+
+    def _open(self, account: str, group: str) -> Any:
+        page = _packed(opened(self._tariff, self._clock()))
+        return self._client.set(self._page(account, group), page, nx=True)
+
     def _reset(self, account: str, group: str) -> Any:
-        page = _doubles([*self._tariff.pardoned, 0.0, self._clock()])
+        page = _packed(Page(self._tariff.pardoned, charged=self._clock()))
         return self._client.set(self._page(account, group), page)
 
     def _page(self, account: str, group: str) -> str:
@@ -209,6 +216,15 @@ class RedisLedger(_Commands):
             return 0
         return _work(self._calls.block(self._charge, account, group, request_id, queries))
 
+    def opening(self, account: str, group: str) -> int:
+        """See `Ledger.opening`."""
+        work = opening_of(self._tariff)
+        return 0 if not work or self._calls.block(self._is_open, account, group) else work
+
+    def open(self, account: str, group: str) -> None:
+        """See `Ledger.open`."""
+        self._calls.block(self._open, account, group)
+
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
         left = self._remembered(expires)
@@ -236,6 +252,15 @@ class AsyncRedisLedger(_Commands):
         if not len(queries):
             return 0
         return _work(await self._calls.wait(self._charge, account, group, request_id, queries))
+
+    async def opening(self, account: str, group: str) -> int:
+        """See `Ledger.opening`."""
+        work = opening_of(self._tariff)
+        return 0 if not work or await self._calls.wait(self._is_open, account, group) else work
+
+    async def open(self, account: str, group: str) -> None:
+        """See `Ledger.open`."""
+        await self._calls.wait(self._open, account, group)
 
     async def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
@@ -275,6 +300,10 @@ def _work(published: bytes) -> int:
     if not published.isdigit():
         raise StoreUnavailable("the page of this account is damaged")
     return int(published)
+
+
+def _packed(page: Page) -> bytes:
+    return _doubles([*np.asarray(page.state), page.carry, page.charged])
 
 
 def _doubles(values: Any) -> bytes:

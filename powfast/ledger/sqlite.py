@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import StoreUnavailable
-from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, queries_of, settle
+from powfast.ledger.base import (
+    CLOCK_SKEW,
+    Page,
+    State,
+    Tariff,
+    opened,
+    opening_of,
+    queries_of,
+    settle,
+)
 
 T = TypeVar("T")
 
@@ -98,6 +107,20 @@ class SQLiteLedger:
             row = (*request, str(work), int((now + self._remember) // _BUCKET))
             database.execute("INSERT INTO charged VALUES (?, ?, ?, ?, ?)", row)
             return work
+
+    def opening(self, account: str, group: str) -> int:
+        """See `Ledger.opening`."""
+        work = opening_of(self._tariff)
+        if not work:
+            return 0
+        with self._transaction():
+            return work if self._page(account, group).state is None else 0
+
+    def open(self, account: str, group: str) -> None:
+        """See `Ledger.open`."""
+        with self._transaction() as (_, now):
+            if self._page(account, group).state is None:
+                self._write(account, group, opened(self._tariff, now))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""
@@ -216,6 +239,14 @@ class AsyncSQLiteLedger:
     async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         return await self._aside(self._ledger.charge, account, group, request_id, evidence)
+
+    async def opening(self, account: str, group: str) -> int:
+        """See `Ledger.opening`."""
+        return await self._aside(self._ledger.opening, account, group)
+
+    async def open(self, account: str, group: str) -> None:
+        """See `Ledger.open`."""
+        await self._aside(self._ledger.open, account, group)
 
     async def claim(self, challenge_id: bytes, expires: float) -> bool:
         """See `Ledger.claim`."""

@@ -65,6 +65,14 @@ def work_of(client: httpx.Client, **headers: str) -> int:
     return decode(token_of(client.get("/check", headers={**ASK, **headers}))).work
 
 
+def opened(client: httpx.Client, **headers: str) -> None:
+    """Pay an account's opening, and its first request with it."""
+    said = {**ASK, **headers}
+    assert client.get(
+        "/check", headers={**said, **paid(token_of(client.get("/check", headers=said)))}
+    )
+
+
 Serve = Callable[..., httpx.Client]
 
 
@@ -76,11 +84,11 @@ def test_a_request_passes_when_it_is_paid(gate_at: Serve) -> None:
     asked = client.get("/check", headers=ASK)
     assert asked.headers["cache-control"] == "no-store"
     token = token_of(asked)
-    assert decode(token).work == OPENING + BASE
+    assert decode(token).work == OPENING
     assert decode(token).account == account_of("Bearer alice")
     passed = client.get("/check", headers={**ASK, **paid(token)})
     assert (passed.status_code, passed.content) == (200, b"")
-    assert passed.headers["pow-receipt"] == f"work={OPENING + BASE}"
+    assert passed.headers["pow-receipt"] == f"work={OPENING}"
     assert passed.headers["pow-account"] == account_of("Bearer alice")
     assert passed.headers["pow-request"] == decode(token).challenge_id.hex()
     assert work_of(client) == BASE
@@ -122,7 +130,16 @@ def test_a_solution_passes_one_request(gate_at: Serve) -> None:
 def test_every_request_is_charged(gate_at: Serve) -> None:
     """A proxy that keeps the body to itself makes all requests look alike."""
     client = gate_at()
-    assert [work_of(client) for _ in range(3)] == [OPENING + BASE, BASE, BASE]
+    opened(client)
+    assert [work_of(client) for _ in range(3)] == [BASE, BASE, BASE]
+
+
+def test_an_opening_is_owed_until_it_is_paid(gate_at: Serve) -> None:
+    client = gate_at()
+    assert [work_of(client) for _ in range(3)] == [OPENING] * 3
+    opened(client)
+    assert work_of(client) == BASE
+    assert work_of(client, authorization="Bearer bob") == OPENING
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
@@ -168,9 +185,11 @@ def test_accounts_are_resolved_from_what_the_proxy_passes_on(gate_at: Serve) -> 
 
 def test_a_trusted_header_says_how_many_queries_there_are(gate_at: Serve) -> None:
     trusting, other = gate_at(queries_header="x-queries"), gate_at()
-    assert work_of(trusting, **{"x-queries": "7"}) == OPENING + 7 * BASE
+    opened(trusting)
+    opened(other)
+    assert work_of(trusting, **{"x-queries": "7"}) == 7 * BASE
     assert work_of(trusting) == BASE
-    assert work_of(other, **{"x-queries": "7"}) == OPENING + BASE
+    assert work_of(other, **{"x-queries": "7"}) == BASE
     for wrong in ("0", "-1", "1.5", "1e3", "²", "100001", "9" * 5000, "1, 2"):
         headers = {**ASK, "x-queries": wrong.encode()}
         assert trusting.get("/check", headers=headers).status_code == 400, wrong
@@ -202,8 +221,9 @@ def test_a_store_that_is_away(gate_at: Serve) -> None:
 
 
 def test_a_price_above_what_the_server_answers(gate_at: Serve) -> None:
-    client = gate_at(new_gate(refuse_above=BASE))
-    assert client.get("/check", headers=ASK).status_code == 403
+    client = gate_at(new_gate(refuse_above=BASE), queries_header="x-queries")
+    opened(client)
+    assert client.get("/check", headers={**ASK, "x-queries": "2"}).status_code == 403
     assert work_of(client) == BASE
 
 
@@ -218,7 +238,7 @@ def report(client: httpx.Client, secret: str = SECRET, **document: Any) -> httpx
 
 def test_the_price_follows_the_reports(gate_at: Serve) -> None:
     client = gate_at(report_secret=SECRET)
-    work_of(client)
+    opened(client)
     assert report(client, evidence=[4.0] * 5).status_code == 204
     dearer = work_of(client)
     assert dearer > 2 * BASE
@@ -226,7 +246,7 @@ def test_the_price_follows_the_reports(gate_at: Serve) -> None:
     assert work_of(client) == pytest.approx(dearer, rel=0.2)
     assert report(client, evidence=[4.0] * 5, request="2").status_code == 204
     assert work_of(client) > 2 * dearer
-    assert work_of(client, authorization="Bearer bob") == OPENING + BASE
+    assert work_of(client, authorization="Bearer bob") == OPENING
 
 
 @pytest.mark.parametrize("name", ["alice", "a b", "a%41", "Ünï\ncode", "99.9% sure"])
@@ -243,7 +263,7 @@ def test_a_report_names_the_account_as_check_did(gate_at: Serve, name: str) -> N
 @pytest.mark.parametrize("secret", ["x", "a-secret-of-the-operato", SECRET + "x", "é"])
 def test_a_report_needs_its_secret(gate_at: Serve, secret: str) -> None:
     client = gate_at(report_secret=SECRET)
-    work_of(client)
+    opened(client)
     refused = client.post(
         "/report",
         json={"account": account_of("Bearer alice"), "request": "1", "evidence": [1e6] * 5},
@@ -264,7 +284,7 @@ def test_a_report_needs_its_secret(gate_at: Serve, secret: str) -> None:
 )  # fmt: skip
 def test_a_malformed_report_changes_nothing(gate_at: Serve, document: dict[str, Any]) -> None:
     client = gate_at(report_secret=SECRET)
-    work_of(client)
+    opened(client)
     refused = report(client, **{"evidence": [1e6] * 5, **document})
     assert (refused.status_code, refused.json()["type"]) == (400, "urn:powfast:invalid-input")
     assert work_of(client) == BASE

@@ -257,6 +257,25 @@ def test_a_new_account_pays_the_opening_once(new_ledger: NewLedger) -> None:
     assert prices[2:] == [BASE] * 3
 
 
+def test_an_opening_is_paid_before_anything_is_asked(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
+    assert [ledger.opening("a", group) for group in ("", "g")] == [50 * BASE] * 2
+    for _ in range(2):  # the second changes nothing
+        ledger.open("a", "g")
+    assert (ledger.opening("a", "g"), ledger.opening("a", "")) == (0, 50 * BASE)
+    assert [ledger.charge("a", "g", bytes([i]), [1.0]) for i in range(3)] == [BASE] * 3
+    assert ledger.opening("a", "g") == 0
+
+
+def test_an_account_that_was_charged_stays_as_it_is(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
+    ledger.charge("a", "", b"1", [50.0] * 20)
+    before = ledger.state("a")
+    assert ledger.opening("a", "") == 0
+    ledger.open("a", "")
+    assert np.array_equal(ledger.state("a"), before)  # type: ignore[arg-type]
+
+
 def test_a_group_is_charged_for_all_its_accounts(new_ledger: NewLedger) -> None:
     ledger = new_ledger()
     for i in range(20):
