@@ -53,7 +53,7 @@ def _call_times(victim: Victim, images: Images) -> tuple[float, float]:
     times: dict[str, list[float]] = {"/bare/predict": [], "/v1/predict": []}
     with (
         served(application(victim, EvidenceTariff(base_work=1.0))) as url,
-        httpx.Client(base_url=url, auth=PowAuth()) as client,
+        httpx.Client(base_url=url, auth=PowAuth(), timeout=600.0) as client,
     ):
         for _ in range(25):
             for path, seconds in times.items():
