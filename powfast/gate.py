@@ -358,7 +358,8 @@ class Gate:
         answer = yield from self._price(bill, endpoint)
         if not bill.work or bill.answering:
             return answer
-        return payment_required(self.challenge(asked, bill.work), detail, status=status)
+        asking = payment_required(self.challenge(asked, bill.work), detail, status=status)
+        return asking.with_headers(*bill.receipt_headers)
 
     def _opening(self, asked: Asked) -> Flow[int]:
         """Return what an account owes before anything runs for it: 0 once it is open."""

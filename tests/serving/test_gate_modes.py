@@ -169,5 +169,6 @@ def test_the_observer_is_told() -> None:
         ("refused", {"code": "store-unavailable"}),
     ]
     assert service.notes.spans == [
-        "gate", "ledger", "gate", "verify", "ledger", "gate", "verify", "ledger", "gate", "ledger",
+        "gate", "ledger", "ledger", "gate", "verify", "ledger", "gate", "verify", "ledger", "gate",
+        "ledger",
     ]  # fmt: skip

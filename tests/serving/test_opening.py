@@ -52,7 +52,7 @@ def test_a_large_first_request_owes_the_rest(service: Service) -> None:
         body = {"x": 1, "evidence": [1.0] * 30}
         solution = {"pow-solution": format_solution(token, solve(token))}
         rest = client.post("/v1/predict", json=body, headers=solution)
-        assert rest.status_code == 402
+        assert (rest.status_code, rest.headers["pow-receipt"]) == (402, f"work={OPENING}")
         token = token_of(rest)
         assert decode(token).work == 30 * BASE - OPENING
         solution = {"pow-solution": format_solution(token, solve(token))}
