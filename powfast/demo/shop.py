@@ -30,7 +30,7 @@ class Shop:
 
 
 def worker_rate() -> float:
-    """Measure what a browser's worker comes to, hashes a second: 128-bit vectors, one thread."""
+    """Measure what stands in for a browser, hashes a second: 128-bit vectors, one thread."""
     rates = measure_client(quick=True).rates
     single = {rate.kernel: rate.hashes_per_second for rate in rates if rate.threads == 1}
     return single.get("vector", min(single.values()))
