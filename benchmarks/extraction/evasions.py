@@ -38,6 +38,7 @@ def evasions(victim: Victim, strange: Images, usual: Images) -> list[dict[str, A
         merged,
         burst,
         abandoned,
+        never_opened,
         asked_again,
         replayed,
         passed_on,
@@ -48,8 +49,8 @@ def evasions(victim: Victim, strange: Images, usual: Images) -> list[dict[str, A
 
 def merged(victim: Victim, strange: Images, usual: Images) -> Evasion:
     """640 strange queries as 64 requests, over the same as one."""
-    whole = Service(victim, _STEEP).ask(strange[:640]).work
-    service = Service(victim, _STEEP)
+    whole = _opened(victim, _STEEP).ask(strange[:640]).work
+    service = _opened(victim, _STEEP)
     parts = sum(service.ask(part).work for part in np.split(strange[:640], 64))
     return _kept(
         "a batch merged from 64 requests", "work of one request over that of 64", whole / parts
@@ -59,7 +60,7 @@ def merged(victim: Victim, strange: Images, usual: Images) -> Evasion:
 def burst(victim: Victim, strange: Images, usual: Images) -> Evasion:
     """64 requests at once, over the same in sequence."""
     parts = np.split(strange[:640], _COPIES)
-    service, serial = Service(victim, _STEEP), Service(victim, _STEEP)
+    service, serial = _opened(victim, _STEEP), _opened(victim, _STEEP)
     in_sequence = sum(serial.ask(part).work for part in parts)
     with ThreadPoolExecutor(16) as pool:
         at_once = sum(reply.work for reply in pool.map(service.ask, parts))
@@ -68,7 +69,7 @@ def burst(victim: Victim, strange: Images, usual: Images) -> Evasion:
 
 def abandoned(victim: Victim, strange: Images, usual: Images) -> Evasion:
     """The price of one query after 40 that were paid for, over 40 whose challenges were left."""
-    left, paid = Service(victim, _CHEAP), Service(victim, _CHEAP)
+    left, paid = _opened(victim, _CHEAP), _opened(victim, _CHEAP)
     for part in np.split(strange[:40], 8):
         left.ask(part)
         paid.paid(part)
@@ -80,9 +81,20 @@ def abandoned(victim: Victim, strange: Images, usual: Images) -> Evasion:
     )
 
 
+def never_opened(victim: Victim, strange: Images, usual: Images) -> Evasion:
+    """The price of a new account's fifth request after four challenges left, over the first."""
+    service = Service(victim, _CHEAP)
+    prices = [service.ask(part).work for part in np.split(usual[:50], 5)]
+    return _kept(
+        "an opening abandoned",
+        "the price of the fifth request over the first",
+        prices[-1] / prices[0],
+    )
+
+
 def asked_again(victim: Victim, strange: Images, usual: Images) -> Evasion:
     """The price of the same request, asked ten times."""
-    service = Service(victim, _STEEP)
+    service = _opened(victim, _STEEP)
     prices = [service.ask(strange[:BATCH]).work for _ in range(10)]
     return _kept(
         "the same request asked ten times", "highest price over the first", max(prices) / prices[0]
@@ -91,7 +103,7 @@ def asked_again(victim: Victim, strange: Images, usual: Images) -> Evasion:
 
 def replayed(victim: Victim, strange: Images, usual: Images) -> Evasion:
     """64 copies of one paid request at once: how many get the answer."""
-    service = Service(victim, _CHEAP)
+    service = _opened(victim, _CHEAP, "payer")
     solution = _solved(service, usual[:BATCH], "payer")
     with ThreadPoolExecutor(16) as pool:
         replies = list(
@@ -106,7 +118,7 @@ def replayed(victim: Victim, strange: Images, usual: Images) -> Evasion:
 
 def passed_on(victim: Victim, strange: Images, usual: Images) -> Evasion:
     """A solution used by another account, and for another request: how many answers."""
-    service = Service(victim, _CHEAP)
+    service = _opened(victim, _CHEAP, "payer")
     solution = _solved(service, usual[:BATCH], "payer")
     replies = [
         service.ask(usual[:BATCH], "friend", solution),
@@ -124,10 +136,17 @@ def passed_on(victim: Victim, strange: Images, usual: Images) -> Evasion:
 
 def nobody_elses(victim: Victim, strange: Images, usual: Images) -> Evasion:
     """A user's price after an extractor's 640 queries, over the same without them."""
-    shared, alone = Service(victim, _STEEP), Service(victim, _STEEP)
+    shared, alone = _opened(victim, _STEEP), _opened(victim, _STEEP)
+    shared.open("extractor")
     shared.ask(strange[:640], "extractor")
     ratio = shared.ask(usual[:BATCH], "user").work / alone.ask(usual[:BATCH], "user").work
     return _kept("an extractor makes others pay", "a user's price over that without it", ratio)
+
+
+def _opened(victim: Victim, tariff: EvidenceTariff, account: str = "user") -> Service:
+    service = Service(victim, tariff)
+    service.open(account)
+    return service
 
 
 def _kept(tried: str, counted: str, measured: float) -> Evasion:

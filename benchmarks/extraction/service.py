@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.extraction.data import Images, scaled
 from benchmarks.extraction.victims import Floats, Victim
+from powfast.accounts import account_of
 from powfast.challenge import Issuer
 from powfast.clients.flow import Payer
 from powfast.gate import Gate
@@ -65,6 +66,10 @@ class Service:
         self._app = PowMiddleware(self._endpoint, gate, paths=("/v1",))
         self._shape: tuple[int, ...] = (-1,)
 
+    def open(self, account: str = "user") -> None:
+        """Take an account's opening as paid, to see the prices of its requests alone."""
+        self.ledger.open(account_of(f"Bearer {account}"), "")
+
     def bare(self, images: Images) -> Reply:
         """Ask without a gate."""
         return self._call("/bare", images, "", None)
@@ -74,10 +79,11 @@ class Service:
         return self._call("/v1", images, account, solution)
 
     def paid(self, images: Images, account: str = "user", threads: int | None = None) -> Reply:
-        """Ask, solve and ask again."""
-        asked = self.ask(images, account)
-        solution = Payer(threads=threads).answer(asked)
-        return self.ask(images, account, solution)
+        """Ask, solve and ask again, as often as something is owed: an opening, then its request."""
+        reply = self.ask(images, account)
+        while reply.status == 402:
+            reply = self.ask(images, account, Payer(threads=threads).answer(reply))
+        return reply
 
     def _endpoint(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read()
