@@ -199,7 +199,7 @@ def test_solving_shows_how_far_it_is_and_can_be_cancelled(browser: Any, shop: Sh
         page.wait_for_selector("#cancel")
         page.keyboard.press("Enter")
         page.wait_for_selector("#said:has-text('Cancelled')")
-        assert operator(page)["visitor"]["queries"] == 1
+        assert "visitor" not in operator(page)  # nothing runs before the opening is paid
 
 
 def test_a_reload_keeps_the_account(page: Any) -> None:
@@ -327,8 +327,8 @@ def test_the_measured_profile_can_be_downloaded(page: Any, tmp_path: Path) -> No
         ("GET", "/page/../site.py", None, 404),
         ("GET", "/docs", None, 404),
         ("POST", "/v1/predict", {"images": [[0.5] * 64]}, 402),
-        ("POST", "/v1/predict", {"images": [[0.5] * 63]}, 422),
-        ("POST", "/v1/predict", {"images": [[2.0] * 64]}, 422),
+        ("POST", "/bare/predict", {"images": [[0.5] * 63]}, 422),
+        ("POST", "/bare/predict", {"images": [[2.0] * 64]}, 422),
         ("POST", "/bare/predict", {"images": "no"}, 422),
     ],
 )

@@ -77,7 +77,7 @@ function progressed({ tried, expected, left }) {
 }
 
 function reason(error) {
-  if (error.name === "AbortError") return "Cancelled. Your answer is held for a while: ask again to pay for it.";
+  if (error.name === "AbortError") return "Cancelled. Ask again when you like: the same question is charged once.";
   if (error.code) return `Refused: ${error.message}`;
   unreachable(true);
   return "No answer: the server cannot be reached.";

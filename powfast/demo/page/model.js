@@ -48,22 +48,25 @@ function request(image, headers) {
  * Rejects with PowError "too-much-work" beyond `maxWork`, with what aborted the signal, or TypeError offline.
  */
 export async function ask(image, { role = "visitor", maxWork = MAX_WORK, onProgress, signal } = {}) {
-  let tried = 0;
   const started = performance.now();
-  const response = await powFetch(`/v1/predict?question=${answered[role]}`, {
-    ...request(image, account.as(role)),
-    maxWork,
-    signal,
-    onProgress(progress) {
-      tried = progress.tried;
-      if (progress.seconds > 0.2) rate = tried / progress.seconds;
-      onProgress?.(progress);
-    },
-  });
+  let tried = 0, work = 0, response;
+  do { // again where a first question costs more than the opening has paid
+    const before = tried;
+    response = await powFetch(`/v1/predict?question=${answered[role]}`, {
+      ...request(image, account.as(role)),
+      maxWork,
+      signal,
+      onProgress(progress) {
+        tried = before + progress.tried;
+        if (progress.seconds > 0.2) rate = progress.tried / progress.seconds;
+        onProgress?.(progress);
+      },
+    });
+    work += Number(/work=(\d+)/.exec(response.headers.get("pow-receipt") ?? "")?.[1] ?? 0);
+  } while (response.status === 402 && response.headers.has("pow-receipt"));
   const answer = await response.json();
-  answered[role]++;
   if (!response.ok) throw new PowError("refused", answer.detail ?? `status ${response.status}`);
-  const work = Number(/work=(\d+)/.exec(response.headers.get("pow-receipt") ?? "")?.[1] ?? 0);
+  answered[role]++;
   return { probabilities: answer[0], tried, work, seconds: (performance.now() - started) / 1000 };
 }
 
