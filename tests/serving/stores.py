@@ -66,6 +66,10 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
+    def forget(self) -> None:
+        """Remove what an appended file remembers."""
+        shutil.rmtree(self._folder / "appendonlydir")
+
     def pause(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
@@ -128,7 +132,10 @@ class Sentinel(RedisServer):
 
 @contextmanager
 def slow_proxy(port: int) -> Iterator[tuple[int, Callable[[float], None]]]:
-    """Pass bytes on to a local port; gives the proxy's own, and what sets its delay in seconds."""
+    """Pass bytes on to a local port; gives the proxy's own, and what sets its delay in seconds.
+
+    Where nobody listens on the port, a connection ends at once.
+    """
     delay = [0.0]
 
     async def passing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,7 +147,11 @@ def slow_proxy(port: int) -> Iterator[tuple[int, Callable[[float], None]]]:
         writer.close()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionError:
+            writer.transport.abort()
+            return
         await asyncio.gather(passing(reader, back), passing(there, writer))
 
     async def stop(server: asyncio.Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -9,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from processes import settings, started
-from stores import RedisServer, free_port, redis_serving, until
+from stores import RedisServer, free_port, redis_serving, slow_proxy, until
 
+from powfast.accounts import account_of
 from powfast.challenge import decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.http import RECEIPT_HEADER, challenge_in, format_solution
@@ -23,15 +26,20 @@ from powfast.ledger import open_ledger
 from powfast.tariff import EvidenceTariff
 
 TIMEOUT, SLACK = 0.3, 1.0
-# What a request may ask of the store, one after the other: its place, its charge, and the release
-# of the place; or the claim and the answer.
-OPERATIONS = 3
-BASE = 1000
+# What a request may ask of the store, one after the other, in the mode that goes on without it:
+# whether its account is open, the claim, the opening's note, a place, the charge, the release.
+OPERATIONS = 6
+BASE, OPENING = 1000, 2000
+HOUR = 3600.0
 
 SERVICE = """
 import os
 import signal
+import time
 from pathlib import Path
+
+now, step = time.time, {"ahead": 0.0}
+time.time = lambda: now() + step["ahead"]
 
 from fastapi import FastAPI
 
@@ -39,10 +47,22 @@ from powfast.asgi import PowMiddleware
 from powfast.fastapi import Charge
 from powfast.settings import Settings
 
+
+def die_before(what):
+    die = Path("die")
+    if die.exists() and die.read_text() == what:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def open_account(account, group):
+    die_before("the opening is noted")
+    await note_opening(account, group)
+
+
 app = FastAPI()
-app.add_middleware(
-    PowMiddleware, gate=Settings.load().gate(asynchronous=True), paths=("/v1/",)
-)
+gate = Settings.load().gate(asynchronous=True)
+note_opening, gate.ledger.open = gate.ledger.open, open_account
+app.add_middleware(PowMiddleware, gate=gate, paths=("/v1/",))
 
 
 @app.get("/healthz")
@@ -50,11 +70,15 @@ async def healthy() -> str:
     return "ok"
 
 
+@app.put("/clock")
+async def set_clock(ahead: float) -> None:
+    step["ahead"] = ahead
+
+
 @app.post("/v1/predict")
 async def predict(body: dict, pow: Charge) -> int:
     await pow.charge([1.0])
-    if body.get("die") and Path("die").exists():
-        os.kill(os.getpid(), signal.SIGKILL)
+    die_before("the answer")
     return body["x"]
 """
 
@@ -63,10 +87,37 @@ async def predict(body: dict, pow: Charge) -> int:
 def node(folder: Path, store: str, mode: str) -> Iterator[str]:
     (folder / "service.py").write_text(SERVICE)
     port = free_port()
-    environ = settings(folder, store, BASE, on_store_error=mode, store_timeout=str(TIMEOUT))
+    environ = settings(folder, store, on_store_error=mode, store_timeout=str(TIMEOUT))
+    (folder / "tariff.json").write_text(EvidenceTariff(BASE, OPENING).to_json())
     command = [sys.executable, "-m", "uvicorn", "service:app", "--log-level", "error"]
     with started([*command, "--port", str(port)], port, environ=environ, folder=folder) as url:
         yield url
+
+
+@dataclass
+class Site:
+    """A node, its store, and the way from one to the other."""
+
+    url: str
+    store: RedisServer
+    delay: Callable[[float], None]
+
+
+@pytest.fixture(scope="module", params=["closed", "local", "open"])
+def mode(request: pytest.FixtureRequest) -> str:
+    mode: str = request.param
+    return mode
+
+
+@pytest.fixture(scope="module")
+def site(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp(mode)
+    with (
+        redis_serving(folder, "--appendonly", "yes", "--appendfsync", "always") as store,
+        slow_proxy(store.port) as (port, delay),
+        node(folder, f"redis://127.0.0.1:{port}", mode) as url,
+    ):
+        yield Site(url, store, delay)
 
 
 class Traffic:
@@ -75,14 +126,14 @@ class Traffic:
     def __init__(self, url: str) -> None:
         self._url = url
         self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self.seen: list[tuple[str, int, bool, float]] = []
-        """Path, status, whether it was paid for, seconds."""
+        self.seen: list[tuple[str, float]] = []
+        """What came of each request, and its seconds."""
 
     def __enter__(self) -> Traffic:
-        self._pool = ThreadPoolExecutor(4)
-        self._clients = [self._pool.submit(self._ask, i) for i in range(3)]
-        self._clients.append(self._pool.submit(self._look))
+        self._pool = ThreadPoolExecutor(5)
+        clients = [lambda: self._ask("regular"), lambda: self._ask("regular"), lambda: self._ask()]
+        clients += [self._replay, self._look]
+        self._clients = [self._pool.submit(client) for client in clients]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,116 +142,192 @@ class Traffic:
             client.result()
         self._pool.shutdown()
 
-    def until(self, holds: Callable[[Counter[int]], bool]) -> None:
-        """Wait until the statuses from now on are such."""
+    def until(self, **outcomes: int) -> None:
+        """Wait until there were so many of each, from now on."""
         start = len(self.seen)
-        until(lambda: holds(Counter(status for path, status, *_ in self.seen[start:] if path)))
+        until(lambda: Counter(outcome for outcome, _ in self.seen[start:]) >= Counter(outcomes))
 
-    def _ask(self, number: int) -> None:
-        header = {"authorization": f"Bearer {number}"}
-        with httpx.Client(base_url=self._url, headers=header, timeout=30.0) as client:
-            client.auth = Timed(self)
-            for i in range(10**9):
-                client.post("/v1/predict", json={"x": i})
-                if self._stop.wait(0.01):
-                    return
+    def slowest(self, *outcomes: str) -> float:
+        return max(seconds for outcome, seconds in self.seen if outcome in outcomes)
+
+    def _client(self, outcome: Callable[[httpx.Response], str]) -> httpx.Client:
+        def note(response: httpx.Response, seconds: float) -> None:
+            self.seen.append((outcome(response), seconds))
+
+        return httpx.Client(base_url=self._url, timeout=30.0, transport=Timed(note))
+
+    def _ask(self, account: str | None = None) -> None:
+        """Ask something new each time; as an account that is new, where none is given."""
+        with self._client(outcome_of) as client:
+            client.auth = PowAuth()
+            while not self._stop.wait(0.01):
+                now = time.monotonic_ns()
+                header = {"authorization": f"Bearer {account or now}"}
+                client.post("/v1/predict", json={"x": now}, headers=header)
+
+    def _replay(self) -> None:
+        """Pay once, and then send that solution again and again."""
+        header = {"authorization": f"Bearer {time.monotonic_ns()}"}
+        payer, ask = PowAuth(), {"url": self._url + "/v1/predict", "json": {"x": 1}}
+        while "pow-solution" not in header:
+            solution = payer.answer(httpx.post(**ask, headers=header, timeout=30.0))
+            header |= {} if solution is None else {"pow-solution": solution}
+        httpx.post(**ask, headers=header, timeout=30.0).raise_for_status()
+        with self._client(lambda response: again(outcome_of(response))) as client:
+            while not self._stop.wait(0.02):
+                client.post(**ask, headers=header)
 
     def _look(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=30.0) as client:
+        with self._client(lambda response: f"health {response.status_code}") as client:
             while not self._stop.wait(0.02):
-                started_at = time.monotonic()
-                status = client.get("/healthz").status_code
-                self.note("", status, False, time.monotonic() - started_at)
-
-    def note(self, path: str, status: int, paid: bool, seconds: float) -> None:
-        with self._lock:
-            self.seen.append((path, status, paid, seconds))
+                client.get("/healthz")
 
 
-class Timed(PowAuth):
-    """Pays, and notes every exchange by itself."""
-
-    def __init__(self, traffic: Traffic) -> None:
+class Timed(httpx.HTTPTransport):
+    def __init__(self, note: Callable[[httpx.Response, float], None]) -> None:
         super().__init__()
-        self._traffic = traffic
+        self._note = note
 
-    def sync_auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:
-        flow = super().sync_auth_flow(request)
-        exchange = next(flow)
-        while True:
-            started_at = time.monotonic()
-            response = yield exchange
-            seconds = time.monotonic() - started_at
-            paid = RECEIPT_HEADER in response.headers
-            self._traffic.note(request.url.path, response.status_code, paid, seconds)
-            try:
-                exchange = flow.send(response)
-            except StopIteration:
-                return
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        started_at = time.monotonic()
+        response = super().handle_request(request)
+        self._note(response, time.monotonic() - started_at)
+        return response
 
 
-def killed(
-    server: RedisServer, traffic: Traffic, when_gone: Callable[[Counter[int]], bool]
-) -> None:
-    server.kill()
-    traffic.until(when_gone)
-    server.start()
+def outcome_of(response: httpx.Response) -> str:
+    answered = "paid" if RECEIPT_HEADER in response.headers else "unpaid"
+    return {200: answered, 402: "challenged", 503: "unavailable"}[response.status_code]
 
 
-def paused(
-    server: RedisServer, traffic: Traffic, when_gone: Callable[[Counter[int]], bool]
-) -> None:
-    server.pause()
-    traffic.until(when_gone)
-    server.resume()
+def again(outcome: str) -> str:
+    return {"paid": "replayed", "challenged": "refused"}.get(outcome, outcome)
 
 
-@pytest.mark.parametrize("fault", [killed, paused])
-@pytest.mark.parametrize("mode", ["closed", "local", "open"])
-def test_traffic_through_a_fault(mode: str, fault: Callable[..., None], tmp_path: Path) -> None:
-    gone: dict[str, Callable[[Counter[int]], bool]] = {
-        "closed": lambda seen: seen[503] >= 6,
-        "local": lambda seen: seen[402] >= 3 and seen[200] >= 3,
-        "open": lambda seen: seen[200] >= 6,
-    }
-    with (
-        redis_serving(tmp_path) as server,
-        node(tmp_path, server.url, mode) as url,
-        Traffic(url) as traffic,
-    ):
-        traffic.until(lambda seen: seen[200] >= 3)
-        before = len(traffic.seen)
-        fault(server, traffic, gone[mode])
-        during = len(traffic.seen)
-        traffic.until(lambda seen: seen[200] >= 6 and seen[402] >= 3)
-    asked = [seen for seen in traffic.seen if seen[0]]
-    health = [seen for seen in traffic.seen if not seen[0]]
-    assert {status for _, status, _, _ in asked} <= {200, 402, 503}
-    unpaid = [status for _, status, paid, _ in asked if status == 200 and not paid]
-    assert bool(unpaid) == (mode == "open")
-    assert (mode == "closed") == any(status == 503 for _, status, _, _ in asked)
-    assert {status for _, status, _, _ in health} == {200}
-    assert max(seconds for *_, seconds in health) < SLACK
-    assert max(seconds for *_, seconds in asked) < OPERATIONS * TIMEOUT + SLACK
-    assert before < during < len(traffic.seen)
+RUNNING = {"challenged": 3, "paid": 3}
+WITHOUT_STORE = {"closed": {"unavailable": 6}, "local": RUNNING, "open": {"unpaid": 6}}
+Meanwhile = Callable[[], None]
+
+
+def killed(site: Site, without_store: Meanwhile, _: Meanwhile) -> None:
+    site.store.kill()
+    without_store()
+    site.store.start()
+
+
+def restarted_empty(site: Site, _: Meanwhile, running: Meanwhile) -> None:
+    site.store.kill()
+    site.store.forget()
+    site.store.start()
+    running()
+
+
+def paused(site: Site, without_store: Meanwhile, _: Meanwhile) -> None:
+    site.store.pause()
+    without_store()
+    site.store.resume()
+
+
+def slow(site: Site, without_store: Meanwhile, _: Meanwhile) -> None:
+    site.delay(TIMEOUT)  # each way: what is asked is done, and the reply comes too late
+    without_store()
+    site.delay(0.0)
+
+
+def full(site: Site, without_store: Meanwhile, _: Meanwhile) -> None:
+    with site.store.client() as client:
+        client.config_set("maxmemory", 1)
+        without_store()
+        client.config_set("maxmemory", 0)
+
+
+def clock_set_forward(site: Site, _: Meanwhile, running: Meanwhile) -> None:
+    step_clock(site, HOUR, running)
+
+
+def clock_set_back(site: Site, _: Meanwhile, running: Meanwhile) -> None:
+    step_clock(site, -HOUR, running)
+
+
+def step_clock(site: Site, ahead: float, running: Meanwhile) -> None:
+    for seconds in (ahead, 0.0):
+        httpx.put(site.url + "/clock", params={"ahead": seconds}).raise_for_status()
+        running()
+
+
+FAULTS = [killed, restarted_empty, paused, slow, full, clock_set_forward, clock_set_back]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_traffic_through_a_fault(site: Site, mode: str, fault: Callable[..., None]) -> None:
+    with Traffic(site.url) as traffic:
+        traffic.until(refused=3, **RUNNING)
+        fault(
+            site,
+            lambda: traffic.until(**WITHOUT_STORE[mode]),
+            lambda: traffic.until(**RUNNING),
+        )
+        traffic.until(refused=3, **RUNNING)
+    outcomes = Counter(outcome for outcome, _ in traffic.seen)
+    assert mode == "closed" or not outcomes["unavailable"]
+    assert mode == "open" or not outcomes["unpaid"]
+    replays = {"closed": 0, "local": 1, "open": math.inf}[mode]
+    assert outcomes["replayed"] <= replays + (fault is restarted_empty)
+    assert {outcome for outcome in outcomes if outcome.startswith("health")} == {"health 200"}
+    assert traffic.slowest("health 200") < SLACK
+    assert traffic.slowest(*outcomes) < OPERATIONS * TIMEOUT + SLACK
+
+
+def asked(url: str, x: int, solution: str = "") -> httpx.Response:
+    headers = {"authorization": "Bearer alice"} | ({"pow-solution": solution} if solution else {})
+    return httpx.post(url + "/v1/predict", json={"x": x}, headers=headers, timeout=30.0)
+
+
+def challenge_and_solution(response: httpx.Response) -> tuple[int, str]:
+    """The work of the challenge in a response, and its solution."""
+    token = challenge_in(response.status_code, response.headers["www-authenticate"])
+    assert token is not None
+    return decode(token).work, format_solution(token, solve(token))
+
+
+def queries_of_alice(url: str) -> int | None:
+    ledger = open_ledger(url, EvidenceTariff(BASE, OPENING))
+    state = ledger.state(account_of("Bearer alice"))
+    ledger.close()
+    return None if state is None else int(state[0])
 
 
 def test_a_node_killed_between_charge_and_answer(tmp_path: Path) -> None:
-    ask = {"json": {"x": 7, "die": True}, "headers": {"authorization": "Bearer alice"}}
+    die = tmp_path / "die"
     with redis_serving(tmp_path) as server:
-        (tmp_path / "die").touch()
-        with node(tmp_path, server.url, "closed") as url, pytest.raises(httpx.TransportError):
-            httpx.post(url + "/v1/predict", **ask)
-        (tmp_path / "die").unlink()
         with node(tmp_path, server.url, "closed") as url:
-            challenged = httpx.post(url + "/v1/predict", **ask)
-            token = challenge_in(challenged.status_code, challenged.headers["www-authenticate"])
-            assert token is not None
-            account = decode(token).account
-            ledger = open_ledger(server.url, EvidenceTariff(BASE))
-            assert ledger.state(account)[0] == 1  # type: ignore[index]  # charged once
-            ledger.close()
-            ask["headers"]["pow-solution"] = format_solution(token, solve(token))
-            answers = [httpx.post(url + "/v1/predict", **ask) for _ in range(2)]
+            _, opening = challenge_and_solution(asked(url, 1))
+            assert asked(url, 1, opening).json() == 1
+            die.write_text("the answer")
+            with pytest.raises(httpx.TransportError):
+                asked(url, 2)
+        die.unlink()
+        assert queries_of_alice(server.url) == 2
+        with node(tmp_path, server.url, "closed") as url:
+            work, solution = challenge_and_solution(asked(url, 2))
+            answers = [asked(url, 2, solution) for _ in range(2)]
+        assert queries_of_alice(server.url) == 2  # charged once, however often it was asked
+    assert work == BASE
     assert [answer.status_code for answer in answers] == [200, 402]
-    assert answers[0].json() == 7
+    assert answers[0].json() == 2
+
+
+def test_a_node_killed_between_claiming_an_opening_and_noting_it(tmp_path: Path) -> None:
+    die = tmp_path / "die"
+    with redis_serving(tmp_path) as server:
+        with node(tmp_path, server.url, "closed") as url:
+            work, opening = challenge_and_solution(asked(url, 1))
+            die.write_text("the opening is noted")
+            with pytest.raises(httpx.TransportError):
+                asked(url, 1, opening)
+        die.unlink()
+        assert queries_of_alice(server.url) is None
+        with node(tmp_path, server.url, "closed") as url:
+            owed, another = challenge_and_solution(asked(url, 1, opening))
+            assert asked(url, 1, another).json() == 1
+    assert work == owed == OPENING  # paid once more: the first is spent, and nobody knows for what
