@@ -361,6 +361,17 @@ def test_a_challenge_stays_spent_where_clocks_differ(new_ledger: NewLedger) -> N
         assert ledger.claim(f"another at {clock.now}".encode(), clock.now + 1.0)
 
 
+def test_a_clock_set_back_further_doubles_a_claim_at_most(new_ledger: NewLedger) -> None:
+    clock = Clock()
+    ledger, expires = new_ledger(clock=clock), clock.now + 60.0
+    assert ledger.claim(b"new" * 5, expires)
+    clock.now = expires + 3600.0  # wrong all the while, or the challenge is long over
+    assert not ledger.claim(b"new" * 5, expires)
+    assert ledger.claim(b"another", clock.now + 60.0)
+    clock.now = expires - 1.0
+    assert sum(ledger.claim(b"new" * 5, expires) for _ in range(3)) <= 1
+
+
 @pytest.mark.parametrize("make", [MemoryLedger, SQLiteLedger])
 def test_spent_challenges_take_bounded_room(make: Any, tmp_path: Path) -> None:
     clock = Clock()
