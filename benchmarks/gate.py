@@ -47,7 +47,7 @@ HEADER = ("x bare", "p50 ms", "p99 ms", "CPU us", "more")
 STATUS = {"admitting": 200, "flooding": 429}  # else 402
 
 SCRIPT = """
-local case, sent, lines = "%(case)s", 0, {}
+local case, sent, received, lines = "%(case)s", 0, 0, {}
 wrong = 0 -- global: read from another thread
 if "%(file)s" ~= "" then for line in io.lines("%(file)s") do lines[#lines + 1] = line end end
 function request()
@@ -60,7 +60,11 @@ function request()
   local body = new and '%(open)s, "n": [%(run)d, ' .. sent .. "]}" or '%(open)s}'
   return wrk.format("POST", "/v1/predict", headers, body)
 end
-function response(status) if status ~= %(status)d then wrong = wrong + 1 end end
+function response(status)
+  received = received + 1
+  if status ~= %(status)d then wrong = wrong + 1 end
+  if received == %(most)d then wrk.thread:stop() end
+end
 local threads = {}
 function setup(thread) threads[#threads + 1] = thread end
 function done(summary, latency)
@@ -116,9 +120,9 @@ def cpu_seconds(process: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def solutions(case: str, number: int, folder: Path) -> str:
+def solutions(case: str, number: int, folder: Path, lifetime: float = 3600.0) -> str:
     """Write the solutions that a case sends, one a line; return the file."""
-    signer = Issuer(KEYS if case == "admitting" else {"2026a": bytes(32)}, ttl=3600)
+    signer = Issuer(KEYS if case == "admitting" else {"2026a": bytes(32)}, ttl=lifetime)
     digest = request_digest("POST", b"/v1/predict?", BODY.encode())
     account = account_of("Bearer 0")
     lines = []
@@ -132,12 +136,18 @@ def solutions(case: str, number: int, folder: Path) -> str:
     return str(file)
 
 
-def asked(url: str, process: int, case: str, file: str, seconds: int) -> dict[str, float]:
-    """Run wrk once; return what it measured and the server's CPU per request, in microseconds."""
+def asked(
+    url: str, process: int, case: str, file: str, seconds: int, most: int = 0
+) -> dict[str, float]:
+    """Run wrk once; return what it measured and the server's CPU per request, in microseconds.
+
+    After `most` answers, where that is given, it asks no more and lets the rest of the time pass.
+    """
     status = STATUS.get(case, 402 if case in CASES else 200)
     script = Path(tempfile.mkstemp(suffix=".lua")[1])
     named = {"case": case, "file": file, "accounts": ACCOUNTS, "status": status}
     named |= {"open": BODY[:-1], "run": time.monotonic_ns()}  # new requests are new in every run
+    named["most"] = most
     script.write_text(SCRIPT % named)
     before = cpu_seconds(process)
     options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script]
