@@ -168,14 +168,15 @@ class Traffic:
     def _replay(self) -> None:
         """Pay once, and then send that solution again and again."""
         header = {"authorization": f"Bearer {time.monotonic_ns()}"}
-        payer, ask = PowAuth(), {"url": self._url + "/v1/predict", "json": {"x": 1}}
-        while "pow-solution" not in header:
-            solution = payer.answer(httpx.post(**ask, headers=header, timeout=30.0))
-            header |= {} if solution is None else {"pow-solution": solution}
-        httpx.post(**ask, headers=header, timeout=30.0).raise_for_status()
+        ask = {"url": self._url + "/v1/predict", "json": {"x": 1}, "headers": header}
+        while not self._stop.wait(0.01):
+            response = httpx.post(**ask, timeout=30.0)
+            if response.status_code == 200:
+                break
+            header["pow-solution"] = PowAuth().answer(response) or ""
         with self._client(lambda response: again(outcome_of(response))) as client:
             while not self._stop.wait(0.02):
-                client.post(**ask, headers=header)
+                client.post(**ask)
 
     def _look(self) -> None:
         with self._client(lambda response: f"health {response.status_code}") as client:
