@@ -17,7 +17,7 @@ from powfast.errors import InvalidInput
 ANONYMOUS = "anonymous"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, in the same terms for every server.
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.challenge import Issuer, Receipt
@@ -27,6 +26,7 @@ from powfast.errors import (
 from powfast.held import Held, HeldAnswers, Place
 from powfast.http import RECEIPT_HEADER, Answer, parse_solution, payment_required, refusal
 from powfast.ledger import AsyncLedger, Ledger
+from powfast.ledger.base import queries_of
 from powfast.observer import Observer, Unobserved
 
 MAX_NAME_BYTES = 255
@@ -39,7 +39,7 @@ T = TypeVar("T")
 Flow = Generator[Callable[[], Any], Any, T]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """Who asks what: the account, its group, and the digest of the request."""
 
@@ -237,10 +237,11 @@ class Gate:
 
     def charge(self, asked: Asked, evidence: ArrayLike) -> Flow[int]:
         """Charge a request for what its answer reveals, and return the work it has to pay."""
+        queries = queries_of(evidence)
         work: int = yield from self._stored(
-            "charge", 0, asked.account, asked.group, asked.digest, evidence
+            "charge", 0, asked.account, asked.group, asked.digest, queries
         )
-        self._observer.event("charged", work=work, queries=int(np.size(evidence)))
+        self._observer.event("charged", work=work, queries=len(queries))
         return work
 
     def _stored(self, operation: str, opened: T, *arguments: Any) -> Flow[T]:

@@ -19,7 +19,7 @@ from powfast.observer import Observer, Unobserved
 Key = tuple[str, bytes]
 
 
-@dataclass
+@dataclass(slots=True)
 class Place:
     """One unpaid request: reserved while the model runs, then with its price and answer."""
 

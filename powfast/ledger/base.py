@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from powfast.tariff.checks import nonnegative_array
+from powfast.tariff.checks import nonnegative
 
 State = NDArray[np.float64]
 
@@ -128,11 +127,13 @@ class AsyncLedger(Protocol):
 class Tariff(Protocol):
     """The part of a tariff that a ledger applies."""
 
-    def work(self, evidence: ArrayLike, state: State | None = None) -> tuple[State, State]:
-        """Price queries in order; `None` is a new account."""
+    def owed(
+        self, evidence: list[float], state: list[float] | None, idle: float
+    ) -> tuple[float, list[float]]:
+        """Price a request of at least one query after `idle` seconds; `None` is a new account."""
         ...
 
-    def decayed(self, state: State, seconds: float) -> State:
+    def decayed(self, state: ArrayLike, seconds: float) -> State:
         """Return what is left of a state after some time without a query."""
         ...
 
@@ -151,15 +152,14 @@ class Tariff(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """What is remembered of an account, or of a group (which carries nothing).
 
     The carry is owed with the next charge; below 0 it is credit, for an opening paid beforehand.
     `charged` is the latest time of a charge: a clock that goes backwards counts as no time.
     """
 
-    state: State | None = None
+    state: list[float] | None = None
     carry: float = 0.0
     charged: float = 0.0
 
@@ -167,7 +167,11 @@ class Page:
         """Return the state that a charge at `now` finds."""
         if self.state is None:
             return None
-        return tariff.decayed(self.state, max(0.0, now - self.charged))
+        return tariff.decayed(self.state, self.idle(now))
+
+    def idle(self, now: float) -> float:
+        """Return the seconds since the latest charge."""
+        return max(0.0, now - self.charged)
 
 
 def opening_of(tariff: Tariff) -> int:
@@ -175,31 +179,30 @@ def opening_of(tariff: Tariff) -> int:
     return math.ceil(tariff.opening_work)
 
 
+def pardoned(tariff: Tariff, now: float) -> Page:
+    """Return the page of an account that has paid its opening and done nothing unusual."""
+    return Page(tariff.pardoned.tolist(), charged=now)
+
+
 def opened(tariff: Tariff, now: float) -> Page:
     """Return the page of an account that has paid its opening and asked nothing yet."""
-    return Page(np.zeros(len(tariff.pardoned)), -tariff.opening_work, now)
+    return Page([0.0] * len(tariff.pardoned), -tariff.opening_work, now)
 
 
-def queries_of(evidence: ArrayLike) -> State:
-    """Return the evidence of a request's queries, (n,), before any store is asked."""
-    return nonnegative_array(evidence, "evidence")
+def queries_of(evidence: ArrayLike) -> list[float]:
+    """Return the evidence of a request's queries, before any store is asked."""
+    return nonnegative(evidence, "evidence")
 
 
 def settle(
-    tariff: Tariff, evidence: ArrayLike, account: Page, group: Page | None, now: float
+    tariff: Tariff, queries: list[float], account: Page, group: Page | None, now: float
 ) -> tuple[int, Page, Page | None]:
     """Return the published work of a request of at least one query, and the pages after it."""
-    prices, state = tariff.work(evidence, account.state_at(now, tariff))
-    owed = _total(prices)
+    owed, state = tariff.owed(queries, account.state, account.idle(now))
     if group is not None:
-        prices, group_state = tariff.work(evidence, group.state_at(now, tariff))
-        owed = max(owed, _total(prices))
+        ours, group_state = tariff.owed(queries, group.state, group.idle(now))
+        owed = max(owed, ours)
         group = Page(group_state, charged=max(now, group.charged))
     credit = min(account.carry, 0.0)
     work, carry = tariff.publish(max(owed + credit, 1.0), account.carry - credit)
     return work, Page(state, carry, max(now, account.charged)), group
-
-
-def _total(prices: State) -> float:
-    """Add in order, as a script in a store does: every ledger agrees to the last bit."""
-    return float(prices.cumsum()[-1])

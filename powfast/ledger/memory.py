@@ -18,10 +18,13 @@ from powfast.ledger.base import (
     Tariff,
     opened,
     opening_of,
+    pardoned,
     queries_of,
     settle,
 )
 from powfast.ledger.workers import several_workers
+
+_NEW = Page()
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class MemoryLedger:
         self._max_accounts = max_accounts
         self._clock = clock
         self._pages: dict[tuple[str, str], Page] = {}  # the one that asked last stands last
-        self._charged = _Recent(remember, clock)
+        self._charged = _Recent(remember, clock())
         self._spent = SpentChallenges(clock=lambda: clock() - CLOCK_SKEW)
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -69,19 +72,21 @@ class MemoryLedger:
         """See `Ledger.charge`."""
         self._notice_fork()
         queries = queries_of(evidence)
-        if not len(queries):
+        if not queries:
             return 0
         with self._lock:
-            known = self._charged.get((account, group, request_id))
+            request = (account, group, request_id)
+            now = self._clock()
+            known = self._charged.get(request, now)
             if known is not None:
                 return known
-            mine = self._pages.get((account, group), Page())
-            ours = self._pages.get(("", group), Page()) if group else None
-            work, mine, ours = settle(self._tariff, queries, mine, ours, self._clock())
+            mine = self._pages.get((account, group), _NEW)
+            ours = self._pages.get(("", group), _NEW) if group else None
+            work, mine, ours = settle(self._tariff, queries, mine, ours, now)
             self._write(account, group, mine)
             if ours is not None:
                 self._write("", group, ours)
-            self._charged.put((account, group, request_id), work)
+            self._charged.put(request, work)
             return work
 
     def opening(self, account: str, group: str) -> int:
@@ -102,13 +107,13 @@ class MemoryLedger:
     def state(self, account: str, group: str = "") -> State | None:
         """See `Ledger.state`."""
         with self._lock:
-            page = self._pages.get((account, group), Page())
+            page = self._pages.get((account, group), _NEW)
             return page.state_at(self._clock(), self._tariff)
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
         with self._lock:
-            self._write(account, group, Page(self._tariff.pardoned, charged=self._clock()))
+            self._write(account, group, pardoned(self._tariff, self._clock()))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -128,22 +133,21 @@ class MemoryLedger:
 class _Recent:
     """Prices of recent requests; two generations, so that forgetting costs nothing."""
 
-    def __init__(self, remember: float, clock: Callable[[], float]) -> None:
+    def __init__(self, remember: float, now: float) -> None:
         self._remember = remember
-        self._clock = clock
-        self._turned = clock()
+        self._turned = now
         self._new: dict[tuple[str, str, bytes], int] = {}
         self._old: dict[tuple[str, str, bytes], int] = {}
 
-    def get(self, key: tuple[str, str, bytes]) -> int | None:
-        self._turn()
+    def get(self, key: tuple[str, str, bytes], now: float) -> int | None:
+        self._turn(now)
         return self._new.get(key, self._old.get(key))
 
     def put(self, key: tuple[str, str, bytes], work: int) -> None:
         self._new[key] = work
 
-    def _turn(self) -> None:
-        elapsed = self._clock() - self._turned
+    def _turn(self, now: float) -> None:
+        elapsed = now - self._turned
         if elapsed >= self._remember:
             self._old = self._new if elapsed < 2 * self._remember else {}
             self._new = {}

@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput, StoreUnavailable
-from powfast.ledger.base import CLOCK_SKEW, Page, State, Tariff, opened, opening_of, queries_of
+from powfast.ledger.base import (
+    CLOCK_SKEW,
+    Page,
+    State,
+    Tariff,
+    opened,
+    opening_of,
+    pardoned,
+    queries_of,
+)
 from powfast.ledger.redis_calls import Calls
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.evidence import LAMBDAS, MOST_WORK
@@ -167,7 +176,7 @@ class _Commands:
             *state, carry, charged = np.frombuffer(packed, "<f8").tolist()
         except ValueError:
             raise StoreUnavailable("the page of this account is damaged") from None
-        return Page(np.array(state), carry, charged).state_at(self._clock(), self._tariff)
+        return Page(state, carry, charged).state_at(self._clock(), self._tariff)
 
     def _is_open(self, account: str, group: str) -> Any:
         return self._client.exists(self._page(account, group))
@@ -177,7 +186,7 @@ class _Commands:
         return self._client.set(self._page(account, group), page, nx=True)
 
     def _reset(self, account: str, group: str) -> Any:
-        page = _packed(Page(self._tariff.pardoned, charged=self._clock()))
+        page = _packed(pardoned(self._tariff, self._clock()))
         return self._client.set(self._page(account, group), page)
 
     def _page(self, account: str, group: str) -> str:
@@ -212,7 +221,7 @@ class RedisLedger(_Commands):
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
-        if not len(queries):
+        if not queries:
             return 0
         return _work(self._calls.block(self._charge, account, group, request_id, queries))
 
@@ -249,7 +258,7 @@ class AsyncRedisLedger(_Commands):
     async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
-        if not len(queries):
+        if not queries:
             return 0
         return _work(await self._calls.wait(self._charge, account, group, request_id, queries))
 
@@ -303,7 +312,7 @@ def _work(published: bytes) -> int:
 
 
 def _packed(page: Page) -> bytes:
-    return _doubles([*np.asarray(page.state), page.carry, page.charged])
+    return _doubles([*(page.state or ()), page.carry, page.charged])
 
 
 def _doubles(values: Any) -> bytes:

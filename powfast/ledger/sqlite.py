@@ -25,6 +25,7 @@ from powfast.ledger.base import (
     Tariff,
     opened,
     opening_of,
+    pardoned,
     queries_of,
     settle,
 )
@@ -88,7 +89,7 @@ class SQLiteLedger:
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
         queries, request = queries_of(evidence), (account, group, request_id)
-        if not len(queries):
+        if not queries:
             return 0
         with self._transaction() as (database, now):
             known = database.execute(
@@ -138,7 +139,7 @@ class SQLiteLedger:
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
         with self._transaction() as (_, now):
-            self._write(account, group, Page(self._tariff.pardoned, charged=now))
+            self._write(account, group, pardoned(self._tariff, now))
 
     def close(self) -> None:
         """Close the file."""
@@ -208,7 +209,7 @@ class SQLiteLedger:
         if row is None:
             return Page()
         try:
-            return Page(np.frombuffer(row[0], _DOUBLE).copy(), *row[1:])
+            return Page(np.frombuffer(row[0], _DOUBLE).tolist(), *row[1:])
         except (TypeError, ValueError):
             raise StoreUnavailable("the page of this account is damaged") from None
 

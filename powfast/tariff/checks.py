@@ -13,17 +13,40 @@ from powfast.errors import InvalidInput
 FloatArray = npt.NDArray[np.float64]
 
 
+def floats(values: Any, name: str) -> list[float]:
+    """`values` as a list of n floats; one that is such a list already is not copied.
+
+    NumPy takes longer to look at the few numbers of a request than their price takes.
+    """
+    if type(values) is list and set(map(type, values)) <= {float}:
+        return values
+    numbers: list[float] = _vector(values, name).tolist()
+    return numbers
+
+
+def nonnegative(values: npt.ArrayLike, name: str) -> list[float]:
+    """`values` as `floats`, none of them negative or NaN; infinity passes."""
+    numbers = floats(values, name)
+    if not all(number >= 0.0 for number in numbers):
+        raise InvalidInput(f"{name} must be nonnegative, and no NaN")
+    return numbers
+
+
 def nonnegative_array(values: npt.ArrayLike, name: str) -> FloatArray:
     """`values` as (n,) float64, none of them negative or NaN; infinity passes."""
+    array = _vector(values, name)
+    if not (array >= 0.0).all():
+        raise InvalidInput(f"{name} must be nonnegative, and no NaN")
+    return array
+
+
+def _vector(values: npt.ArrayLike, name: str) -> FloatArray:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "fiu"):
         raise InvalidInput(
             f"{name} must be one-dimensional and real, got shape {array.shape} of {array.dtype}"
         )
-    array = array.astype(np.float64, copy=False)
-    if not (array >= 0.0).all():
-        raise InvalidInput(f"{name} must be nonnegative, and no NaN")
-    return array
+    return array.astype(np.float64, copy=False)
 
 
 def number(value: Any, name: str, low: float, high: float = math.inf) -> float:

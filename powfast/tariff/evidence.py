@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from powfast.errors import InvalidInput
 from powfast.tariff import document
-from powfast.tariff.checks import nonnegative_array, number
-from powfast.tariff.recursion import WEALTH_CAP, FloatArray, advance, halved
+from powfast.tariff.checks import floats, nonnegative_array, number
+from powfast.tariff.recursion import WEALTH_CAP, FloatArray, Values, advance, halved
 
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 
@@ -113,15 +113,39 @@ class EvidenceTariff:
             If evidence is negative, NaN or not one-dimensional, or the state is not one.
         """
         evidence = nonnegative_array(evidence, "evidence")
-        before = self._state(state)
-        wealth, after = advance(evidence, before, LAMBDAS)
-        work = self.base_work * np.maximum(wealth, 1.0)
+        _, work, after = self._advance(evidence, self._state(state))
+        return np.asarray(work), np.array(after)
+
+    def owed(
+        self, evidence: list[float], state: list[float] | None, idle: float = 0.0
+    ) -> tuple[float, list[float]]:
+        """Return the sum of the `work` of a request's queries, and the state after them.
+
+        What a ledger asks at every charge: the evidence is checked, and has one query at least.
+
+        Parameters
+        ----------
+        evidence : list of float
+            Nonnegative.
+        state : list of float, optional
+            As of `work`, before the account was idle; `None` is a new one.
+        idle : float
+            Seconds without a query until these.
+
+        Raises
+        ------
+        InvalidInput
+            If the state is not one.
+        """
+        owed, _, after = self._advance(evidence, self._left(self._state(state), idle))
+        return owed, after
+
+    def _advance(self, evidence: Values, before: list[float]) -> tuple[float, Values, list[float]]:
+        multiples = None
         if self.volume:
-            work *= self._volume(before[0] + np.arange(1.0, len(work) + 1.0))
-        np.minimum(work, self.max_work, out=work)
-        if before[0] == 0.0 and len(work):
-            work[0] += self.opening_work
-        return work, after
+            multiples = self._volume(before[0] + np.arange(1.0, len(evidence) + 1.0))
+        limits = (self.base_work, self.max_work, self.opening_work)
+        return advance(evidence, before, LAMBDAS, limits, multiples)
 
     def price(self, state: npt.ArrayLike | None = None) -> float:
         """Price of the account's latest query in base prices, 1 for a new account."""
@@ -139,11 +163,13 @@ class EvidenceTariff:
         InvalidInput
             If seconds are negative or the state is not one.
         """
-        after = np.array(self._state(state))
-        elapsed = number(seconds, "seconds", 0.0)
-        if self.half_life is not None:
-            after[1:] *= halved(elapsed / self.half_life)
-        return after
+        return np.array(self._left(self._state(state), number(seconds, "seconds", 0.0)))
+
+    def _left(self, state: list[float], seconds: float) -> list[float]:
+        if self.half_life is None:
+            return state
+        left = halved(seconds / self.half_life)
+        return [state[0], *(wealth * left for wealth in state[1:])]
 
     @property
     def pardoned(self) -> FloatArray:
@@ -193,10 +219,9 @@ class EvidenceTariff:
     def _state(self, state: Any) -> list[float]:
         if state is None:
             return [0.0] * (1 + len(LAMBDAS))
-        array = np.asarray(state)
-        vector: list[float] = array.tolist() if array.dtype.kind in "fiu" else []
+        vector = floats(state, "state")
         if (
-            array.shape != (1 + len(LAMBDAS),)
+            len(vector) != 1 + len(LAMBDAS)
             or not all(0.0 <= value <= WEALTH_CAP for value in vector)
             or vector[0] % 1.0
         ):

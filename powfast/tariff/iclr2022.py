@@ -116,6 +116,13 @@ class Iclr2022Tariff:
         work[-1:] = 2.0 ** self.bits(self.seconds(*after))
         return work, after
 
+    def owed(
+        self, costs: list[float], state: list[float] | None, idle: float = 0.0
+    ) -> tuple[float, list[float]]:
+        """Return the puzzle of a request as `work` does, and the state after it."""
+        work, after = self.work(costs, state)
+        return float(work[-1]), after.tolist()
+
     def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
         """Return the state as it is: the paper's tariff forgets nothing."""
         return np.asarray(state, dtype=np.float64)

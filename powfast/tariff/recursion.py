@@ -1,4 +1,4 @@
-"""The wealth recursion: one source that Python runs as it is and Numba compiles.
+"""The price recursion: one source that Python runs as it is and Numba compiles.
 
 Only additions, multiplications, divisions and comparisons, in a fixed order: every engine that
 computes in IEEE 754 doubles (a Lua script in a store, say) agrees to the last bit.
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+Values = FloatArray | list[float]
 
 # A bettor may throw wealth away, so a cap keeps the supermartingale; it lies above every price
 # that 64 bits can ask for, and far from overflow.
@@ -44,9 +45,20 @@ def halved(half_lives: float) -> float:
     return math.ldexp(factor, -whole)
 
 
-def _advance(evidence: Any, state: Any, bets: tuple[float, ...], prices: Any) -> None:
-    """Advance `state` in place over `evidence`; `prices` receives the mean wealth per query."""
+def _advance(
+    evidence: Any,
+    state: Any,
+    bets: tuple[float, ...],
+    limits: tuple[float, float, float],
+    prices: Any,
+) -> float:
+    """Advance `state` in place over `evidence`, and return what its queries owe together.
+
+    `prices` come in as multiples by volume. They are added in order: every engine does.
+    """
+    base, most, opening = limits
     n = state[0]
+    owed = 0.0
     for i in range(len(evidence)):
         n += 1.0
         restart = 1.0 / (n * (n + 1.0))
@@ -58,18 +70,27 @@ def _advance(evidence: Any, state: Any, bets: tuple[float, ...], prices: Any) ->
                 wealth = WEALTH_CAP
             state[k + 1] = wealth
             total += wealth
-        prices[i] = total / len(bets)
+        mean = total / len(bets)
+        price = base * (mean if mean > 1.0 else 1.0) * prices[i]
+        if price > most:
+            price = most
+        if n == 1.0:
+            price += opening
+        prices[i] = price
+        owed += price
     state[0] = n
+    return owed
 
 
 @cache
-def _compiled(bets: int) -> Callable[..., None] | None:
+def _compiled(bets: int) -> Callable[..., float] | None:
     try:
         import numba
     except ImportError:
         return None
-    signature = f"void(float64[::1], float64[::1], UniTuple(float64, {bets}), float64[::1])"
-    compiled: Callable[..., None] = numba.njit(signature, nogil=True)(_advance)
+    bet, array = f"UniTuple(float64, {bets})", "float64[::1]"
+    signature = f"float64({array}, {array}, {bet}, UniTuple(float64, 3), {array})"
+    compiled: Callable[..., float] = numba.njit(signature, nogil=True)(_advance)
     return compiled
 
 
@@ -79,21 +100,29 @@ def warmup(bets: int = 7) -> bool:
 
 
 def advance(
-    evidence: FloatArray, state: list[float], bets: tuple[float, ...]
-) -> tuple[FloatArray, FloatArray]:
-    """Mean wealth after each query, and the state after the last one.
+    evidence: Values,
+    state: list[float],
+    bets: tuple[float, ...],
+    limits: tuple[float, float, float],
+    multiples: FloatArray | None = None,
+) -> tuple[float, Values, list[float]]:
+    """Sum of the prices, the price of each query, and the state after the last one.
 
     Parameters
     ----------
-    evidence : (n,) float64, nonnegative
+    evidence : n numbers, nonnegative
     state : queries so far, then one wealth per bet
     bets : each in (0, 1)
+    limits : price of an ordinary query, of any query, and what an account's first one adds
+    multiples : (n,) float64, each query's multiple of the price by volume; 1 by default
     """
     compiled = _compiled(len(bets)) if len(evidence) >= _COMPILED_FROM else None
     if compiled is not None:
-        after, prices = np.array(state), np.empty(len(evidence))
-        compiled(np.ascontiguousarray(evidence), after, bets, prices)
-        return prices, after
-    wealth, means = list(state), [0.0] * len(evidence)
-    _advance(evidence.tolist(), wealth, bets, means)
-    return np.array(means), np.array(wealth)
+        prices = np.ones(len(evidence)) if multiples is None else multiples
+        after = np.array(state)
+        owed = compiled(np.ascontiguousarray(evidence), after, bets, limits, prices)
+        return owed, prices, after.tolist()
+    few = evidence if isinstance(evidence, list) else evidence.tolist()
+    priced = [1.0] * len(few) if multiples is None else multiples.tolist()
+    wealth = list(state)
+    return _advance(few, wealth, bets, limits, priced), priced, wealth
