@@ -24,7 +24,7 @@ class Setting:
 
     Attributes
     ----------
-    data : "mnist", "cifar10" or "digits"
+    data : a name that `data.load` knows
     checkpoints : queries after which a copy is trained and judged
     victim_epochs, student_epochs, least_steps : length of trainings
     accounts : honest accounts of each group and seed
@@ -58,5 +58,5 @@ SETTINGS = {
     "mnist": Setting("mnist", (0, 1, 2), _FULL, 5, 8, 300, 200, (100, 10_000), 250),
     "cifar10": Setting("cifar10", (0, 1, 2), _FULL, 20, 10, 300, 200, (100, 10_000), 250),
     "smoke": Setting("digits", (0,), (50, 200, 500), 30, 10, 200, 60, (100, 2000), 50),
-    "cifar10-smoke": Setting("cifar10", (0,), (50, 100), 0.2, 1, 20, 20, (100, 1000), 50),
+    "cifar10-smoke": Setting("cifar10-small", (0,), (50, 100), 2, 1, 20, 20, (100, 2000), 20),
 }

@@ -154,6 +154,7 @@ def _fast(model: nn.Module) -> nn.Module:
     return laid
 
 
+_BLOCKS = ("relu", "block1", "block2", "block3", "logits")
 _CONVOLUTIONS = ("pool1", "relu1", "pool2", "relu2", "logits")
 
 ARCHITECTURES = {
@@ -165,8 +166,9 @@ ARCHITECTURES = {
     "cifar10": Architecture(
         lambda: residual_net(3, 24),
         lambda: residual_net(3, 12),
-        ("relu", "block1", "block2", "block3", "logits"),
+        _BLOCKS,
     ),
+    "cifar10-small": Architecture(lambda: residual_net(3, 8), lambda: residual_net(3, 4), _BLOCKS),
     "digits": Architecture(
         lambda: mnist_net(1, 8, (32, 64), 2, 128),
         lambda: mnist_net(1, 8, (16, 32), 2, 64),
@@ -180,8 +182,8 @@ def trained(name: str, parts: Parts, epochs: float, seed: int) -> Victim:
     torch.manual_seed(seed)
     architecture = ARCHITECTURES[name]
     model = architecture.new_victim()
-    steps = steps_for(len(parts.victim), epochs, 500)
-    augment = flipped_and_moved if name == "cifar10" else None
+    steps = steps_for(len(parts.victim), epochs, 1)
+    augment = flipped_and_moved if name.startswith("cifar10") else None
     fit(model, parts.victim.images, parts.victim.labels, steps=steps, seed=seed, augment=augment)
     victim = Victim(model, architecture.layers)
     victim.watch(parts)
