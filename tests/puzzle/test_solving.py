@@ -160,7 +160,8 @@ def test_solving_releases_the_gil():
 
 
 def test_interrupt_stops_the_solver():
-    code = (
+    code = (  # a shell starts what runs in its background deaf to Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import powfast.puzzle as p; print('ready', flush=True);"
         "p.solve(p.Puzzle(bytes(32), 2**64 - 1, 1), max_work=2**64)"
     )
@@ -171,7 +172,10 @@ def test_interrupt_stops_the_solver():
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.1)
         os.kill(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=10)
+        try:
+            _, stderr = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert stderr.rstrip().endswith("KeyboardInterrupt")
 
 
