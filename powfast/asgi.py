@@ -191,15 +191,15 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
 
 
 def _text(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+    return tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
 
 
-def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((_lowered(name), value.encode("latin-1")) for name, value in headers)
+def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    # a list, for Starlette's middleware (CORS, for one) appends to it
+    return [(_lowered(name), value.encode("latin-1")) for name, value in headers]
 
 
 async def _send(send: Send, answer: Answer) -> None:
-    start = {"type": "http.response.start", "status": answer.status}
-    # a list, for Starlette's middleware (CORS, for one) appends to it
-    await send({**start, "headers": list(_encoded(answer.headers))})
+    headers = _encoded(answer.headers)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -321,7 +321,8 @@ class Issuer:
         work = puzzle.require_int("work", work, 1, MAX_WORK)
         if parts is None:
             parts = puzzle.default_parts(work)
-        parts = puzzle.require_int("parts", parts, 1, MAX_PARTS)
+        else:
+            parts = puzzle.require_int("parts", parts, 1, MAX_PARTS)
         now = self._now()
         token = self._ring.issue(
             os.urandom(16), work, parts, now, now + self._ttl_ms, account, group, request

@@ -33,6 +33,8 @@ MAX_NAME_BYTES = 255
 MAX_OPENED = 100_000
 """Accounts that a process knows to be open, without asking the ledger again."""
 
+_NO_PLACE = Place(0.0)
+
 OnStoreError = Literal["closed", "local", "open"]
 
 T = TypeVar("T")
@@ -384,7 +386,7 @@ class Gate:
     def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
         """Find what a request owes; return its answer where that has not gone out yet."""
         asked = bill.asked
-        place = yield from self._kept("reserve", Place(0.0), asked.account, asked.digest)
+        place = yield from self._kept("reserve", _NO_PLACE, asked.account, asked.digest)
         if place.work:
             bill.work = place.work
             return None
@@ -425,7 +427,7 @@ class Gate:
 
     def _release(self, asked: Asked) -> Flow[Answer | None]:
         nothing: Answer | None = None
-        return (yield from self._kept("release", nothing, asked.account, asked.digest))
+        return self._kept("release", nothing, asked.account, asked.digest)
 
 
 def run(flow: Flow[T]) -> T:

@@ -115,15 +115,16 @@ class HeldAnswers:
         TooManyUnpaid
             The account, or all accounts together, have too many unpaid requests.
         """
+        key = (account, digest)
         with self._lock:
-            self._drop_expired()
-            place = self._places.pop((account, digest), None)
+            now = self._drop_expired()
+            place = self._places.pop(key, None)
             if place is None:
                 self._refuse_beyond_limits(account)
                 place = Place(0.0)
                 self._of.setdefault(account, [0, 0])[0] += 1
-            place.expires = self._clock() + self._lifetime
-            self._places[account, digest] = place
+            place.expires = now + self._lifetime
+            self._places[key] = place
             return place
 
     def fill(self, account: str, digest: bytes, work: int, answer: Any, size: int) -> None:
@@ -173,15 +174,18 @@ class HeldAnswers:
     def _report(self) -> None:
         self._observer.event("held", answers=len(self._places), bytes=self._bytes)
 
-    def _drop_expired(self) -> None:
+    def _drop_expired(self) -> float:
+        """Give up what nobody paid for in time; return the time."""
         now = self._clock()
         while self._places:
-            key, place = next(iter(self._places.items()))
+            key = next(iter(self._places))
+            place = self._places[key]
             if place.expires > now:
-                return
+                break
             self._drop(key)
             if place.work:
                 self._observer.event("abandoned", count=1)
+        return now
 
 
 def beyond_limits(per_account: int | None) -> str:

@@ -57,7 +57,7 @@ class Answer:
 
     def with_headers(self, *headers: tuple[str, str]) -> Answer:
         """Return this answer with more headers."""
-        return Answer(self.status, self.headers + headers, self.body)
+        return Answer(self.status, self.headers + headers, self.body) if headers else self
 
 
 @dataclass(frozen=True, slots=True)
