@@ -12,12 +12,14 @@ import numpy as np
 
 from benchmarks.extraction import paper
 from benchmarks.extraction.attacks import ATTACKS
-from benchmarks.extraction.honest import APART
+from benchmarks.extraction.honest import APART as KINDS_APART
+from benchmarks.extraction.honest import HAMMERING
 from benchmarks.extraction.pricing import HASH_RATES, Prices, Ways, reached
 from benchmarks.extraction.service import Service, Times, solved
 from benchmarks.extraction.settings import Setting
 from benchmarks.extraction.stages import (
     ALL,
+    APART,
     CALIBRATING,
     JUDGED_FROM,
     USUAL,
@@ -42,7 +44,7 @@ WANTED = (0.9, 0.95)  # of the victim's accuracy
 
 def price(setting: Setting, seed: int) -> Path:
     """Calibrate on honest accounts as an operator would, and price everybody."""
-    file = setting.file("figures", ".json", seed=seed)
+    file = setting.file("priced", ".json", seed=seed)
     if file.exists():
         return file
     known = [seen for _, seen in users_of(setting, seed, CALIBRATING)]
@@ -69,7 +71,7 @@ def price(setting: Setting, seed: int) -> Path:
             group: [
                 _user(prices, theirs, kind, seen) for kind, seen in users_of(setting, seed, group)
             ]
-            for group in (USUAL, ALL)
+            for group in (USUAL, ALL, APART)
         },
         "attacks": {
             name: _attack(setting, seed, name, prices, theirs, ordinary, usual, victim)
@@ -203,18 +205,27 @@ def _users(seeds: list[dict[str, Any]]) -> dict[str, Any]:
         ]
         for kind in dict.fromkeys(user["kind"] for user in usual[0])
     }
-    for kind in APART:
+    apart = [user for seed in seeds for user in seed[APART]]
+    for kind in KINDS_APART:
         groups[f"{kind}, {JUDGED_FROM} queries and more"] = [
-            user for user in everybody if user["kind"] == kind and user["queries"] >= JUDGED_FROM
+            user for user in apart if user["kind"] == kind
         ]
-    short = [user for user in everybody if user["kind"] not in APART]
+    short = [user for user in everybody if user["kind"] not in KINDS_APART]
     groups["300 to 1000 queries"] = [user for user in short if 300 <= user["queries"] < 1000]
     groups["100 to 300 queries"] = [user for user in short if user["queries"] < 300]
     return {
         "judged": [_quantiles(users) for users in usual],
+        "with_hammering": [_quantiles(_joined(seed)) for seed in seeds],
         "judged_together": _quantiles([user for users in usual for user in users]),
         "groups": {name: _quantiles(users) for name, users in groups.items() if users},
     }
+
+
+def _joined(seed: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the users that are judged, and as many who hammer as there are of each other kind."""
+    usual = seed[USUAL]
+    hammering = [user for user in seed[APART] if user["kind"] == HAMMERING]
+    return [*usual, *hammering[: len(usual) // len({user["kind"] for user in usual})]]
 
 
 def _quantiles(users: list[dict[str, Any]]) -> dict[str, float]:

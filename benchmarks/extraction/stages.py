@@ -23,8 +23,8 @@ from benchmarks.extraction.training import predicted
 from benchmarks.extraction.victims import ARCHITECTURES, Floats, Victim, trained
 from powfast.leakage import LeakageEstimator
 
-CALIBRATING, USUAL, ALL = "calibrating", "usual", "all"
-"""Groups of honest accounts: what prices are calibrated on, and two that they are judged on."""
+CALIBRATING, USUAL, ALL, APART = "calibrating", "usual", "all", "apart"
+"""Groups of honest accounts: what prices are calibrated on, and three that are reported."""
 
 JUDGED_FROM = 1000  # queries of an account that the targets are about
 
@@ -83,7 +83,7 @@ def time_calls(setting: Setting) -> Path:
 
 def watch_users(setting: Setting, seed: int) -> Path:
     """Let honest accounts ask; keep what was observed of each query."""
-    file = setting.file("users", ".npz", seed=seed)
+    file = setting.file("watched", ".npz", seed=seed)
     if file.exists():
         return file
     parts, rng = world(setting, seed).parts, np.random.default_rng([seed, 1])
@@ -92,6 +92,7 @@ def watch_users(setting: Setting, seed: int) -> Path:
         CALIBRATING: (parts.tariff, 2 * setting.accounts, whole, honest.USUAL),
         USUAL: (parts.honest, setting.accounts, whole, honest.USUAL),
         ALL: (parts.honest, setting.accounts, setting.queries, (*honest.USUAL, *honest.APART)),
+        APART: (parts.honest, setting.accounts, whole, honest.APART),
     }
     found: dict[str, NDArray[Any]] = {}
     for name, (pool, count, queries, kinds) in groups.items():

@@ -76,7 +76,7 @@ def test_targets_are_measured_not_written(report: tuple[str, dict[str, Any]]) ->
 
 def test_a_run_goes_on_where_it_stopped(folder: Path, report: tuple[str, dict[str, Any]]) -> None:
     kept = {file: file.stat().st_mtime_ns for file in (folder / "cache").iterdir()}
-    lost = [file for file in kept if "attack-0-Knockoff-" in file.name or "figures" in file.name]
+    lost = [file for file in kept if "attack-0-Knockoff-" in file.name or "priced" in file.name]
     assert len(lost) == 2
     for file in lost:
         file.unlink()
