@@ -7,7 +7,7 @@ are the two drivers, so that one logic serves blocking and asynchronous stores a
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
@@ -48,6 +48,8 @@ class Asked:
     account: str
     group: str
     digest: bytes
+    gone: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Stores that failed this request, and are not asked again: it waits for each once."""
 
     def __post_init__(self) -> None:
         for name in (self.account, self.group):
@@ -241,18 +243,18 @@ class Gate:
         """Charge a request for what its answer reveals, and return the work it has to pay."""
         queries = queries_of(evidence)
         work: int = yield from self._stored(
-            "charge", 0, asked.account, asked.group, asked.digest, queries
+            asked, "charge", 0, asked.account, asked.group, asked.digest, queries
         )
         self._observer.event("charged", work=work, queries=len(queries))
         return work
 
-    def _stored(self, operation: str, opened: T, *arguments: Any) -> Flow[T]:
+    def _stored(self, asked: Asked, operation: str, opened: T, *arguments: Any) -> Flow[T]:
         """Ask the ledger; where it is unavailable, do what the operator chose."""
         try:
             with self._observer.span("ledger"):
-                result: T = yield partial(getattr(self.ledger, operation), *arguments)
+                result: T = yield self._call(asked, "ledger", operation, *arguments)
         except StoreUnavailable:
-            self._count_store_error(operation)
+            self._note_failure(asked, "ledger", operation)
             if self._on_store_error == "closed":
                 raise
             if self._fallback is None:
@@ -260,19 +262,29 @@ class Gate:
             result = getattr(self._fallback, operation)(*arguments)
         return result
 
-    def _kept(self, operation: str, lost: T, *arguments: Any) -> Flow[T]:
+    def _kept(self, asked: Asked, operation: str, lost: T, *arguments: Any) -> Flow[T]:
         """Ask the store of held answers; what it has lost costs another run of the model."""
         try:
-            result: T = yield partial(getattr(self.held, operation), *arguments)
+            of = (asked.account, asked.digest)
+            result: T = yield self._call(asked, "held", operation, *of, *arguments)
         except StoreUnavailable:
-            self._count_store_error(operation)
+            self._note_failure(asked, "held", operation)
             if self._on_store_error == "closed" and operation == "reserve":
                 raise
             return lost
         return result
 
-    def _count_store_error(self, operation: str) -> None:
-        self._observer.event("store-error", operation=operation, mode=self._on_store_error)
+    def _call(
+        self, asked: Asked, store: Literal["ledger", "held"], operation: str, *arguments: Any
+    ) -> Callable[[], Any]:
+        if store in asked.gone:
+            raise StoreUnavailable("the store has failed this request before")
+        return partial(getattr(getattr(self, store), operation), *arguments)
+
+    def _note_failure(self, asked: Asked, store: str, operation: str) -> None:
+        if store not in asked.gone:
+            asked.gone.add(store)
+            self._observer.event("store-error", operation=operation, mode=self._on_store_error)
 
     def challenge(self, asked: Asked, work: int) -> bytes:
         """Issue a challenge over `work`, bound to who asked what."""
@@ -302,7 +314,7 @@ class Gate:
             token, solution = parse_solution(header)
             account, digest = asked.account, asked.digest
             receipt = self.issuer.check(token, solution, account=account, request=digest)
-        fresh = yield from self._stored("claim", True, receipt.challenge_id, receipt.expires)
+        fresh = yield from self._stored(asked, "claim", True, receipt.challenge_id, receipt.expires)
         if not fresh:
             raise AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
         return receipt
@@ -354,7 +366,7 @@ class Gate:
             else:
                 if not 0 < opening <= bill.receipt.work:
                     return (yield from self._answer_paid(bill, endpoint))
-                yield from self._stored("open", None, asked.account, asked.group)
+                yield from self._stored(asked, "open", None, asked.account, asked.group)
                 bill.credit, opening = bill.receipt.work, 0
         if opening:
             return payment_required(self.challenge(asked, opening), detail, status=status)
@@ -369,8 +381,8 @@ class Gate:
         account = (asked.account, asked.group)
         if account in self._opened:
             return 0
-        work = yield from self._stored("opening", 0, *account)
-        if not work:
+        work = yield from self._stored(asked, "opening", 0, *account)
+        if not work and "ledger" not in asked.gone:
             if len(self._opened) >= MAX_OPENED:
                 self._opened.clear()
             self._opened.add(account)
@@ -386,7 +398,7 @@ class Gate:
     def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
         """Find what a request owes; return its answer where that has not gone out yet."""
         asked = bill.asked
-        place = yield from self._kept("reserve", _NO_PLACE, asked.account, asked.digest)
+        place = yield from self._kept(asked, "reserve", _NO_PLACE)
         if place.work:
             bill.work = place.work
             return None
@@ -399,8 +411,7 @@ class Gate:
             yield from self._release(asked)
             return answer
         size = 0 if answer is None else len(answer.body)
-        kept = (asked.account, asked.digest, bill.work, answer, size)
-        yield from self._kept("fill", None, *kept)
+        yield from self._kept(asked, "fill", None, bill.work, answer, size)
         return answer
 
     def _priced_answer(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
@@ -427,7 +438,7 @@ class Gate:
 
     def _release(self, asked: Asked) -> Flow[Answer | None]:
         nothing: Answer | None = None
-        return self._kept("release", nothing, asked.account, asked.digest)
+        return self._kept(asked, "release", nothing)
 
 
 def run(flow: Flow[T]) -> T:

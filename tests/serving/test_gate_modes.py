@@ -59,8 +59,8 @@ class Notebook:
 class Service:
     """A gate over stores that can leave."""
 
-    def __init__(self, **options: Any) -> None:
-        self.ledger, self.held = Leaving(MemoryLedger(TARIFF)), Leaving(HeldAnswers())
+    def __init__(self, tariff: EvidenceTariff = TARIFF, **options: Any) -> None:
+        self.ledger, self.held = Leaving(MemoryLedger(tariff)), Leaving(HeldAnswers())
         self.notes = Notebook()
         gate = Gate(Issuer(KEYS), self.ledger, self.held, observer=self.notes, **options)  # type: ignore[arg-type]
         self.runs = 0
@@ -135,6 +135,34 @@ def test_held_answers_that_are_lost_cost_a_second_run(options: Any, status: int)
         assert client.get("/2").status_code == status
         assert client.get("/1", headers=solution).json() == 1
     assert service.runs == (2 if status == 503 else 3)
+
+
+def failures(service: Service) -> list[str | float]:
+    return [fields["operation"] for name, fields in service.notes.events if name == "store-error"]
+
+
+@pytest.mark.parametrize("options", [{}, LOCAL, {"on_store_error": "open"}])
+def test_a_request_waits_once_for_each_store(options: Any) -> None:
+    service = Service(**options)
+    with served(service.app) as url, httpx.Client(base_url=url) as client:
+        solution = solution_to(client.get("/1"))
+        service.ledger.present = service.held.present = False
+        client.get("/1", headers=solution)
+        client.get("/2", headers={"authorization": "Bearer new"})
+    goes_on = "on_store_error" in options
+    assert failures(service) == (
+        ["claim", "release", "opening", "reserve"] if goes_on else ["claim", "opening"]
+    )
+
+
+def test_an_account_seen_while_the_ledger_is_away_still_owes_its_opening() -> None:
+    service = Service(EvidenceTariff(BASE, 5 * BASE), on_store_error="open")
+    service.ledger.present = False
+    with served(service.app) as url, httpx.Client(base_url=url) as client:
+        assert client.get("/1").json() == 1
+        service.ledger.present = True
+        assert client.get("/2").json()["work"] == 5 * BASE
+    assert service.runs == 1
 
 
 @pytest.mark.parametrize(
