@@ -33,6 +33,10 @@ MAX_NAME_BYTES = 255
 MAX_OPENED = 100_000
 """Accounts that a process knows to be open, without asking the ledger again."""
 
+COVERED = 16
+"""An opening pays for the first request up to one part in so many: for an ordinary one, and
+for little of what a split over accounts is after."""
+
 _NO_PLACE = Place(0.0)
 
 OnStoreError = Literal["closed", "local", "open"]
@@ -88,7 +92,7 @@ class Bill:
         self.answering = False
         """Whether the answer is on its way out."""
         self.credit = 0
-        """Work that the account has just paid to open: this request's price is taken from it."""
+        """Work that the opening just paid covers of this request's price; 0 where none was paid."""
 
     @property
     def settled(self) -> bool:
@@ -367,7 +371,7 @@ class Gate:
                 if not 0 < opening <= bill.receipt.work:
                     return (yield from self._answer_paid(bill, endpoint))
                 yield from self._stored(asked, "open", None, asked.account, asked.group)
-                bill.credit, opening = bill.receipt.work, 0
+                bill.credit, opening = max(1, opening // COVERED), 0
         if opening:
             return payment_required(self.challenge(asked, opening), detail, status=status)
         answer = yield from self._price(bill, endpoint)

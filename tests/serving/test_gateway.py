@@ -30,7 +30,7 @@ from powfast.tariff import EvidenceTariff
 SECRET = "a-secret-of-the-operator"
 ALICE = {"authorization": "Bearer alice"}
 ASK = {"x-forwarded-method": "POST", "x-forwarded-uri": "/v1/predict?n=1", **ALICE}
-OPENING = 5000
+OPENING = 32_000
 
 
 def new_gate(ledger: Any = None, **options: Any) -> Gate:

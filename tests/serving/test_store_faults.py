@@ -28,7 +28,7 @@ from powfast.tariff import EvidenceTariff
 TIMEOUT, SLACK = 0.3, 1.0
 # A request waits once for the ledger, and once for the held answers.
 WAITS = 2
-BASE, OPENING = 1000, 2000
+BASE, OPENING = 1000, 16_000
 HOUR = 3600.0
 
 SERVICE = """
