@@ -1,7 +1,7 @@
 """Pure ASGI middleware: FastAPI, Starlette, Litestar, or any other ASGI application.
 
-The endpoint runs once. What it answers after `Charge.charge` is held until the solution comes; the
-solution releases it without a second run.
+The endpoint runs once. What it answers after `AsyncCharge.charge` is held until the solution comes;
+the solution releases it without a second run.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
-from numpy.typing import ArrayLike
-
 from powfast.accounts import Caller, bearer, nobody
+from powfast.charge import CHARGE_KEY, AsyncCharge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
-from powfast.gate import Asked, Bill, Gate, Withheld, run_async
+from powfast.gate import Asked, Gate, Withheld, run_async
 from powfast.http import SOLUTION_HEADER, Answer, Exchange, pricing, refusal, request_digest
 
 Message = MutableMapping[str, Any]
@@ -23,9 +22,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-CHARGE_KEY = "powfast.charge"
-"""Where the scope carries the `Charge` of its request."""
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -40,34 +36,10 @@ def _lowered(name: str) -> bytes:
     return name.lower().encode("latin-1")
 
 
-class Charge(Bill):
-    """What an endpoint holds while it answers one request.
-
-    `charge` prices an answer that is at hand and lets the endpoint go on: the middleware withholds
-    the answer. `require` is for evidence known before the model runs: it raises until paid.
-    """
-
-    async def charge(self, evidence: ArrayLike) -> None:
-        """Charge this request for the evidence of its queries, (n,) numbers at least 0.
-
-        Raises
-        ------
-        InvalidInput
-            The evidence is malformed.
-        RuntimeError
-            The request was charged before, or its answer is already on the way.
-        """
-        await run_async(self._charging(evidence))
-
-    async def require(self, evidence: ArrayLike) -> None:
-        """Charge as `charge` does, and stop the endpoint here until the request is paid.
-
-        Raises
-        ------
-        PaymentRequired
-            The request is not paid yet; the middleware turns it into a challenge.
-        """
-        await run_async(self._requiring(evidence))
+def charge_of(scope: Scope) -> AsyncCharge:
+    """Return the charge of a request that `PowMiddleware` guards."""
+    charge: AsyncCharge = carried(scope, scope["path"])
+    return charge
 
 
 class PowMiddleware:
@@ -133,17 +105,17 @@ class PowMiddleware:
         if answer is not None:
             await _send(send, answer)
 
-    def _bill(self, scope: Scope, body: bytes) -> Charge:
+    def _bill(self, scope: Scope, body: bytes) -> AsyncCharge:
         path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
         target = path + b"?" + scope.get("query_string", b"")
         method: str = scope["method"]
         caller = Caller(partial(header, scope), (scope.get("client") or (None,))[0], scope)
         digest = request_digest(method, target, body)
         asked = Asked(self._account(caller), self._group(caller), digest)
-        return Charge(self._gate, asked, pricing(self._evidence, method, target, body))
+        return AsyncCharge(self._gate, asked, pricing(self._evidence, method, target, body))
 
     async def _run(
-        self, scope: Scope, body: bytes, receive: Receive, send: Send, charge: Charge
+        self, scope: Scope, body: bytes, receive: Receive, send: Send, charge: AsyncCharge
     ) -> Answer | None:
         """Run the application; its answer goes out, or what can be held of it is returned."""
         withheld = Withheld(charge, self._gate.held.max_answer)

@@ -12,17 +12,12 @@ except ImportError as error:
     raise MissingExtra("powfast.fastapi needs FastAPI: pip install 'powfast[server]'") from error
 
 from powfast import asgi
+from powfast.charge import AsyncCharge
 
 
-def charge_of(request: Request) -> asgi.Charge:
-    """Return the `Charge` that the middleware put into the request's scope."""
-    try:
-        charge: asgi.Charge = request.scope[asgi.CHARGE_KEY]
-    except KeyError:
-        raise RuntimeError(
-            f"no PowMiddleware guards {request.url.path}: add it to the application"
-        ) from None
-    return charge
+def charge_of(request: Request) -> AsyncCharge:
+    """Return the charge that the middleware put into the request's scope."""
+    return asgi.charge_of(request.scope)
 
 
-Charge = Annotated[asgi.Charge, Depends(charge_of)]
+Charge = Annotated[AsyncCharge, Depends(charge_of)]

@@ -20,8 +20,8 @@ from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from powfast import asgi, wsgi
 from powfast.accounts import Caller, Resolver, bearer, nobody
+from powfast.charge import AsyncCharge, Charge
 from powfast.errors import InvalidInput, MissingExtra
 from powfast.gate import Asked, Bill, Gate, Withheld, run, run_async
 from powfast.http import SOLUTION_HEADER, Answer, Exchange, pricing, refusal, request_digest
@@ -184,7 +184,7 @@ class PowInterceptor(_Guard, grpc.ServerInterceptor):
 
     def _serve(self, method: str, handler: Any, request: bytes, context: Any) -> Iterator[bytes]:
         try:
-            charge = self._bill(wsgi.Charge, method, request, context)
+            charge = self._bill(Charge, method, request, context)
         except InvalidInput as error:
             _refuse(context, refusal(error))
             return
@@ -260,7 +260,7 @@ class AioPowInterceptor(_Guard, grpc.aio.ServerInterceptor):
         self, method: str, handler: Any, request: bytes, context: Any
     ) -> AsyncIterator[bytes]:
         try:
-            charge = self._bill(asgi.Charge, method, request, context)
+            charge = self._bill(AsyncCharge, method, request, context)
         except InvalidInput as error:
             await _refuse(context, refusal(error))
             return

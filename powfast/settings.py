@@ -28,7 +28,7 @@ from powfast.observers import together
 from powfast.tariff import Tariff, from_json
 
 _PREFIX = "POWFAST_"
-_ELSEWHERE = {"CONFIG", "KERNEL", "DATA"}  # variables that are not settings
+_ELSEWHERE = {"CONFIG", "KERNEL", "DATA", "LAB"}  # variables that are not settings
 
 _SCHEME = re.compile(r"(memory|sqlite|rediss?(\+cluster|\+sentinel)?)://.*")
 

@@ -20,12 +20,10 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from numpy.typing import ArrayLike
 
 from powfast.accounts import Caller, bearer, nobody
+from powfast.charge import CHARGE_KEY, Charge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
-from powfast.gate import Asked, Bill, Gate, Withheld, run
+from powfast.gate import Asked, Gate, Withheld, run
 from powfast.http import Answer, Exchange, pricing, refusal, request_digest
-
-CHARGE_KEY = "powfast.charge"
-"""Where the environment carries the `Charge` of its request."""
 
 
 def header(environ: WSGIEnvironment, name: str) -> str | None:
@@ -35,44 +33,9 @@ def header(environ: WSGIEnvironment, name: str) -> str | None:
     return value
 
 
-class Charge(Bill):
-    """What an endpoint holds while it answers one request.
-
-    `charge` prices an answer that is at hand and lets the endpoint go on: the middleware withholds
-    the answer. `require` is for evidence known before the model runs: it raises until paid.
-    """
-
-    def charge(self, evidence: ArrayLike) -> None:
-        """Charge this request for the evidence of its queries, (n,) numbers at least 0.
-
-        Raises
-        ------
-        InvalidInput
-            The evidence is malformed.
-        RuntimeError
-            The request was charged before, or its answer is already on the way.
-        """
-        run(self._charging(evidence))
-
-    def require(self, evidence: ArrayLike) -> None:
-        """Charge as `charge` does, and stop the endpoint here until the request is paid.
-
-        Raises
-        ------
-        PaymentRequired
-            The request is not paid yet. The middleware sends a challenge, whatever the framework
-            makes of the exception.
-        """
-        run(self._requiring(evidence))
-
-
 def charge_of(environ: WSGIEnvironment) -> Charge:
-    """Return the `Charge` of a request: `request.environ` in Flask, `request.META` in Django."""
-    try:
-        charge: Charge = environ[CHARGE_KEY]
-    except KeyError:
-        path = environ.get("PATH_INFO")
-        raise RuntimeError(f"no PowMiddleware guards {path}: wrap the application in it") from None
+    """Return the charge of a request: `request.environ` in Flask, `request.META` in Django."""
+    charge: Charge = carried(environ, environ.get("PATH_INFO", ""))
     return charge
 
 

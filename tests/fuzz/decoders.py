@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from powfast import accounts, hashcash, keyring
-from powfast.asgi import CHARGE_KEY, PowMiddleware
+from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer, decode, solve, token_to_text
 from powfast.gate import Gate
 from powfast.http import challenge_in, format_solution, parse_solution, payment_required
@@ -132,7 +132,7 @@ def request(data: bytes) -> None:
 
 async def _request(path: bytes, solution: bytes, body: bytes) -> None:
     async def endpoint(scope: Any, receive: Any, send: Any) -> None:
-        await scope[CHARGE_KEY].charge([1.0])
+        await charge_of(scope).charge([1.0])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"answer"})
 

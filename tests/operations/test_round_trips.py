@@ -21,7 +21,7 @@ from conftest import missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from powfast.asgi import CHARGE_KEY, PowMiddleware
+from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer, solve, token_from_text
 from powfast.errors import PowfastError
 from powfast.gate import Gate
@@ -60,7 +60,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    await scope[CHARGE_KEY].charge([1.0, 1.0])
+    await charge_of(scope).charge([1.0, 1.0])
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"answer"})
 

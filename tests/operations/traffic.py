@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from powfast.accounts import account_of
-from powfast.asgi import CHARGE_KEY, PowMiddleware
+from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer, decode, solve, token_from_text
 from powfast.errors import StoreUnavailable
 from powfast.gate import Gate
@@ -46,7 +46,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/fails":
         raise RuntimeError(ANSWER)
     evidence = [float(each) for each in scope["path"].strip("/").split(",")]
-    await scope[CHARGE_KEY].charge(evidence)
+    await charge_of(scope).charge(evidence)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": ANSWER.encode()})
 

@@ -17,7 +17,7 @@ from service import BASE, KEYS, Service, served
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from powfast.asgi import CHARGE_KEY, PowMiddleware
+from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer, decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.clients.httpx2 import PowAuth as PowAuth2
@@ -207,7 +207,7 @@ def test_an_answer_that_no_store_can_hold_is_made_again_once_paid() -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         runs.append(scope["path"])
-        await scope[CHARGE_KEY].charge([1.0])
+        await charge_of(scope).charge([1.0])
         await send({"type": "http.response.start", "status": 200, "trailers": True})
         await send({"type": "http.response.body", "body": b"answer"})
         await send({"type": "http.response.trailers", "headers": []})

@@ -37,6 +37,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from powfast import asgi, wsgi
 from powfast.challenge import Issuer, decode
+from powfast.charge import CHARGE_KEY
 from powfast.clients.httpx import PowAuth
 from powfast.errors import PaymentRequired
 from powfast.gate import Gate
@@ -80,12 +81,12 @@ def starlette_app(model: Model) -> Any:
     async def charge(request: Request) -> JSONResponse:
         body = await request.json()
         answer = model.answer(body)
-        await request.scope[asgi.CHARGE_KEY].charge(body["evidence"])
+        await asgi.charge_of(request.scope).charge(body["evidence"])
         return JSONResponse(answer)
 
     async def require(request: Request) -> JSONResponse:
         body = await request.json()
-        await request.scope[asgi.CHARGE_KEY].require(body["evidence"])
+        await asgi.charge_of(request.scope).require(body["evidence"])
         return JSONResponse(model.answer(body))
 
     async def stream(request: Request) -> StreamingResponse:
@@ -113,13 +114,13 @@ def litestar_app(model: Model) -> Any:
     async def charge(request: litestar.Request[Any, Any, Any]) -> dict[str, Any]:
         body = await request.json()
         answer = model.answer(body)
-        await request.scope[asgi.CHARGE_KEY].charge(body["evidence"])  # type: ignore[literal-required]
+        await asgi.charge_of(request.scope).charge(body["evidence"])
         return answer
 
     @litestar.post("/v1/require", status_code=200)
     async def require(request: litestar.Request[Any, Any, Any]) -> dict[str, Any]:
         body = await request.json()
-        await request.scope[asgi.CHARGE_KEY].require(body["evidence"])  # type: ignore[literal-required]
+        await asgi.charge_of(request.scope).require(body["evidence"])
         return model.answer(body)
 
     @litestar.get("/v1/stream")
@@ -184,13 +185,13 @@ class DjangoUrls:
     async def charge_async(request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body)
         answer = DjangoUrls.model.answer(body)
-        await request.scope[asgi.CHARGE_KEY].charge(body["evidence"])  # type: ignore[attr-defined]
+        await asgi.charge_of(request.scope).charge(body["evidence"])
         return JsonResponse(answer)
 
     @staticmethod
     async def require_async(request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body)
-        await request.scope[asgi.CHARGE_KEY].require(body["evidence"])  # type: ignore[attr-defined]
+        await asgi.charge_of(request.scope).require(body["evidence"])
         return JsonResponse(DjangoUrls.model.answer(body))
 
     @staticmethod
@@ -310,7 +311,7 @@ def test_a_framework_carries_the_exchange(
 async def test_websockets_pass_untouched() -> None:
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
-        assert asgi.CHARGE_KEY not in websocket.scope
+        assert CHARGE_KEY not in websocket.scope
         async for text in websocket.iter_text():
             await websocket.send_text(text)
 
