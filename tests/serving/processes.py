@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import ROOT, missing
 
@@ -75,32 +77,57 @@ def _listening(port: int) -> bool:
 
 
 @contextmanager
-def nginx(configuration: Path, folder: Path, **ports: int) -> Iterator[str]:
-    """Run nginx on an example's configuration, its ports replaced: `p8080=12345`."""
+def nginx(example: Path, folder: Path, **ports: int) -> Iterator[str]:
+    """Run nginx on an example, its ports replaced: `p8080=12345`."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
-    text = _with_ports(configuration, ports)
+    (text,) = _copied(example, folder, ports, "nginx.conf")
     text = text.replace("http {", f"http {{ access_log off; {paths}")
     (folder / "nginx.conf").write_text(text)
-    options = f"daemon off; pid {folder}/nginx.pid; error_log stderr;"
+    options = f"user root; daemon off; pid {folder}/nginx.pid; error_log stderr;"
     command = [program("nginx"), "-p", str(folder), "-c", "nginx.conf", "-g", options]
     with started(command, ports["p8080"], environ=dict(os.environ), folder=folder) as url:
         yield url
 
 
 @contextmanager
-def caddy(configuration: Path, folder: Path, **ports: int) -> Iterator[str]:
-    """Run Caddy on an example's configuration, its ports replaced."""
-    (folder / "Caddyfile").write_text(_with_ports(configuration, ports))
+def caddy(example: Path, folder: Path, **ports: int) -> Iterator[str]:
+    """Run Caddy on an example, its ports replaced."""
+    _copied(example, folder, ports, "Caddyfile")
     environ = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     command = [program("caddy"), "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
     with started(command, ports["p8080"], environ=environ, folder=folder) as url:
         yield url
 
 
-def _with_ports(configuration: Path, ports: dict[str, int]) -> str:
-    text = configuration.read_text()
+@contextmanager
+def traefik(example: Path, folder: Path, **ports: int) -> Iterator[str]:
+    """Run Traefik on an example, its ports replaced, until it has read its routes."""
+    _copied(example, folder, ports, "traefik.yaml", "powfast.yaml")
+    command = [program("traefik"), "--configFile=traefik.yaml"]
+    with started(command, ports["p8080"], environ=dict(os.environ), folder=folder) as url:
+        while httpx.get(f"{url}/v1/").status_code == 404:
+            time.sleep(0.02)
+        yield url
+
+
+@contextmanager
+def envoy(example: Path, folder: Path, **ports: int) -> Iterator[str]:
+    """Run Envoy on an example, its ports replaced."""
+    _copied(example, folder, ports, "envoy.yaml")
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    command = [program("envoy"), "-c", "envoy.yaml", *options]
+    with started(command, ports["p8080"], environ=dict(os.environ), folder=folder) as url:
+        yield url
+
+
+def _copied(example: Path, folder: Path, ports: dict[str, int], *names: str) -> list[str]:
+    """Copy an example's files, with other ports; return what they say."""
+    texts = [(example / name).read_text() for name in names]
     for name, port in ports.items():
-        assert f"127.0.0.1:{name[1:]}" in text, name
-        text = text.replace(f"127.0.0.1:{name[1:]}", f"127.0.0.1:{port}")
-    return text
+        usual = re.compile(rf"\b{name[1:]}\b")
+        assert any(map(usual.search, texts)), name
+        texts = [usual.sub(str(port), text) for text in texts]
+    for name, text in zip(names, texts, strict=True):
+        (folder / name).write_text(text)
+    return texts

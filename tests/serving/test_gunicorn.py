@@ -50,7 +50,7 @@ def test_workers_behind_nginx_are_one_gate(
         environ = settings(tmp_path, url, BASE, paths="/v1/", account="address proxies=1")
         with (
             started([*command, *application], port, environ=environ, folder=FOLDER),
-            nginx(FOLDER / "nginx.conf", tmp_path, p8080=front, p8000=port) as site,
+            nginx(FOLDER, tmp_path, p8080=front, p8000=port) as site,
         ):
             one_gate(site)
 
