@@ -33,13 +33,13 @@ class KernelError(PowfastError, RuntimeError):
     code = "kernel"
 
 
-# -- a refused challenge or solution: one leaf per reason
-
-
 class BrowserFailed(PowfastError, RuntimeError):
     """There is no browser to measure, or it did not bring a profile."""
 
     code = "browser-failed"
+
+
+# -- a refused challenge or solution: one leaf per reason
 
 
 class Refused(PowfastError):

@@ -81,8 +81,10 @@ def rotated(ring: list[Key], now: float, overlap: float) -> list[Key]:
     Raises
     ------
     InvalidInput
-        If the rotation before is younger than that.
+        If the rotation before is younger than that, or the overlap is no number from 0 on.
     """
+    if not overlap >= 0.0:
+        raise InvalidInput(f"the overlap is a number of seconds from 0 on, not {overlap}")
     after = {Stage.NEXT: Stage.SIGNS, Stage.SIGNS: Stage.RETIRED}
     age = min((now - key.since for key in ring if key.stage is Stage.RETIRED), default=overlap)
     if age < overlap:
@@ -147,7 +149,7 @@ def write(path: Path, ring: list[Key], *, replace_file: bool) -> None:
     Raises
     ------
     InvalidInput
-        If the file exists and is not to be replaced.
+        If the file exists and is not to be replaced, or its folder cannot be written.
     """
     tables = [
         f'\n[keys.{key.key_id}]\nstage = "{key.stage}"\n'
@@ -155,7 +157,10 @@ def write(path: Path, ring: list[Key], *, replace_file: bool) -> None:
         f'secret = "{key.secret.hex()}"\n'
         for key in ring
     ]
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(_HEADER + "".join(tables))

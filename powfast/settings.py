@@ -315,6 +315,21 @@ def store_of(
     return store, values["tariff"], values.get("store_timeout", Settings.store_timeout)
 
 
+def keys_of(
+    file: str | Path | None = None, environ: Mapping[str, str] | None = None
+) -> Mapping[str, bytes]:
+    """Read only the keys, in a file of their own or inline; the one that signs is the last.
+
+    Raises
+    ------
+    InvalidInput
+        As `Settings.load`; the other settings may be wrong or missing.
+    """
+    values = _read({name: _READERS[name] for name in ("keys", "keys_file")}, file, environ)
+    ring: Mapping[str, bytes] | None = values.get("keys")
+    return keyring.secrets_by_id(keyring.read(values["keys_file"])) if ring is None else ring
+
+
 def _read(
     readers: Mapping[str, Read], file: str | Path | None, environ: Mapping[str, str] | None
 ) -> dict[str, Any]:
@@ -333,8 +348,8 @@ def _read(
         try:
             values[name] = readers[name](raw)
         except PowfastError as error:
-            shown = "" if name in _SECRET else f", not {str(raw)[:80]!r}"
-            wrong.append(f"{where}: {error}{shown}")
+            unfit = str(error).startswith("has to be") and name not in _SECRET
+            wrong.append(f"{where}: {error}" + (f", not {str(raw)[:80]!r}" if unfit else ""))
     wrong += _missing(readers, given)
     if wrong:
         raise InvalidInput("\n".join(["the settings are wrong:", *(f"- {one}" for one in wrong)]))

@@ -9,23 +9,24 @@ from collections.abc import Sequence
 import powfast
 from powfast.cli import client, operations, operator, profile, research, serve
 from powfast.cli.output import print_json
-from powfast.errors import PowfastError
+from powfast.errors import PowfastError, Refused, TooMuchWork
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0 done, 1 refused, 2 wrong use, 130 Ctrl-C."""
+    """Run one command and return the exit status.
+
+    0 done; 1 the answer is no: a solution refused, too much work, drift; 2 wrong use, settings or
+    files; 130 Ctrl-C.
+    """
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-    except PowfastError as error:
+    except (PowfastError, OSError) as error:
         if arguments.json:
-            print_json({"error": error.code, "detail": str(error)})
+            print_json({"error": getattr(error, "code", "system"), "detail": str(error)})
         else:
             print(f"powfast: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"powfast: {error}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, Refused | TooMuchWork) else 2
     except KeyboardInterrupt:
         return 130
     return status

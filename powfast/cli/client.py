@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 
@@ -25,8 +24,8 @@ def add_commands(commands: output.Commands) -> None:
         commands,
         "verify",
         _verify,
-        "Check a PoW-Solution header's value with the keys in POWFAST_KEYS (id:hex,id:hex). "
-        "Whether it was redeemed before only the server's ledger knows.",
+        "Check a PoW-Solution header's value with the server's keys (POWFAST_KEYS_FILE, or "
+        "POWFAST_KEYS=id:hex,id:hex). Whether it was redeemed before only its ledger knows.",
     )
     verify.add_argument("solution", help="<token>.<nonces>, or - to read it from standard input")
     verify.add_argument("--account", default="")
@@ -70,9 +69,9 @@ def _solve(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from powfast.challenge import Issuer
     from powfast.http import parse_solution
-    from powfast.keyring import parse_inline
+    from powfast.settings import keys_of
 
-    issuer = Issuer(parse_inline(os.environ.get("POWFAST_KEYS", "")))
+    issuer = Issuer(keys_of())
     token, solution = parse_solution(_argument_or_stdin(arguments.solution))
     try:
         request = bytes.fromhex(arguments.request)

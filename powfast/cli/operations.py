@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,23 +37,23 @@ def add_commands(commands: output.Commands) -> None:
         "last server has read the ring (default 300)",
     )
 
-    account = output.add_command(
-        commands,
-        "account",
-        _account,
-        "What the store remembers of an account (show), or of a group that is charged together "
-        "(group); reset lets an account stand as one that has paid its opening and done nothing "
-        "unusual, group --reset a group.",
-    )
-    account.add_argument("action", choices=["show", "reset", "group"])
-    account.add_argument(
-        "name",
-        help="the account or group; or - for the account of the Authorization header's value on "
-        "standard input",
-    )
-    account.add_argument("--group", default="", help="the group that the account belongs to")
-    account.add_argument("--reset", action="store_true", help="reset the group")
-    account.add_argument("--config", type=Path, help="the server's settings (POWFAST_CONFIG)")
+    text = "What the store remembers of an account, or of a group that is charged together."
+    account = commands.add_parser("account", help=text, description=text)
+    actions = account.add_subparsers(title="actions", metavar="ACTION", required=True)
+    forgiven = "let it stand as one that has paid its opening and done nothing unusual"
+    show = output.add_command(actions, "show", _show, "Show an account.")
+    reset = output.add_command(actions, "reset", _reset, f"Reset an account: {forgiven}.")
+    group = output.add_command(actions, "group", _group, "Show a group, or reset it.")
+    for action in (show, reset):
+        action.add_argument(
+            "name",
+            help="the account, or - for that of the Authorization header's value on standard input",
+        )
+        action.add_argument("--group", default="", help="the group that the account is in")
+    group.add_argument("name", help="the group")
+    group.add_argument("--reset", action="store_true", help=forgiven)
+    for action in (show, reset, group):
+        action.add_argument("--config", type=Path, help="the server's settings (POWFAST_CONFIG)")
 
 
 def _keys(arguments: argparse.Namespace) -> int:
@@ -80,25 +81,37 @@ def _keys(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _account(arguments: argparse.Namespace) -> int:
+def _show(arguments: argparse.Namespace, *, reset: bool = False) -> int:
     from powfast.accounts import account_of
+
+    name = account_of(sys.stdin.read().strip()) if arguments.name == "-" else arguments.name
+    return _look("account", name, (name, arguments.group), arguments, reset)
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    return _show(arguments, reset=True)
+
+
+def _group(arguments: argparse.Namespace) -> int:
+    return _look("group", arguments.name, ("", arguments.name), arguments, arguments.reset)
+
+
+def _look(
+    kind: str, name: str, who: tuple[str, str], arguments: argparse.Namespace, reset: bool
+) -> int:
+    """Print what the ledger knows, after it was reset where that is asked for."""
     from powfast.ledger import open_ledger
     from powfast.settings import store_of
 
-    name = account_of(sys.stdin.read().strip()) if arguments.name == "-" else arguments.name
     if not name:
         raise InvalidInput("an account or group without a name is not charged")
-    of_group = arguments.action == "group"
-    who = ("", name) if of_group else (name, arguments.group)
     store, tariff, timeout = store_of(arguments.config)
     if store.startswith("memory:"):
         raise InvalidInput("a store in memory is seen by its own process only: name another one")
-    ledger = open_ledger(store, tariff, timeout=timeout)
-    found: dict[str, Any] = {"group" if of_group else "account": name}
-    if arguments.action == "reset" or arguments.reset:
-        ledger.reset(*who)
-    found |= _described(tariff, ledger.state(*who))
-    ledger.close()
+    with closing(open_ledger(store, tariff, timeout=timeout)) as ledger:
+        if reset:
+            ledger.reset(*who)
+        found = {kind: name} | _described(tariff, ledger.state(*who))
     if arguments.json:
         output.print_json(found)
     else:

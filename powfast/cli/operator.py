@@ -24,7 +24,7 @@ def add_commands(commands: output.Commands) -> None:
     leakage.add_argument("training", type=Path, help=".npz with features and labels")
     leakage.add_argument("honest", type=Path, help=".npz with features and probabilities")
     leakage.add_argument("suspicious", type=Path, help=".npz with features and probabilities")
-    leakage.add_argument("--plot", type=Path, help="also draw it into this file")
+    leakage.add_argument("--plot", type=output.picture, help="also draw it into this file")
 
     calibrate = output.add_command(
         commands,
@@ -65,7 +65,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from powfast.tariff import calibrate, load_traces
 
     clients = arguments.profile or arguments.fleet
-    if arguments.service_time is None or not (arguments.hash_rate or clients):
+    if arguments.service_time is None or (arguments.hash_rate is None and clients is None):
         raise InvalidInput("calibrate needs --service-time, and --hash-rate, --profile or --fleet")
     calibration = calibrate(
         load_traces(arguments.honest),

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from powfast.errors import MissingExtra
@@ -24,6 +25,30 @@ def add_command(commands: Commands, name: str, run: Run, text: str) -> argparse.
     added.add_argument("--json", action="store_true", help="print JSON")
     added.set_defaults(run=run)
     return added
+
+
+def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:
+    """Return the type of an argument that is a number between two bounds, both included."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not in {low} .. {high}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse names it where the text is no number
+    return read
+
+
+PORT = number(int, 0, 65535)
+
+
+def picture(text: str) -> Path:
+    """Return the path of a picture to draw, whose ending says of which kind."""
+    path = Path(text)
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png, .svg or .pdf")
+    return path
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def add_commands(commands: output.Commands) -> None:
     compare.add_argument("--seconds", type=float, default=1.0, help="default 1")
     compare.add_argument("--parts", type=int, default=16, help="of the puzzle (default 16)")
     compare.add_argument("--quantile", type=float, default=0.99, help="default 0.99")
-    compare.add_argument("--plot", type=Path, help="also draw it into this file")
+    compare.add_argument("--plot", type=output.picture, help="also draw it into this file")
 
     merge = output.add_command(
         actions, "merge", _merge, "Merge devices into a fleet, each with its share of the clients."
@@ -91,7 +92,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         output.console()  # asks for its extra before anything is measured
     if arguments.out:
-        arguments.out.touch()  # and for the right to write
+        _writable(arguments.out)
     with output.status("measuring") as status:
         profile = _measured(arguments, lambda what: status(f"measuring: {what}"))
     if arguments.out:
@@ -101,6 +102,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     else:
         _print_profile(profile)
     return 0
+
+
+def _writable(file: Path) -> None:
+    """Find out before minutes are spent."""
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise InvalidInput(f"{file} cannot be written")
 
 
 def _measured(arguments: argparse.Namespace, status: Callable[[str], object]) -> ClientProfile:

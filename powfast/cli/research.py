@@ -19,10 +19,10 @@ def add_commands(commands: output.Commands) -> None:
     demo = output.add_command(
         commands, "demo", _demo, "Serve a model, use it, try to steal it, and compare the cost."
     )
-    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--seed", type=output.number(int, 0, 2**32 - 1), default=0)
     demo.add_argument(
         "--budget",
-        type=float,
+        type=output.number(float, 0.1, 3600),
         default=2.0,
         help="seconds that each extractor solves; beyond it prices are computed (default 2)",
     )
@@ -32,7 +32,7 @@ def add_commands(commands: output.Commands) -> None:
         "--serve", action="store_true", help="serve a page to try it in a browser, until Ctrl-C"
     )
     demo.add_argument("--host", default="127.0.0.1", help="of the page (default 127.0.0.1)")
-    demo.add_argument("--port", type=int, default=8402, help="of the page (default 8402)")
+    demo.add_argument("--port", type=output.PORT, default=8402, help="of the page (default 8402)")
     demo.add_argument(
         "--profile", type=Path, help="client profile of the page's visitors (default: estimated)"
     )
@@ -48,7 +48,7 @@ def add_commands(commands: output.Commands) -> None:
         required="POWFAST_DATA" not in os.environ,
         help="folder with paper/*.csv (default: POWFAST_DATA)",
     )
-    paper.add_argument("--plot", type=Path, help="draw Figures 7 and 8 into this file")
+    paper.add_argument("--plot", type=output.picture, help="draw Figures 7 and 8 into this file")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -59,9 +59,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the demo needs {error.name}: pip install 'powfast[demo]'") from error
 
+    arguments.out.mkdir(parents=True, exist_ok=True)  # says before a minute is over that it cannot
     with output.status("starting") as say:
         result = run.run(seed=arguments.seed, budget=arguments.budget, say=say)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result.as_dict(), indent=1)
     (arguments.out / "demo.json").write_text(text + "\n")
     report.plot(result, arguments.out / "demo.png")

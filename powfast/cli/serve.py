@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from pathlib import Path
 
 from powfast.cli import output
@@ -21,8 +22,13 @@ def add_commands(commands: output.Commands) -> None:
     )
     serve.add_argument("--config", type=Path, help="the settings (POWFAST_CONFIG)")
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8402)
-    serve.add_argument("--workers", type=int, default=1, help="processes; they share the store")
+    serve.add_argument("--port", type=output.PORT, default=8402)
+    serve.add_argument(
+        "--workers",
+        type=output.number(int, 1, 1024),
+        default=1,
+        help="processes; they share the store",
+    )
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -37,6 +43,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = Settings.load()  # whatever is wrong is said once, before any worker starts
     if arguments.workers > 1 and settings.store.startswith("memory:"):
         raise InvalidInput("a store in memory serves one worker: name sqlite:// or redis://")
+    family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
+    socket.create_server((arguments.host, arguments.port), family=family).close()  # or says why not
     uvicorn.run(
         "powfast.gateway:from_environment",
         factory=True,

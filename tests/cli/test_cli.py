@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import powfast
+from powfast import keyring
 from powfast.challenge import Issuer, token_to_text
 from powfast.http import parse_solution
+from powfast.tariff import EvidenceTariff
 
 SECRET = bytes(range(32))
 
@@ -41,7 +45,7 @@ def test_version_names_the_kernel_in_use() -> None:
 
 def test_an_unknown_kernel_is_a_clear_error() -> None:
     done = run("--version", POWFAST_KERNEL="abacus")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "abacus" in done.stderr
     assert "scalar" in done.stderr
     assert "Traceback" not in done.stderr
@@ -67,27 +71,77 @@ def test_what_solve_prints_verify_accepts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "ring", "error"),
+    ("arguments", "ring", "error", "status"),
     [
-        (("solve", "rubbish!"), "", "malformed-token"),
-        (("solve", "{token}", "--max-work", "100"), "", "too-much-work"),
-        (("solve", "{token}", "--threads", "0"), "", "invalid-input"),
-        (("verify", "{token}.AAAAAAAAAAA"), "", "invalid-input"),
-        (("verify", "{token}.AAAAAAAAAAA"), "a:1234", "invalid-input"),
-        (("verify", "{token}.AAAAAAAAAAA"), "b:" + "00" * 32, "unknown-key"),
-        (("verify", "{token}.AAAAAAAAAAA"), "a:" + "00" * 32, "bad-signature"),
-        (("verify", "{token}.AAAA"), "a:" + SECRET.hex(), "malformed-solution"),
-        (("verify", "{token}.AAAAAAAAAAA", "--request", "xy"), "a:" + SECRET.hex(), "invalid"),
+        (("solve", "rubbish!"), "", "malformed-token", 1),
+        (("solve", "{token}", "--max-work", "100"), "", "too-much-work", 1),
+        (("solve", "{token}", "--threads", "0"), "", "invalid-input", 2),
+        (("verify", "{token}.AAAAAAAAAAA"), "a:1234", "invalid-input", 2),
+        (("verify", "{token}.AAAAAAAAAAA"), "b:" + "00" * 32, "unknown-key", 1),
+        (("verify", "{token}.AAAAAAAAAAA"), "a:" + "00" * 32, "bad-signature", 1),
+        (("verify", "{token}.AAAA"), "a:" + SECRET.hex(), "malformed-solution", 1),
+        (("verify", "{token}.AAAAAAAAAAA", "--request", "xy"), "a:" + SECRET.hex(), "invalid", 2),
+        (("keys", "make", "/no/such/folder/ring"), "", "invalid-input", 2),
+        (("profile", "show", "/no/such/file"), "", "invalid-input", 2),
+        (("bench", "--out", "/no/such/folder/profile.json"), "", "invalid-input", 2),
     ],
 )
-def test_wrong_input_is_one_typed_error(arguments: tuple[str, ...], ring: str, error: str) -> None:
+def test_wrong_input_is_one_typed_error(
+    arguments: tuple[str, ...], ring: str, error: str, status: int
+) -> None:
     token = token_to_text(Issuer({"a": SECRET}).issue(work=1000))
     filled = [argument.format(token=token) for argument in arguments]
     done = run(*filled, POWFAST_KEYS=ring)
-    assert done.returncode == 1
+    assert done.returncode == status
     assert done.stderr.startswith("powfast: ")
-    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
     assert parsed(run(*filled, "--json", POWFAST_KEYS=ring))["error"].startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("serve", "--port", "65536"), "not in 0 .. 65535"),
+        (("serve", "--workers", "0"), "not in 1 .. 1024"),
+        (("demo", "--serve", "--port", "-1"), "not in 0 .. 65535"),
+        (("demo", "--seed", "-1"), "not in 0"),
+        (("demo", "--budget", "nan"), "nan is not in"),
+        (("demo", "--budget", "x"), "invalid float value: 'x'"),
+        (("profile", "compare", "a.json", "--plot", "a.doc"), "does not end in .png"),
+        (("account", "show", "alice", "--reset"), "unrecognized arguments: --reset"),
+        (("account", "group", "lab", "--group", "x"), "unrecognized arguments: --group"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_before_anything_runs(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verify_takes_the_ring_of_a_file(tmp_path: Path) -> None:
+    ring = tmp_path / "ring.toml"
+    assert run("keys", "make", str(ring)).returncode == 0
+    issuer = Issuer(keyring.secrets_by_id(keyring.read(ring)))
+    solution = run("solve", token_to_text(issuer.issue(work=1000))).stdout
+    done = run("verify", "-", stdin=solution, POWFAST_KEYS_FILE=str(ring))
+    assert (done.returncode, done.stderr) == (0, "")
+    unset = run("verify", "-", stdin=solution)
+    assert unset.returncode == 2
+    assert "keys_file" in unset.stderr
+
+
+def test_serve_says_that_its_port_is_taken(tmp_path: Path) -> None:
+    tariff = tmp_path / "tariff.json"
+    tariff.write_text(EvidenceTariff(base_work=1000).to_json())
+    settings = {"POWFAST_TARIFF": str(tariff), "POWFAST_KEYS": f"a:{SECRET.hex()}"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", "--port", str(taken.getsockname()[1]), **settings)
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_no_command_shows_the_usage() -> None:

@@ -82,7 +82,7 @@ def test_wrong_input_is_one_clear_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     honest = honest_accounts(tmp_path / "honest.npz")
-    assert main([argument.format(honest=honest) for argument in arguments]) == 1
+    assert main([argument.format(honest=honest) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("powfast: ")
     assert error.count("\n") == 1

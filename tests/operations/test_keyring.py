@@ -71,6 +71,13 @@ def test_servers_that_read_the_ring_late_accept_each_others_challenges(tmp_path:
     assert len(stages(path)) == 3
 
 
+@pytest.mark.parametrize("overlap", [-1.0, float("nan")])
+def test_an_overlap_is_a_number_of_seconds(overlap: float) -> None:
+    ring = keyring.rotated(keyring.new_ring(0.0), 0.0, overlap=0.0)
+    with pytest.raises(InvalidInput, match="overlap"):
+        keyring.rotated(ring, 0.0, overlap)
+
+
 def test_a_challenge_survives_the_rotation_in_its_lifetime(tmp_path: Path) -> None:
     path, now = ring_file(tmp_path), NOW
     issuer = FileIssuer(path, ttl=120, clock=lambda: now)

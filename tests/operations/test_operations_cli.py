@@ -33,8 +33,8 @@ def test_keys_are_made_rotated_and_shown(
     rotated = run(capsys, "keys", "rotate", str(path))
     assert [key["stage"] for key in rotated["keys"]] == ["retired", "signs", "next"]
     assert [key["id"] for key in rotated["keys"]][:2] == [key["id"] for key in made["keys"]]
-    assert run(capsys, "keys", "make", str(path), status=1)["error"] == "invalid-input"
-    assert "ago" in run(capsys, "keys", "rotate", str(path), status=1)["detail"]
+    assert run(capsys, "keys", "make", str(path), status=2)["error"] == "invalid-input"
+    assert "ago" in run(capsys, "keys", "rotate", str(path), status=2)["detail"]
     assert len(run(capsys, "keys", "rotate", str(path), "--overlap", "0")["keys"]) == 3
     assert main(["keys", "show", str(path)]) == 0
     shown = capsys.readouterr().out
@@ -91,4 +91,4 @@ def test_a_store_in_memory_cannot_be_looked_into(
     store: SQLiteLedger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POWFAST_STORE", "memory://")
-    assert "memory" in run(capsys, "account", "show", "alice", status=1)["detail"]
+    assert "memory" in run(capsys, "account", "show", "alice", status=2)["detail"]

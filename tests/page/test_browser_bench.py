@@ -63,7 +63,7 @@ def test_without_a_browser_it_says_so(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(browser, "_PROGRAMS", ("chromium",))
-    assert main(["bench", "--browser", "--json"]) == 1
+    assert main(["bench", "--browser", "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
     assert told["error"] == "browser-failed"
     assert "--browser" in told["detail"]

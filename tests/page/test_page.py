@@ -346,5 +346,5 @@ def test_every_response_carries_the_policy(
 def test_a_port_that_is_taken_is_told_before_anything_is_prepared(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["demo", "--serve", "--port", url.rpartition(":")[2]]) == 1
+    assert main(["demo", "--serve", "--port", url.rpartition(":")[2]]) == 2
     assert "in use" in capsys.readouterr().err

@@ -141,7 +141,7 @@ def test_wrong_input_is_one_clear_line(
     wrong.write_text('{"format": "powfast-fleet"}')
     capsys.readouterr()
     filled = [argument.format(wrong=wrong, **files) for argument in arguments]
-    assert main(["profile", *filled]) == 1
+    assert main(["profile", *filled]) == 2
     error = capsys.readouterr().err
     assert error.startswith("powfast: ")
     assert error.count("\n") == 1
