@@ -28,14 +28,11 @@ from powfast.http import RECEIPT_HEADER, Answer, parse_solution, payment_require
 from powfast.ledger import AsyncLedger, Ledger
 from powfast.ledger.base import queries_of
 from powfast.observer import Observer, Unobserved
+from powfast.tariff.evidence import COVERED
 
 MAX_NAME_BYTES = 255
 MAX_OPENED = 100_000
 """Accounts that a process knows to be open, without asking the ledger again."""
-
-COVERED = 16
-"""An opening pays for the first request up to one part in so many: for an ordinary one, and
-for little of what a split over accounts is after."""
 
 _NO_PLACE = Place(0.0)
 

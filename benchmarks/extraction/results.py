@@ -15,7 +15,7 @@ from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.honest import APART as KINDS_APART
 from benchmarks.extraction.honest import HAMMERING
 from benchmarks.extraction.pricing import HASH_RATES, Prices, Ways, reached
-from benchmarks.extraction.service import Service, Times, solved
+from benchmarks.extraction.service import BATCH, Service, Times, solved
 from benchmarks.extraction.settings import Setting
 from benchmarks.extraction.stages import (
     ALL,
@@ -96,7 +96,8 @@ def solve_for_real(setting: Setting) -> Path:
     predicted, measured = [], []
     for account in range(_SOLVERS):
         images = pool[rng.permutation(len(pool))[:_SOLVED]]
-        spent = Prices(tariff, times).account(here.victim.answer(images).evidence)
+        evidence = here.victim.answer(images).evidence
+        spent = Prices(tariff, times).account(evidence, first=BATCH)
         predicted.append(spent[-1] / len(images))
         measured.append(solved(service, images, f"user {account}"))
     outcome = {"predicted": float(np.median(predicted)), "measured": float(np.median(measured))}

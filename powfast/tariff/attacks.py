@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from powfast.tariff.evidence import EvidenceTariff
+from powfast.tariff.evidence import COVERED, EvidenceTariff
 from powfast.tariff.recursion import FloatArray
 
 # One query in so many is useful to the extractor, the others are as ordinary as can be.
@@ -19,7 +19,8 @@ class Abandoned:
     """Accounts of one extractor, each left at the best moment.
 
     An account is left after a fixed number of queries, or before it would pay a price above a
-    fixed limit; what is asked and not paid for costs nothing and gains nothing.
+    fixed limit; what is asked and not paid for costs nothing and gains nothing. Its first request
+    is as large as its opening covers.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class Abandoned:
         at_limit = np.stack([row.searchsorted(_STOP_ABOVE, side="right") for row in highest], 1)
         after_count = np.repeat(np.arange(1, queries + 1)[:, None], accounts, axis=1)
         stop = np.concatenate([at_limit, after_count])  # (ways to stop, accounts)
-        self._paid = paid[np.arange(accounts), stop].mean(axis=1)
+        self._paid = paid[np.arange(accounts), stop]
         self._opened = (stop > 0).mean(axis=1)
         self._asked = stop.mean(axis=1)
         self._gained = gained[stop].mean(axis=1)
@@ -54,8 +55,14 @@ class Abandoned:
             Cost of the bare call, where it is counted.
         """
         gains = self._gained > 0
-        cost = opening * self._opened + self._paid + service * self._asked
+        paid = (self._paid - covered(self._paid, opening)).mean(axis=1)
+        cost = opening * self._opened + paid + service * self._asked
         return float((cost[gains] / self._gained[gains]).min())
+
+
+def covered(first: FloatArray, opening: float) -> FloatArray:
+    """Return how much of the prices `first` of accounts' first requests their openings pay."""
+    return np.minimum(first, opening / COVERED)
 
 
 def split(evidence: FloatArray, seed: int) -> Abandoned:
@@ -76,6 +83,7 @@ def diluted(evidence: FloatArray, ordinary: float, seed: int) -> list[Abandoned]
 def single(tariff: EvidenceTariff, evidence: FloatArray, seed: int) -> float:
     """Work per query of one account with 10 000 queries, clamped as `tariff` does."""
     work, _ = tariff.work(_accounts(evidence, 1, 10_000, seed)[0])
+    work[0] -= covered(work.sum() - tariff.opening_work, tariff.opening_work)
     return float(work.mean() / tariff.base_work)
 
 

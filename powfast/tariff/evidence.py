@@ -19,6 +19,10 @@ LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 # The most that 64 bits publish with every grid point below it a double.
 MOST_WORK = 2.0**63
 
+COVERED = 16
+"""A paid opening covers the account's first request, up to one part in so many of it: an ordinary
+request, and little of what a split over accounts is after."""
+
 
 @dataclass(frozen=True)
 class EvidenceTariff:
@@ -29,7 +33,8 @@ class EvidenceTariff:
         L_λ <- (L_λ + w_n) (1 + λ (e_n - 1)),    W_n = mean over λ of L_λ
         work(query n) = base_work max(1, W_n), clamped at max_work,
 
-    and `opening_work` is added once, to an account's first query. If every evidence is at most 1
+    and `opening_work` is added once, to an account's first query (of which a gate then takes off
+    what the opening covers, `COVERED`). If every evidence is at most 1
     on average given the past, L plus the weight not yet spent is a nonnegative supermartingale
     that starts at 1, so the price ever exceeds c base prices with probability at most 1/c
     (Ville), and no query's expected price is above two base prices. See Shin, Ramdas, Rinaldo,

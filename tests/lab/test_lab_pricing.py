@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-from pathlib import Path
-
 import numpy as np
 import pytest
 from laboratory import torch
@@ -17,6 +13,7 @@ from benchmarks.extraction.pricing import Prices, Ways, reached
 from benchmarks.extraction.results import _over
 from benchmarks.extraction.service import Service, Times
 from benchmarks.extraction.victims import ARCHITECTURES, Victim
+from powfast.clients.flow import Payer
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff
 
 TARIFF = EvidenceTariff(base_work=300.0, opening_work=900.0, max_work=2.0**40)
@@ -52,8 +49,26 @@ def test_the_real_gate_asks_what_the_lab_computes(parts: sets.Parts, victim: Vic
         assert service.ask(batch).work == published
         asked += published
     whole = Prices(TARIFF, TIMES).account(victim.answer(images).evidence)
-    solving = (TARIFF.opening_work + asked + carry) / TIMES.hash_rate / TIMES.service
+    opening = TARIFF.opening_work * 15 / 16  # what it covers is less than the first query's price
+    solving = (opening + asked + carry) / TIMES.hash_rate / TIMES.service
     assert whole[-1] == pytest.approx(1.5 * len(images) + solving, rel=1e-9)
+
+
+@pytest.mark.parametrize("covers", [5, 16, 40])
+def test_a_first_request_is_charged_as_the_lab_computes(
+    parts: sets.Parts, victim: Victim, covers: int
+) -> None:
+    tariff = EvidenceTariff(base_work=300.0, opening_work=300.0 * 16 * covers)
+    images = eight_bit(parts.honest.images[:64])
+    service, asked = Service(victim, tariff), 0
+    for batch in (images[:16], images[16:]):
+        reply = service.ask(batch)
+        while reply.status == 402:
+            asked += reply.work
+            reply = service.ask(batch, solution=Payer().answer(reply))
+    assert asked == tariff.opening_work + 300 * (64 - min(covers, 16))
+    spent = Prices(tariff, TIMES).account(victim.answer(images).evidence, first=16)
+    assert spent[-1] == pytest.approx(1.5 * 64 + asked / TIMES.hash_rate / TIMES.service)
 
 
 def test_a_paid_answer_is_the_bare_one(parts: sets.Parts, victim: Victim) -> None:
@@ -74,15 +89,16 @@ def test_nothing_evades_the_gate(parts: sets.Parts, victim: Victim) -> None:
 @pytest.mark.parametrize("faster", [1, 100])
 def test_the_best_split_against_every_size_of_account(evidence: float, faster: int) -> None:
     prices, queries = Prices(TARIFF, TIMES), np.full(40, evidence)
-    naive = min(
-        (TARIFF.work(queries[:size])[0].sum() / faster / TIMES.hash_rate / TIMES.service) / size
-        + 1.5
-        for size in range(1, 41)
-    )
+
+    def account(size: int) -> float:  # whose first request is as large as the opening covers
+        prices = TARIFF.work(queries[:size])[0].sum() - 900
+        owed = 900 + max(prices - 900 / 16, 0)
+        return owed / faster / TIMES.hash_rate / TIMES.service / size + 1.5
+
+    naive = min(map(account, range(1, 41)))
     found = prices.strategies(queries, Ways(queries, 0.2), faster)
     assert found["best split"] == pytest.approx(naive, rel=1e-9)
-    alone = TARIFF.work(queries)[0].sum() / faster / TIMES.hash_rate / TIMES.service / 40 + 1.5
-    assert found["one account"] == pytest.approx(alone, rel=1e-9)
+    assert found["one account"] == pytest.approx(account(40), rel=1e-9)
     assert found["best dilution"] <= found["best split"] <= found["one account"]
 
 
@@ -159,54 +175,3 @@ def test_seeds_are_summed_up_number_by_number() -> None:
     first = {"median": 2.0, "lowest": 1.0, "highest": 3.0}
     second = {"median": 5.0, "lowest": 4.0, "highest": 9.0}
     assert _over(seeds) == {"a": [first, second], "b": None}
-
-
-def test_no_digit_serves_two_purposes(data: Path) -> None:
-    parts = sets.load("mnist", 0, data)
-    images = [
-        bytes(image)
-        for part in (
-            parts.victim,
-            parts.reference,
-            parts.tariff,
-            parts.owned,
-            parts.honest,
-            parts.test,
-        )
-        for image in part.images
-    ]
-    assert len(images) == 70_000 == len(set(images))
-
-
-def test_missing_files_are_downloaded_and_checked(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sets, "_MNIST", f"{(data / 'mnist').resolve().as_uri()}/")
-    fetched, known = sets.mnist(tmp_path, "t10k"), sets.mnist(data, "t10k")
-    np.testing.assert_array_equal(fetched.images, known.images)
-    np.testing.assert_array_equal(fetched.labels, known.labels)
-    spoilt = tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz"
-    spoilt.write_bytes((tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
-    with pytest.raises(ValueError, match="delete it"):
-        sets.mnist(tmp_path, "t10k")
-
-
-def test_cifars_own_archive_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.integers(0, 256, (10, 1 + 3072), dtype=np.uint8)
-    rows[:, 0] = np.arange(10)
-    archive = tmp_path / "home" / "cifar-10-binary.tar.gz"
-    archive.parent.mkdir()
-    with tarfile.open(archive, "w:gz") as tar:
-        for name, part in zip(sets._CIFAR_FILES["train"], np.split(rows, 5), strict=True):
-            member = tarfile.TarInfo(name)
-            member.size = part.nbytes
-            tar.addfile(member, io.BytesIO(part.tobytes()))
-    monkeypatch.setattr(sets, "_CIFAR", archive.as_uri())
-    with pytest.raises(ValueError, match="not the file"):
-        sets.cifar10(tmp_path, "train", 7)
-    digest = sets.hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(sets, "_CIFAR_MD5", digest)
-    found = sets.cifar10(tmp_path, "train", 7)
-    assert found.labels.tolist() == list(range(7))
-    np.testing.assert_allclose(found.images.reshape(7, -1) * 255, rows[:7, 1:], atol=1e-4)

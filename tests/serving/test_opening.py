@@ -8,10 +8,10 @@ from service import BASE, Service, served
 
 from powfast.challenge import decode, solve
 from powfast.clients.httpx import PowAuth
-from powfast.gate import COVERED
 from powfast.http import challenge_in, format_solution
 from powfast.ledger import MemoryLedger
 from powfast.tariff import EvidenceTariff
+from powfast.tariff.evidence import COVERED
 
 OPENING = 20 * BASE
 

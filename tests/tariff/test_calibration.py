@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powfast.errors import InvalidInput
-from powfast.tariff import Calibration, EvidenceTariff, calibrate, from_json, simulate
+from powfast.tariff import Calibration, EvidenceTariff, attacks, calibrate, from_json, simulate
 
 SECONDS, RATE = 0.005, 40e6
 
@@ -54,21 +54,61 @@ def test_split_price_follows_from_the_recursion(calibration: Calibration) -> Non
     # The nominal extractor has evidence 6 throughout, so its best split can be searched by hand.
     opening = calibration.report["opening_in_base_prices"]
     assert opening == calibration.tariff.opening_work / calibration.tariff.base_work
-    work, _ = EvidenceTariff(1.0, opening).work([6.0] * 30)
-    best = (work.cumsum() / np.arange(1, 31)).min()
-    attacks = calibration.report["attacks"]["nominal"]
-    assert attacks["best_split"]["base_prices"] == pytest.approx(best)
+    paid = EvidenceTariff(1.0).work([6.0] * 30)[0].cumsum()
+    best = min((opening + beyond(paid[n - 1], opening)) / n for n in range(1, 31))
+    found = calibration.report["attacks"]["nominal"]
+    assert found["best_split"]["base_prices"] == pytest.approx(best)
     price = calibration.tariff.base_work / (SECONDS * RATE)
-    assert attacks["best_split"]["overhead"] == pytest.approx(1 + best * price)
-    assert attacks["best_dilution"]["base_prices"] <= best
-    assert attacks["one_account"]["base_prices"] > 1e6
+    assert found["best_split"]["overhead"] == pytest.approx(1 + best * price)
+    assert found["best_dilution"]["base_prices"] <= best
+    assert found["one_account"]["base_prices"] > 1e6
+
+
+def beyond(prices: float, opening: float) -> float:
+    """What queries owe beside an opening of which a sixteenth covers what it can of them."""
+    return prices - opening / 16 if prices > opening / 16 else 0.0
+
+
+@pytest.mark.parametrize("opening", [0.0, 40.0, 500.0, 1e5])
+@pytest.mark.parametrize("service", [0.0, 3.0])
+def test_accounts_left_at_the_best_moment_against_loops(opening: float, service: float) -> None:
+    evidence = np.random.default_rng(1).exponential(4.0, (6, 40))
+    useful = np.arange(40) % 3 == 1
+
+    def cost(left_after: list[int]) -> float:
+        spent, gained = 0.0, 0
+        for account, queries in zip(evidence, left_after, strict=True):
+            if queries:
+                prices = EvidenceTariff(1.0).work(account[:queries])[0]
+                spent += opening + beyond(sum(prices), opening) + service * queries
+                gained += sum(useful[:queries])
+        return spent / gained if gained else np.inf
+
+    def before(limit: float, account: np.ndarray) -> int:
+        prices = EvidenceTariff(1.0).work(account)[0].tolist()
+        return next((n for n, price in enumerate(prices) if price > limit), len(prices))
+
+    limits = [2.0 ** (k / 2) for k in range(1, 80)]
+    ways = [[n] * 6 for n in range(1, 41)]
+    ways += [[before(limit, account) for account in evidence] for limit in limits]
+    found = attacks.Abandoned(evidence, useful).best(opening, service)
+    assert found == pytest.approx(min(map(cost, ways)))
+
+
+@pytest.mark.parametrize(("opening", "evidence"), [(160.0, 0.5), (160.0, 1.2), (1e6, 0.5)])
+def test_one_account_against_its_bill(opening: float, evidence: float) -> None:
+    prices = sum(EvidenceTariff(3.0).work([evidence] * 10_000)[0])
+    bill = opening + beyond(prices, opening)
+    found = attacks.single(EvidenceTariff(3.0, opening), np.array([evidence]), 0)
+    assert found == pytest.approx(bill / 3.0 / 10_000)
 
 
 def test_opening_beats_the_alternatives(honest: list[np.ndarray], calibration: Calibration) -> None:
     def worth(opening: float) -> float:
-        work, _ = EvidenceTariff(1.0, opening).work([6.0] * 30)
+        paid = EvidenceTariff(1.0).work([6.0] * 30)[0].cumsum()
+        best = min((opening + beyond(paid[n - 1], opening)) / n for n in range(1, 31))
         r = [EvidenceTariff(1.0, opening).work(np.tile(t, 5)[:1000])[0].mean() for t in honest]
-        return (work.cumsum() / np.arange(1, 31)).min() / np.quantile(r, 0.99)
+        return best / np.quantile(r, 0.99)
 
     chosen = worth(calibration.report["opening_in_base_prices"])
     assert all(chosen >= 0.85 * worth(opening) for opening in (0, 10, 100, 1000, 10_000, 100_000))
@@ -89,11 +129,9 @@ def test_time_scales_the_works_and_nothing_else(
 def test_a_given_extractor_is_calibrated_against(honest: list[np.ndarray]) -> None:
     shy = {"shy": np.full(500, 1.3), "bold": np.full(500, 60.0)}
     calibration = calibrate(honest, service_time=SECONDS, hash_rate=RATE, suspicious=shy)
-    attacks = calibration.report["attacks"]
-    assert set(attacks) == {"shy", "bold"}
-    assert (
-        attacks["shy"]["best_split"]["base_prices"] < attacks["bold"]["best_split"]["base_prices"]
-    )
+    found = calibration.report["attacks"]
+    assert set(found) == {"shy", "bold"}
+    assert found["shy"]["best_split"]["base_prices"] < found["bold"]["best_split"]["base_prices"]
 
 
 def test_too_few_accounts_are_said(honest: list[np.ndarray]) -> None:
