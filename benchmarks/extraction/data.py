@@ -6,16 +6,17 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import tarfile
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
 
 from powfast.demo.data import photo_patches, redrawn
 
@@ -137,12 +138,19 @@ def _original_cifar10(folder: Path, part: str, count: int) -> tuple[Labels, NDAr
 
 
 def _found(path: Path, url: str) -> Path:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        urllib.request.urlretrieve(url, partial)
-        partial.rename(path)
-    return path
+    """Return the file, downloaded if it is missing; one that was cut short is continued."""
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    have = partial.stat().st_size if partial.exists() else 0
+    wanted = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urlopen(wanted, timeout=60) as response:
+        with partial.open("ab" if response.status == 206 else "wb") as file:
+            shutil.copyfileobj(response, file)
+        if response.length:
+            raise OSError(f"{url} broke off {response.length} bytes before its end: try again")
+    return partial.rename(path)
 
 
 def _check(raw: bytes, md5: str, path: Path) -> None:
