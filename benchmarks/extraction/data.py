@@ -179,16 +179,27 @@ def _cut_mnist(folder: Path, rng: np.random.Generator) -> Parts:
 
 
 def _cut_cifar10(folder: Path, rng: np.random.Generator) -> Parts:
-    """Foreign pictures are coloured digits, the one other set at hand."""
+    """Foreign pictures are patches of two photographs, of other things than CIFAR-10's."""
     victim, reference, tariff, owned = _cut(
         cifar10(folder, "train", 50_000), [25_000, 10_000, 5_000], rng
     )
     honest, test = _cut(cifar10(folder, "test", 10_000), [7_000], rng)
-    digits = _cut(mnist(folder, "train"), [12_000], rng)[0]
-    ink, paper = rng.random((2, len(digits), 3, 1, 1), dtype=np.float32)
-    grey = np.pad(digits.images, ((0, 0), (0, 0), (2, 2), (2, 2)))
-    foreign = Pictures(grey * ink + (1 - grey) * paper, digits.labels)
-    return Parts(victim, reference, tariff, honest, owned, foreign, test)
+    return Parts(victim, reference, tariff, honest, owned, _coloured_patches(12_000, rng), test)
+
+
+def _coloured_patches(count: int, rng: np.random.Generator) -> Pictures:
+    """Cut 32 x 32 patches at four scales, mirrored or not, from scikit-learn's two photographs."""
+    photographs, scales = load_sample_images().images, (1, 2, 4, 8)
+    images, labels = np.empty((count, 3, 32, 32), np.float32), np.empty(count, np.int64)
+    for i in range(count):
+        photograph, scale = rng.integers(len(photographs)), rng.integers(len(scales))
+        picture, pixel = photographs[photograph], scales[scale]
+        top, left = (rng.integers(side - 32 * pixel) for side in picture.shape[:2])
+        window = picture[top : top + 32 * pixel, left : left + 32 * pixel]
+        patch = window.reshape(32, pixel, 32, pixel, 3).mean(axis=(1, 3)) / 255
+        images[i] = patch[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])].transpose(2, 0, 1)
+        labels[i] = photograph * len(scales) + scale
+    return Pictures(images, labels)
 
 
 def _cut_digits(folder: Path, rng: np.random.Generator) -> Parts:

@@ -110,12 +110,14 @@ def extract(setting: Setting, seed: int, name: str) -> Path:
     if file.exists():
         return file
     here = world(setting, seed)
+    architecture = ARCHITECTURES[setting.data]
     means = Means(
         here.parts.owned.images,
         here.parts.foreign,
-        ARCHITECTURES[setting.data].new_student,
+        architecture.new_student,
         setting.student_epochs,
         setting.least_steps,
+        architecture.augment,
         lambda images: here.victim.answer(images).evidence,
     )
     return _save(file, extraction(ATTACKS[name](means, seed), here, setting.checkpoints))

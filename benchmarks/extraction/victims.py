@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.extraction.data import Images, Parts
-from benchmarks.extraction.training import fit, steps_for
+from benchmarks.extraction.training import Augment, fit, steps_for
 from powfast.leakage import LeakageEstimator
 from powfast.leakage.features import from_torch
 
@@ -114,11 +114,11 @@ class Residual(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-def residual_net(channels: int, width: int) -> nn.Module:
+def residual_net(channels: int, width: int, stride: int = 1) -> nn.Module:
     """A ResNet of three blocks, of width, twice and four times as many channels."""
     return nn.Sequential(
         OrderedDict(
-            stem=nn.Conv2d(channels, width, 3, 1, 1, bias=False),
+            stem=nn.Conv2d(channels, width, 3, stride, 1, bias=False),
             norm=nn.BatchNorm2d(width),
             relu=nn.ReLU(),
             block1=Residual(width, width, 1),
@@ -133,11 +133,19 @@ def residual_net(channels: int, width: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is served and what copies it; the layers are those that the estimator watches."""
+    """What is served and what copies it.
+
+    Attributes
+    ----------
+    victim, student : make the module, untrained
+    layers : those of the victim that the estimator watches
+    augment : what varies the images that both are trained on
+    """
 
     victim: Callable[[], nn.Module]
     student: Callable[[], nn.Module]
     layers: tuple[str, ...]
+    augment: Augment | None = None
 
     def new_victim(self) -> nn.Module:
         """Return an untrained victim."""
@@ -154,6 +162,15 @@ def _fast(model: nn.Module) -> nn.Module:
     return laid
 
 
+def flipped_and_moved(images: torch.Tensor) -> torch.Tensor:
+    """Mirror and move a batch at random, as photographs allow."""
+    if torch.rand(()) < 0.5:
+        images = images.flip(3)
+    x, y = torch.randint(0, 5, (2,)).tolist()
+    side = images.shape[-1]
+    return nn.functional.pad(images, (2, 2, 2, 2))[..., y : y + side, x : x + side]
+
+
 _BLOCKS = ("relu", "block1", "block2", "block3", "logits")
 _CONVOLUTIONS = ("pool1", "relu1", "pool2", "relu2", "logits")
 
@@ -164,11 +181,17 @@ ARCHITECTURES = {
         _CONVOLUTIONS,
     ),
     "cifar10": Architecture(
-        lambda: residual_net(3, 24),
-        lambda: residual_net(3, 12),
+        lambda: residual_net(3, 16),
+        lambda: residual_net(3, 16, stride=2),
         _BLOCKS,
+        flipped_and_moved,
     ),
-    "cifar10-small": Architecture(lambda: residual_net(3, 8), lambda: residual_net(3, 4), _BLOCKS),
+    "cifar10-small": Architecture(
+        lambda: residual_net(3, 8),
+        lambda: residual_net(3, 8, stride=2),
+        _BLOCKS,
+        flipped_and_moved,
+    ),
     "digits": Architecture(
         lambda: mnist_net(1, 8, (32, 64), 2, 128),
         lambda: mnist_net(1, 8, (16, 32), 2, 64),
@@ -183,17 +206,14 @@ def trained(name: str, parts: Parts, epochs: float, seed: int) -> Victim:
     architecture = ARCHITECTURES[name]
     model = architecture.new_victim()
     steps = steps_for(len(parts.victim), epochs, 1)
-    augment = flipped_and_moved if name.startswith("cifar10") else None
-    fit(model, parts.victim.images, parts.victim.labels, steps=steps, seed=seed, augment=augment)
+    fit(
+        model,
+        parts.victim.images,
+        parts.victim.labels,
+        steps=steps,
+        seed=seed,
+        augment=architecture.augment,
+    )
     victim = Victim(model, architecture.layers)
     victim.watch(parts)
     return victim
-
-
-def flipped_and_moved(images: torch.Tensor) -> torch.Tensor:
-    """Mirror and move a batch at random, as photographs allow."""
-    if torch.rand(()) < 0.5:
-        images = images.flip(3)
-    x, y = torch.randint(0, 5, (2,)).tolist()
-    side = images.shape[-1]
-    return nn.functional.pad(images, (2, 2, 2, 2))[..., y : y + side, x : x + side]

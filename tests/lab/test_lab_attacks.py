@@ -42,7 +42,7 @@ def means() -> Means:
     rng = np.random.default_rng(5)
     owned = rng.random((OWN, *SHAPE), dtype=np.float32)
     foreign = Pictures(rng.random((80, *SHAPE), dtype=np.float32), np.arange(80) % 4)
-    return Means(owned, foreign, linear, 1.0, 3, lambda images: images.mean(axis=(1, 2, 3)))
+    return Means(owned, foreign, linear, 1.0, 3, None, lambda images: images.mean(axis=(1, 2, 3)))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.extraction.data import Images, Pictures
-from benchmarks.extraction.training import fit, steps_for
+from benchmarks.extraction.training import Augment, fit, steps_for
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -59,6 +59,7 @@ class Means:
     foreign : images of another kind, with the labels of their own data set
     student : makes an untrained copy
     epochs, least_steps : how long a copy is trained
+    augment : what varies the images that a copy is trained on
     evidence : evidence of images, for the one extractor that knows the server's secrets
     """
 
@@ -67,6 +68,7 @@ class Means:
     student: Callable[[], nn.Module]
     epochs: float
     least_steps: int
+    augment: Augment | None
     evidence: Callable[[Images], Floats]
 
 
@@ -108,8 +110,15 @@ class Attack(ABC):
     def fitted(self, images: Images, targets: Floats | Rows) -> nn.Module:
         """Return a new student trained on images and labels or probabilities."""
         torch.manual_seed(self.seed)
-        steps = steps_for(len(images), self.means.epochs, self.means.least_steps)
-        return fit(self.means.student(), images, targets, steps=steps, seed=self.seed, rate=RATE)
+        return fit(
+            self.means.student(),
+            images,
+            targets,
+            steps=steps_for(len(images), self.means.epochs, self.means.least_steps),
+            seed=self.seed,
+            rate=RATE,
+            augment=self.means.augment,
+        )
 
 
 class Selection(Attack):
