@@ -15,7 +15,7 @@ from powfast.accounts import Caller, bearer, nobody
 from powfast.charge import CHARGE_KEY, AsyncCharge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Asked, Gate, Withheld, run_async
-from powfast.http import SOLUTION_HEADER, Answer, Exchange, pricing, refusal, request_digest
+from powfast.http import SOLUTION_HEADER, Answer, Exchange, guards, pricing, refusal, request_digest
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -87,7 +87,8 @@ class PowMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or not scope["path"].startswith(self._paths):
+        root = scope.get("root_path", "")
+        if scope["type"] != "http" or not guards(self._paths, scope["path"], root):
             await self._app(scope, receive, send)
             return
         try:

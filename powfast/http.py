@@ -46,6 +46,8 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
 
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
+_SLASHES = re.compile("/{2,}")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -81,6 +83,19 @@ def pricing(
     if evidence is None:
         return None
     return lambda answer: evidence(Exchange(method, target, body, answer.status, answer.body))
+
+
+def guards(prefixes: tuple[str, ...], path: str, root: str = "") -> bool:
+    """Return whether a path, as any framework may route it, begins with one of the prefixes.
+
+    An application that is mounted below `root` knows its paths without it; to some, two slashes
+    are one, and a path ends with or without its own.
+    """
+    if path.startswith(prefixes):
+        return True
+    plain = _SLASHES.sub("/", f"/{path}/")
+    inside = plain.removeprefix(_SLASHES.sub("/", f"/{root}/")[:-1])
+    return plain.startswith(prefixes) or inside.startswith(prefixes)
 
 
 def request_digest(method: str, target: bytes, body: bytes) -> bytes:

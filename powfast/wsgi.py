@@ -23,7 +23,7 @@ from powfast.accounts import Caller, bearer, nobody
 from powfast.charge import CHARGE_KEY, Charge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Asked, Gate, Withheld, run
-from powfast.http import Answer, Exchange, pricing, refusal, request_digest
+from powfast.http import Answer, Exchange, guards, pricing, refusal, request_digest
 
 
 def header(environ: WSGIEnvironment, name: str) -> str | None:
@@ -91,7 +91,8 @@ class PowMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        if not (environ.get("PATH_INFO") or "/").startswith(self._paths):
+        root = environ.get("SCRIPT_NAME", "")
+        if not guards(self._paths, root + environ.get("PATH_INFO", ""), root):
             return self._app(environ, start_response)
         try:
             body = _read(environ, self._max_body)

@@ -30,9 +30,11 @@ from service import BASE, KEYS, served
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from stores import free_port
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from powfast import asgi, wsgi
@@ -306,6 +308,33 @@ def test_a_framework_carries_the_exchange(
             model.seen.set()  # the second piece waits for the first to have arrived
             assert first + b"".join(pieces) == b"first second"
         assert plain.post("/free", content=b"as it is").content == b"as it is"
+
+
+def mounted_starlette(model: Model) -> Any:
+    return Starlette(routes=[Mount("/api", app=starlette_app(model))])
+
+
+def mounted_flask(model: Model) -> Any:
+    return DispatcherMiddleware(NotFound(), {"/api": flask_app(model)})
+
+
+@pytest.mark.parametrize(
+    ("make", "serve", "path"),
+    [
+        (litestar_app, served, "//v1/charge"),
+        (litestar_app, served, "/v1//charge"),
+        (mounted_starlette, served, "/api/v1/charge"),
+        (mounted_flask, served_by_werkzeug, "/api/v1/charge"),
+    ],
+)
+def test_what_a_framework_routes_is_guarded(
+    make: Callable[[Model], Any],
+    serve: Callable[[Any], AbstractContextManager[str]],
+    path: str,
+) -> None:
+    """Litestar sees one slash in two; a mounted application routes without its root."""
+    with serve(make(Model())) as url:
+        assert httpx.post(url + path, json=ASK, headers=ALICE).status_code == 402
 
 
 async def test_websockets_pass_untouched() -> None:

@@ -14,12 +14,39 @@ from powfast.http import (
     MAX_SOLUTION_HEADER,
     challenge_in,
     format_solution,
+    guards,
     parse_solution,
     payment_required,
     request_digest,
 )
 
 TOKEN = Issuer({"a": bytes(32)}).issue(work=1000, account="alice")
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "guarded"),
+    [
+        ("/v1/predict", "", True),
+        ("/v1/", "", True),
+        ("/v1", "", True),  # some routers see no difference
+        ("//v1/predict", "", True),
+        ("/v1//predict", "", True),
+        ("v1/predict", "", True),
+        ("/api/v1/predict", "/api", True),  # mounted, as ASGI has it
+        ("/v1/predict", "/api", True),  # a proxy has taken the root away
+        ("//api//v1/predict", "/api/", True),
+        ("/api/v1/predict", "", False),
+        ("/v10/predict", "", False),
+        ("/free/v1/", "", False),
+        ("/", "", False),
+        ("/v1", "/v1", True),  # the root of what is mounted there
+        ("/v1/free", "/v1", True),
+    ],
+)
+def test_a_path_is_guarded_however_it_is_spelled(path: str, root: str, guarded: bool) -> None:
+    assert guards(("/v1/",), path, root) is guarded
+    assert guards(("/none/", "/v1/"), path, root) is guarded
+    assert guards(("/",), path, root)
 
 
 def test_the_digest_separates_its_fields() -> None:
