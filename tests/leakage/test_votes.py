@@ -68,7 +68,7 @@ def test_golden_composition(golden, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("classes, teachers", [(2, 50), (10, 250), (100, 50), (10, 30_000)])
+@pytest.mark.parametrize("classes, teachers", [(2, 50), (10, 250), (203, 50), (10, 30_000)])
 @pytest.mark.parametrize("sigma", [0.3, 2.0, 10.0, 400.0])
 def test_log_q_and_rdp_against_mpmath(engine, classes, teachers, sigma):
     votes = random_votes(np.random.default_rng(7), 8, classes, teachers)
@@ -168,6 +168,20 @@ BAD_VOTES = {
 def test_malformed_votes_raise(votes, engine):
     with pytest.raises(InvalidInput):
         from_votes(votes, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("place", [0, 7, 8, 199, 202])
+def test_one_malformed_count_among_many_raises(place, engine):
+    """Kernels read counts in blocks: wherever it stands, and in the last row too."""
+    votes = np.zeros((3, 203), dtype=np.int64)
+    votes[:, 100] = 50
+    for count, rest in ((-1, 51), (1, 50), (2**62, 50 - 2**62), (2**32, 50 - 2**32)):
+        votes[2, [place, 100]] = count, rest
+        with pytest.raises(InvalidInput):
+            from_votes(votes, engine=engine)
+    votes[2, [place, 100]] = 1, 49
+    assert from_votes(votes, engine=engine)[2] > from_votes(votes, engine=engine)[0]
 
 
 @pytest.mark.parametrize(
