@@ -85,7 +85,7 @@ def from_votes(
     Theorem 6. Dziedzic et al., "Increasing the Cost of Model Extraction with Calibrated Proof
     of Work" (ICLR 2022).
     """
-    return _scorer(sigma, metric, delta, order, exact, engine)(votes, teachers)
+    return _scorer(sigma, metric, delta, order, exact, engine).of_votes(votes, teachers)
 
 
 def from_labels(
@@ -174,7 +174,7 @@ class Scorer:
             self._kernel = partial(look_up, self._table, self.sigma, self._tails)
         self._one_call = metric == "logq" or self._table is not None
 
-    def __call__(self, votes: ArrayLike, teachers: int | None = None) -> Floats:
+    def of_votes(self, votes: ArrayLike, teachers: int | None = None) -> Floats:
         """Return the (n,) float64 scores of votes (n, C) of whole numbers."""
         known = 0 if teachers is None else _checks.whole(teachers, "teachers")
         if self._kernels is None:
@@ -189,6 +189,8 @@ class Scorer:
         if left < 0:
             _checks.votes(votes, teachers)  # says what is wrong
         return out if self._one_call and left == 0 else self._finish(out)
+
+    __call__ = of_votes
 
     def of_labels(self, labels: ArrayLike, classes: int) -> Floats:
         """Return the (n,) float64 scores of the teachers' labels (n, K) below `classes`."""
@@ -255,8 +257,7 @@ class Scorer:
         values = np.concatenate([self._exact(part) for part in np.array_split(edges, 64)])
         upper = values[1:] * (1.0 + 1e-9)
         upper[upper > values[:-1] * (1.0 + _TOLERANCE)] = -1.0
-        upper.setflags(write=False)
-        return upper
+        return upper  # writable: Numba takes longer to accept what is not
 
 
 @lru_cache(maxsize=64, typed=True)
