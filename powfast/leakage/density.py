@@ -53,20 +53,24 @@ class ClassDensity(Parameters, Stored):
             shrunk = np.stack([_shrunk(residual[codes == c]) for c in range(len(names))])
         self.factors_ = np.stack([_inverse_root(matrix) for matrix in shrunk])
         self.logdets_ = np.linalg.slogdet(shrunk)[1]
+        self._restore()
         return self
 
     def distance(self, X: ArrayLike) -> Floats:
         """Return (n,) squared distances plus log determinant: -2 log density up to a constant."""
         self._fitted("whiten_")
         data = (_checks.features(X, "X", len(self.mean_)) - self.mean_) @ self.whiten_
-        nearest = ((self.means_**2).sum(axis=1) - 2.0 * (data @ self.means_.T)).argmin(axis=1)
+        nearest = (self._squares - 2.0 * (data @ self.means_.T)).argmin(axis=1)
         data -= self.means_[nearest]
         which = nearest if len(self.factors_) > 1 else np.zeros_like(nearest)
         out: Floats = self.logdets_[which]
-        for c in np.unique(which):
+        for c in set(which.tolist()):
             rows = which == c
             out[rows] += ((data[rows] @ self.factors_[c]) ** 2).sum(axis=1)
         return out
+
+    def _restore(self) -> None:
+        self._squares = (self.means_**2).sum(axis=1)
 
 
 def _shrunk(residual: Floats) -> Floats:

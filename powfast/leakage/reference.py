@@ -201,6 +201,7 @@ class HonestReference(Stored):
         table = _checks.matrix(scores, "scores", self.scores.shape[1])
         groups = _strata(strata, len(table))
         home = self._group(groups)
+        values = self._honest.imag.reshape(table.shape[1], -1)
         rows = []
         for name in np.unique(groups):
             of = np.flatnonzero(groups == name)
@@ -208,7 +209,7 @@ class HonestReference(Stored):
             start, size = int(self._starts[group]), int(self._sizes[group])
             effective = len(of) * size / (len(of) + size)
             for d in range(table.shape[1]):
-                old, new = self._values[d, start : start + size], np.sort(table[of, d])
+                old, new = values[d, start : start + size], np.sort(table[of, d])
                 at = np.concatenate([old, new])
                 cdf_old = np.searchsorted(old, at, "right") / size
                 cdf_new = np.searchsorted(new, at, "right") / len(new)
@@ -236,8 +237,10 @@ class HonestReference(Stored):
         members.append(pool if len(pool) else everyone)
         self._sizes = np.array([len(rows) for rows in members])
         self._starts = np.cumsum(self._sizes) - self._sizes
-        parts = [np.sort(self.scores[rows], axis=0) for rows in members]
-        self._values = np.ascontiguousarray(np.concatenate(parts).T)
+        groups = np.repeat(np.arange(len(members)), self._sizes)
+        columns = np.arange(self.scores.shape[1])[:, None]
+        cells = columns * len(members) + groups
+        self._honest = np.sort(_keys(cells, self.scores[np.concatenate(members)].T), axis=None)
         gains = [_gain(int(size)) for size in self._sizes]
         self._gain = np.concatenate(gains)
         self._at = np.cumsum([0] + [len(g) for g in gains[:-1]])
@@ -251,27 +254,20 @@ class HonestReference(Stored):
         return np.where(self._own[at] == strata, at, last)
 
     def _ranks(self, table: Floats, group: Integers) -> tuple[Integers, Integers, Integers]:
-        """Return (size of the group, honest scores above, honest scores equal), each (n, m).
-
-        One binary search for all queries and scores at once, for both sides of the ties.
-        """
-        start = self._starts[group][:, None]
+        """Return (size of the group, honest scores above, honest scores equal), each (n, m)."""
+        columns = np.arange(table.shape[1])
+        keys = _keys(columns * len(self._sizes) + group[:, None], table)
+        low, high = (np.searchsorted(self._honest, keys, side) for side in ("left", "right"))
         size = self._sizes[group][:, None]
-        shape = (2, *table.shape)
-        low = np.broadcast_to(start, shape).copy()
-        high = np.broadcast_to(start + size, shape).copy()
-        values, width = self._values.ravel(), self._values.shape[1]
-        row = np.arange(table.shape[1]) * width
-        for _ in range(int(self._sizes.max()).bit_length()):
-            middle = (low + high) >> 1
-            value = values[np.minimum(middle, width - 1) + row]
-            right = np.empty(shape, dtype=bool)
-            np.less(value[0], table, out=right[0])
-            np.less_equal(value[1], table, out=right[1])
-            right &= low < high
-            np.copyto(low, middle + 1, where=right)
-            np.copyto(high, middle, where=~right)
-        return size, start + size - low[1], low[1] - low[0]
+        end = columns * self._sizes.sum() + self._starts[group][:, None] + size
+        return size, end - high, high - low
+
+
+def _keys(cells: Integers, scores: Floats) -> NDArray[np.complex128]:
+    """Return numbers that sort by cell, and within one by score: complex ones do."""
+    keys = np.empty(scores.shape, dtype=np.complex128)
+    keys.real, keys.imag = cells, scores
+    return keys
 
 
 @lru_cache(maxsize=256)
