@@ -105,14 +105,15 @@ class Gateway:
 
     async def _check_forwarded(self, request: Request) -> Response:
         """Check the request that nginx, Traefik or Caddy describes in headers."""
-        method = request.headers.get("x-forwarded-method")
-        target = request.headers.get("x-forwarded-uri")
-        if method is None or target is None:
+        names = ("x-forwarded-method", "x-forwarded-uri")
+        given = [value for name in names for value in request.headers.getlist(name)]
+        if len(given) != 2 or not all(name in request.headers for name in names):
             error = InvalidInput(
-                "/check is for proxies: they send X-Forwarded-Method and X-Forwarded-Uri, or ask"
-                " for /check followed by the path, with the request's own method"
+                "/check is for proxies: they send X-Forwarded-Method and X-Forwarded-Uri, each"
+                " once, or ask for /check followed by the path, with the request's own method"
             )
             return _response(refusal(error))
+        method, target = given
         return await self._check(request, method, target.encode("latin-1"))
 
     async def _check_original(self, request: Request) -> Response:
@@ -205,6 +206,7 @@ def _reported(body: bytes) -> tuple[Asked, Any]:
         account, group, request = said["account"], said.get("group", ""), said["request"]
         if not account or not isinstance(request, str) or not 1 <= len(request) <= 64:
             raise ValueError
+        (account + group).encode()  # JSON can escape what no store can write
         asked = Asked(unquote(account), unquote(group), b"report:" + request.encode())
         return asked, said["evidence"]
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):

@@ -98,11 +98,11 @@ class PowMiddleware:
             body = _read(environ, self._max_body)
             charge = environ[CHARGE_KEY] = self._bill(environ, body)
         except (BodyTooLarge, InvalidInput) as error:
-            return _send(start_response, refusal(error))
+            return _send(environ, start_response, refusal(error))
         endpoint = _Endpoint(self._app, environ, body, start_response, charge, self._gate)
         solution = environ.get("HTTP_POW_SOLUTION")
         answer = run(self._gate.serve(charge, solution, endpoint.run, status=self._status))
-        return endpoint.passing if answer is None else _send(start_response, answer)
+        return endpoint.passing if answer is None else _send(environ, start_response, answer)
 
     def _bill(self, environ: WSGIEnvironment, body: bytes) -> Charge:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -209,10 +209,12 @@ def _replay(environ: WSGIEnvironment, body: bytes) -> None:
     environ["wsgi.input"] = io.BytesIO(body)
 
 
-def _send(start_response: StartResponse, answer: Answer) -> Iterable[bytes]:
+def _send(
+    environ: WSGIEnvironment, start_response: StartResponse, answer: Answer
+) -> Iterable[bytes]:
     try:
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:
         phrase = "Unknown"
     start_response(f"{answer.status} {phrase}", list(answer.headers))
-    return [answer.body]
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]

@@ -170,6 +170,9 @@ def test_check_is_for_proxies(gate_at: Serve) -> None:
     client = gate_at()
     assert client.get("/check").status_code == 400
     assert client.get("/check", headers={"x-forwarded-uri": "/"}).status_code == 400
+    for name, value in ASK.items():
+        twice = [*ASK.items(), (name, value)]  # a proxy that adds to what the client sent
+        assert client.get("/check", headers=twice).status_code == 400
     assert client.get("/").status_code == 404
     assert client.post("/report").status_code == 404
     assert client.get("/metrics").status_code == 404
@@ -277,7 +280,8 @@ def test_a_report_needs_its_secret(gate_at: Serve, secret: str) -> None:
     "document",
     [
         {"account": ""}, {"account": 1}, {"account": None}, {"account": "a" * 256},
-        {"group": 1}, {"request": ""}, {"request": 1}, {"request": "1" * 65}, {"request": "\ud800"},
+        {"account": "\ud800"}, {"group": "\ud800"}, {"group": 1},
+        {"request": ""}, {"request": 1}, {"request": "1" * 65}, {"request": "\ud800"},
         {"evidence": None}, {"evidence": [-1.0]}, {"evidence": ["x"]}, {"evidence": [[1.0]]},
         {"evidence": {"a": 1}}, {"evidence": [None]},
     ],
@@ -348,7 +352,7 @@ def test_the_command_says_what_is_wrong(
     command = [sys.executable, "-m", "powfast.cli", "serve", "--workers", "2"]
     environ = settings(tmp_path, "memory://", **given)
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert all(word in ended.stderr for word in said)
     assert "short" not in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -281,6 +281,22 @@ def test_a_body_that_ends_early_is_refused() -> None:
         assert b" 400 " in s.recv(1000)
 
 
+def test_a_challenge_to_head_has_no_body() -> None:
+    """On a connection that is kept, a body would be taken for the next answer."""
+    service = FlaskService(evidence=lambda exchange: [1.0] if exchange.method == "HEAD" else [])
+    requests = (f"{method} /v1/free HTTP/1.1\r\nHost: x\r\n\r\n" for method in ("HEAD", "GET"))
+    with (
+        threaded(service) as url,
+        socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as s,
+        s.makefile("rb") as answers,
+    ):
+        s.sendall("".join(requests).encode())
+        assert b" 402 " in answers.readline()
+        while answers.readline().strip():
+            pass
+        assert b" 200 " in answers.readline()
+
+
 def test_an_account_that_no_token_can_carry_is_refused_before_the_model_runs() -> None:
     service = FlaskService(account=lambda caller: "a" * 256)
     with threaded(service) as url:
