@@ -64,19 +64,56 @@ def _connected(place: SplitResult, timeout: float, library: str) -> Any:
     client, cluster, retry, sentinel = (
         import_module(library + part) for part in ("", ".cluster", ".retry", ".sentinel")
     )
+    awaiting = library == "redis.asyncio"
     nodes, options = _nodes(place), _options(place, timeout)
-    # an awaiting pool hands out connections that the server has closed since; a blocking one checks
-    again = 1 if library == "redis.asyncio" else 0
-    options["retry"] = retry.Retry(NoBackoff(), again, supported_errors=(ConnectionError,))
+    if awaiting:  # its pool hands out connections that the server has closed since
+        options["retry"] = retry.Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+    else:  # a timeout has to be among the errors that close a connection: its reply is to come yet
+        options["retry"] = retry.Retry(NoBackoff(), 0)
     if _kind(place) == "redis+cluster":
-        startup = [cluster.ClusterNode(*node) for node in nodes]
-        return cluster.RedisCluster(startup_nodes=startup, **options)
+        options["startup_nodes"] = [cluster.ClusterNode(*node) for node in nodes]
+        of_nodes = _awaiting_cluster if awaiting else _blocking_cluster
+        return of_nodes(cluster.RedisCluster, options)
     if _kind(place) == "redis+sentinel":
         of_server = {"username", "password", "db"}
         for_sentinels = {name: options[name] for name in options.keys() - of_server}
         sentinels = sentinel.Sentinel(nodes, sentinel_kwargs=for_sentinels)
         return sentinels.master_for(_service_and_database(place)[0], **options)
     return client.Redis(host=nodes[0][0], port=nodes[0][1], **options)
+
+
+def _blocking_cluster(client_of: Any, options: dict[str, Any]) -> Any:
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    # it begins by asking the cluster's first node for its commands; where that is away, another
+    client = client_of(**options | {"retry": Retry(NoBackoff(), 1)})
+    client.set_retry(options["retry"])
+    return client
+
+
+def _awaiting_cluster(client_of: Any, options: dict[str, Any]) -> Any:
+    # it looks for a node's successor once it has seen for itself that the node is silent: so its
+    # patience ends before that of `Calls.wait`
+    for wait in ("socket_timeout", "socket_connect_timeout"):
+        options[wait] *= 0.8
+    client = client_of(**options)
+    client.commands_parser = _KeyComesFirst()
+    return client
+
+
+class _KeyComesFirst:
+    """Says where a command has its key: all that are sent here, but scripts, have it first.
+
+    redis-py's own asks the first node for hundreds of commands each time it looks for the nodes:
+    40 ms on the loop, and an end to everything where that node is away.
+    """
+
+    async def initialize(self, node: Any) -> None:
+        pass
+
+    async def get_keys(self, command: str, *arguments: Any) -> tuple[Any, ...]:
+        return arguments[:1]
 
 
 def _options(place: SplitResult, timeout: float) -> dict[str, Any]:

@@ -33,6 +33,11 @@ def free_port() -> int:
         return port
 
 
+def cluster_port() -> int:
+    """A free port whose number leaves room for the cluster's bus, 10000 above."""
+    return next(port for port in iter(free_port, None) if port + 10_000 < 65_536)
+
+
 class RedisServer:
     """A redis-server on a port of this machine; `flags` as on its command line."""
 
@@ -107,19 +112,105 @@ def redis_serving(folder: Path, *flags: str) -> Iterator[RedisServer]:
 def cluster_serving(folder: Path) -> Iterator[tuple[RedisServer, str]]:
     """One node that owns every slot; gives it, and the cluster's URL."""
     flags = ("--save", "", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "yes")
-    # a cluster's bus has its port 10000 above; the system gives out ports up to 60999
-    port = next(port for port in iter(free_port, None) if port + 10_000 < 65_536)
-    with RedisServer(folder, *flags, port=port) as server, server.client() as client:
+    with RedisServer(folder, *flags, port=cluster_port()) as server, server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
         yield server, server.url.replace("redis://", "redis+cluster://")
 
 
+class Cluster:
+    """Three masters with a replica each; a master that is lost has a successor after 2 s or so."""
+
+    def __init__(self, nodes: list[RedisServer]) -> None:
+        self._nodes = nodes
+        addresses = [f"127.0.0.1:{node.port}" for node in nodes]
+        command = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
+        subprocess.run([*command, "--cluster-replicas", "1"], check=True, stdout=subprocess.DEVNULL)
+        self.clients = {node.port: node.client() for node in nodes}
+        self.client = self.clients[nodes[-1].port]
+        self.settle()
+        self.url = f"redis+cluster://{','.join(addresses)}"
+
+    def settle(self) -> None:
+        """Wait until every node is there, and knows of the others."""
+        for client in self.clients.values():
+            until(lambda client=client: self._is_whole(client), redis.ConnectionError)
+
+    def _is_whole(self, client: redis.Redis) -> bool:
+        said = client.execute_command("CLUSTER", "NODES").decode()
+        flags, links = zip(*(line.split()[2:8:5] for line in said.splitlines()), strict=True)
+        return (
+            b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
+            and "fail" not in "".join(flags)
+            and sum("slave" in each for each in flags) == len(self._nodes) / 2
+            and set(links) == {"connected"}
+            and client.info("replication").get("master_link_status", "up") == "up"
+        )
+
+    def master_of(self, slot: int) -> RedisServer:
+        for start, end, (_, port, *_), *_ in self._slots():
+            if start <= slot <= end:
+                return next(node for node in self._nodes if node.port == port)
+        raise LookupError(slot)
+
+    def first_master(self) -> RedisServer:
+        return self.master_of(self._slots()[0][0])
+
+    def _slots(self) -> Any:
+        return self.client.execute_command("CLUSTER", "SLOTS")
+
+    def begin_to_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        self._set_slot(target, slot, "IMPORTING", self._name(source))
+        self._set_slot(source, slot, "MIGRATING", self._name(target))
+
+    def move_a_key(self, slot: int, source: RedisServer, target: RedisServer) -> bool:
+        """Move one key of a slot; say whether there was one."""
+        client = self.clients[source.port]
+        keys = client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1)
+        if keys:
+            client.migrate("127.0.0.1", target.port, keys[0], 0, 1000)
+        return bool(keys)
+
+    def end_move(self, slot: int, target: RedisServer) -> None:
+        for node in (target, *self._nodes):
+            if self.clients[node.port].info("replication")["role"] == "master":
+                self._set_slot(node, slot, "NODE", self._name(target))
+
+    def _set_slot(self, node: RedisServer, slot: int, *what: Any) -> None:
+        self.clients[node.port].execute_command("CLUSTER", "SETSLOT", slot, *what)
+
+    def _name(self, node: RedisServer) -> Any:
+        return self.clients[node.port].execute_command("CLUSTER", "MYID")
+
+
 @contextmanager
-def sentinel_serving(folder: Path, master: RedisServer) -> Iterator[str]:
-    """A sentinel that watches `master` as "main"; gives the URL."""
+def nodes_serving(folder: Path) -> Iterator[Cluster]:
+    flags = ("--save", "", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+    patience = ("--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for number in range(6):
+            (folder / str(number)).mkdir()
+            node = RedisServer(folder / str(number), *flags, *patience, port=cluster_port())
+            nodes.append(stack.enter_context(node))
+        cluster = Cluster(nodes)
+        yield cluster
+        for client in cluster.clients.values():
+            client.close()
+
+
+@contextmanager
+def sentinel_serving(folder: Path, port: int, down_after: int = 30_000) -> Iterator[str]:
+    """A sentinel that watches the master on `port` as "main"; gives the URL.
+
+    A master that has been silent for `down_after` milliseconds is replaced by its replica.
+    """
     configuration = folder / "sentinel.conf"
-    configuration.write_text(f"sentinel monitor main 127.0.0.1 {master.port} 1\n")
+    configuration.write_text(
+        f"sentinel monitor main 127.0.0.1 {port} 1\n"
+        f"sentinel down-after-milliseconds main {down_after}\n"
+        "sentinel failover-timeout main 2000\n"  # until it tries again
+    )
     with Sentinel(folder, configuration) as sentinel:
         yield f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
 

@@ -13,7 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_a_node_of_a_cluster_fails(fault: Fault, tmp_path: Path, kind: str) -> N
 def test_a_master_behind_a_sentinel_fails(
     fault: Fault, server: RedisServer, tmp_path: Path, kind: str
 ) -> None:
-    with sentinel_serving(tmp_path, server) as url, opened(url, kind) as (ledger, held):
+    with sentinel_serving(tmp_path, server.port) as url, opened(url, kind) as (ledger, held):
         until(lambda: ledger.charge("a", "g", b"1", [1.0]), StoreUnavailable)
         fault(server)
         assert_unavailable(kind, *every_operation(ledger, held)[1:4])
@@ -170,15 +170,25 @@ def test_redis_paused_does_later_what_it_was_asked(server: RedisServer, kind: st
         assert not ledger.claim(b"x" * 16, 4e9)
 
 
-def test_a_reply_that_is_late_belongs_to_nobody(server: RedisServer, kind: str) -> None:
-    with (
-        slow_proxy(server.port) as (port, delay),
-        opened(f"redis://127.0.0.1:{port}", kind) as (ledger, held),
-    ):
+@pytest.mark.parametrize("watched", [False, True], ids=["alone", "sentinel"])
+def test_a_reply_that_is_late_belongs_to_nobody(
+    server: RedisServer, tmp_path: Path, kind: str, watched: bool
+) -> None:
+    with ExitStack() as stack:
+        port, delay = stack.enter_context(slow_proxy(server.port))
+        url = f"redis://127.0.0.1:{port}"
+        if watched:
+            url = stack.enter_context(sentinel_serving(tmp_path, port))
+        ledger, held = stack.enter_context(opened(url, kind))
+        until(lambda: ledger.charge("a", "", bytes([0]), [2.0]), StoreUnavailable)
         prices = [ledger.charge("a", "", bytes([i]), [2.0]) for i in range(3)]
+        assert ledger.claim(b"w" * 16, 4e9)
         delay(TIMEOUT)  # each way: the reply takes twice as long as anybody waits
         assert_unavailable(
-            kind, lambda: ledger.charge("a", "", b"late", [2.0]), *every_operation(ledger, held)
+            kind,
+            lambda: ledger.charge("a", "", b"late", [2.0]),
+            *(lambda: ledger.claim(b"w" * 16, 4e9) for _ in range(3)),
+            *every_operation(ledger, held),
         )
         delay(0.0)
         time.sleep(3 * TIMEOUT)  # what is under way arrives

@@ -61,7 +61,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
                 with server.client() as client:
                     assert not client.keys() and client.execute_command("SELECT", 7)
             else:
-                with sentinel_serving(folder, server) as of_sentinel:
+                with sentinel_serving(folder, server.port) as of_sentinel:
                     with loop_in_a_thread() as run:
                         store = OnALoop(open_ledger(of_sentinel, TARIFF, asynchronous=True), run)
                         until(lambda: store.state("nobody") is None, StoreUnavailable)

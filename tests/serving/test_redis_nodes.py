@@ -1,0 +1,177 @@
+"""Redis of many nodes: a real cluster and a watched pair, whose masters are lost and replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from stores import (
+    Cluster,
+    OnALoop,
+    RedisServer,
+    loop_in_a_thread,
+    nodes_serving,
+    redis_serving,
+    sentinel_serving,
+    until,
+)
+
+from powfast.errors import StoreUnavailable
+from powfast.http import Answer
+from powfast.ledger import MemoryLedger, open_held, open_ledger
+from powfast.tariff import EvidenceTariff
+
+Fault = Callable[[RedisServer], None]
+
+TARIFF = EvidenceTariff(1000.0, 50_000.0)
+TIMEOUT = 0.5
+SLACK = 1.0  # for a machine that is busy with other things
+ACCOUNTS = [f"account {number}" for number in range(12)]
+KINDS = {"blocking": False, "awaiting": True}
+FAULTS = {RedisServer.kill: RedisServer.start, RedisServer.pause: RedisServer.resume}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with nodes_serving(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@contextmanager
+def opened(url: str) -> Iterator[list[Any]]:
+    """A blocking and an awaiting ledger."""
+    with loop_in_a_thread() as run:
+        awaiting = open_ledger(url, TARIFF, timeout=TIMEOUT, asynchronous=True)
+        ledgers = [open_ledger(url, TARIFF, timeout=TIMEOUT), OnALoop(awaiting, run)]
+        yield ledgers
+        for ledger in ledgers:
+            ledger.close()
+
+
+def served(ledger: Any, account: str) -> bool:
+    """Whether a new request is charged; either way its caller knows in time."""
+    started = time.monotonic()
+    try:
+        ledger.charge(account, "", os.urandom(8), [1.0])
+    except StoreUnavailable:
+        return False
+    finally:
+        assert time.monotonic() - started < 2 * TIMEOUT + SLACK
+    return True
+
+
+def slot_of(cluster: Cluster, account: str) -> int:
+    tag = f"{{account:{hashlib.sha256(account.encode()).hexdigest()}}}"
+    slot: int = cluster.client.execute_command("CLUSTER", "KEYSLOT", tag)
+    return slot
+
+
+def test_a_cluster_prices_like_one_process(cluster: Cluster) -> None:
+    with opened(cluster.url) as ledgers:
+        for kind, ledger in zip(KINDS, ledgers, strict=True):
+            memory = MemoryLedger(TARIFF)
+            for number in range(30):
+                charge = (f"{kind} {number}", f"{kind} {number % 9}", b"1", [9.0, 0.5])
+                assert ledger.charge(*charge) == memory.charge(*charge)
+                assert ledger.charge(*charge) == memory.charge(*charge)
+                assert [ledger.claim(f"{kind}{number}".encode(), 4e9) for _ in range(2)] == [1, 0]
+                assert ledger.opening(f"{kind} {number}", f"{kind} {number % 9}") == 0
+            ledger.reset(f"{kind} 1", f"{kind} 1")
+            assert ledger.state(f"{kind} 1", f"{kind} 1")[0] == 1
+    masters = {cluster.master_of(slot).port for slot in range(0, 16_384, 100)}
+    assert len(masters) == 3
+    assert all(cluster.clients[port].dbsize() > 20 for port in masters)
+
+
+def test_held_answers_lie_on_one_node(cluster: Cluster) -> None:
+    answer = Answer(200, (), b"the answer")
+    with loop_in_a_thread() as run:
+        blocking = open_held(cluster.url, timeout=TIMEOUT)
+        awaiting = OnALoop(open_held(cluster.url, timeout=TIMEOUT, asynchronous=True), run)
+        for number, account in enumerate(ACCOUNTS):
+            one, other = (blocking, awaiting) if number % 2 else (awaiting, blocking)
+            one.reserve(account, b"1")
+            one.fill(account, b"1", 5, answer, 10)
+            assert [other.release(account, b"1") for _ in range(2)] == [answer, None]
+        blocking.close()
+        awaiting.close()
+
+
+def test_accounts_follow_their_slot_to_another_node(cluster: Cluster) -> None:
+    account = "one that moves"
+    slot = slot_of(cluster, account)
+    source = cluster.master_of(slot)
+    target = cluster.master_of((slot + 6000) % 16_384)
+    assert source is not target
+    with opened(cluster.url) as ledgers:
+        first = ledgers[0].charge(account, "", b"1", [9.0])
+        assert ledgers[1].charge(account, "", b"1", [9.0]) == first
+        cluster.begin_to_move(slot, source, target)
+        moved = cluster.move_a_key(slot, source, target)
+        assert moved  # half of the account is here, half is there
+        assert not any(served(ledger, account) for ledger in ledgers)
+        while cluster.move_a_key(slot, source, target):
+            pass
+        for ledger in ledgers:  # they are sent there: ASK
+            assert ledger.charge(account, "", b"1", [9.0]) == first
+            assert ledger.state(account)[0] == 1  # half a charge was none
+        cluster.end_move(slot, target)
+        assert all(served(ledger, account) for ledger in ledgers)  # MOVED
+        assert ledgers[0].state(account)[0] == 3
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=["killed", "paused"])
+def test_a_master_of_a_cluster_is_lost(cluster: Cluster, fault: Fault) -> None:
+    lost = cluster.first_master()  # whom redis-py asks where no key says whom
+    theirs = [a for a in ACCOUNTS if cluster.master_of(slot_of(cluster, a)) is lost]
+    others = [a for a in ACCOUNTS if a not in theirs]
+    assert theirs
+    assert others
+    with opened(cluster.url) as ledgers:
+        for account in ACCOUNTS:
+            assert all(served(ledger, account) for ledger in ledgers)
+        fault(lost)
+        for ledger in ledgers:
+            assert not served(ledger, theirs[0])
+            assert all(served(ledger, account) for account in others)
+        with opened(cluster.url) as latecomers:
+            assert all(served(ledger, others[0]) for ledger in latecomers)
+            for ledger in [*ledgers, *latecomers]:  # by itself, once a replica has taken over
+                until(lambda ledger=ledger: all(served(ledger, account) for account in theirs))
+        assert ledgers[0].state(theirs[0])[0] >= 2  # and nothing is forgotten
+    FAULTS[fault](lost)
+    cluster.settle()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=["killed", "paused"])
+def test_a_watched_master_is_lost(fault: Fault, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("master", "replica", "sentinel")]
+    for folder in folders:
+        folder.mkdir()
+    with (
+        redis_serving(folders[0], "--repl-diskless-sync-delay", "0") as master,
+        redis_serving(folders[1], "--replicaof", f"127.0.0.1 {master.port}") as replica,
+        sentinel_serving(folders[2], master.port, down_after=1000) as url,
+        opened(url) as ledgers,
+        replica.client() as client,
+    ):
+        until(lambda: client.info("replication")["master_link_status"] == "up")
+        with redis.Redis(port=int(url.split(":")[-1].partition("/")[0])) as sentinel:
+            until(lambda: sentinel.sentinel_slaves("main"))
+        for ledger in ledgers:
+            until(lambda ledger=ledger: served(ledger, "a"))
+        assert ledgers[0].claim(b"x" * 16, 4e9)
+        until(lambda: client.dbsize() == 4)
+        fault(master)
+        assert not any(served(ledger, "a") for ledger in ledgers)
+        for ledger in ledgers:
+            until(lambda ledger=ledger: served(ledger, "a"))
+        assert ledgers[0].state("a")[0] >= 4
+        assert not ledgers[1].claim(b"x" * 16, 4e9)
