@@ -67,4 +67,6 @@ def carried(carrier: Mapping[str, Any], path: str) -> Any:
     try:
         return carrier[CHARGE_KEY]
     except KeyError:
-        raise RuntimeError(f"no PowMiddleware guards {path}: wrap the application in it") from None
+        raise RuntimeError(
+            f"no PowMiddleware guards {path}: wrap the application in it, with paths that cover it"
+        ) from None

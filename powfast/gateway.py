@@ -31,7 +31,7 @@ try:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
-    from starlette.routing import Mount, Route
+    from starlette.routing import Route
 except ImportError as error:
     raise MissingExtra("powfast.gateway needs Starlette: pip install 'powfast[server]'") from error
 
@@ -59,7 +59,7 @@ class Gateway:
     report_secret : str, optional
         What `/report` asks for; it does not exist without it.
     metrics : ASGI application, optional
-        Mounted at `/metrics`.
+        Answers at `/metrics`.
     max_body : int
         Bytes of a request that a proxy sends along, or of a report.
 
@@ -91,6 +91,7 @@ class Gateway:
         self._queries_header = queries_header
         self._authorization = f"Bearer {report_secret}".encode()
         self._max_body = max_body
+        self._metrics = metrics
         routes: list[Any] = [
             Route("/check", self._check_forwarded, methods=_METHODS),
             Route("/check{path:path}", self._check_original, methods=_METHODS),
@@ -99,7 +100,7 @@ class Gateway:
         if report_secret is not None:
             routes.append(Route("/report", self._report, methods=["POST"]))
         if metrics is not None:
-            routes.append(Mount("/metrics", metrics))
+            routes.append(Route("/metrics", self._scraped))
         self.app = Starlette(routes=routes)
         """The ASGI application."""
 
@@ -151,6 +152,9 @@ class Gateway:
         except (BodyTooLarge, InvalidInput, StoreUnavailable) as error:
             return _response(refusal(error))
         return Response(status_code=204)
+
+    async def _scraped(self, request: Request) -> Any:
+        return self._metrics  # an ASGI application answers as a response does
 
     def _asked(self, request: Request, digest: bytes) -> Asked:
         address = None if request.client is None else request.client.host

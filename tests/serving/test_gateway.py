@@ -312,7 +312,7 @@ def test_a_secret_has_some_length() -> None:
 def test_health_and_metrics(gate_at: Serve) -> None:
     client = gate_at(metrics=PlainTextResponse("powfast_redeemed_total 0\n"))
     assert client.get("/healthz").text == "ok\n"
-    assert "powfast_redeemed" in client.get("/metrics/").text
+    assert "powfast_redeemed" in client.get("/metrics").text
 
 
 # -- the command
@@ -320,12 +320,12 @@ def test_health_and_metrics(gate_at: Serve) -> None:
 
 def test_the_command_serves(tmp_path: Path) -> None:
     port = free_port()
-    environ = settings(
-        tmp_path, f"sqlite:///{tmp_path}/ledger.db", report_secret=SECRET, metrics="true"
-    )
+    (tmp_path / "ours.py").write_text("from powfast.accounts import bearer as account")
+    given = {"report_secret": SECRET, "metrics": "true", "account": "ours:account"}
+    environ = settings(tmp_path, f"sqlite:///{tmp_path}/ledger.db", **given)
     command = [program("powfast"), "serve", "--port", str(port), "--workers", "2"]
     with (
-        started(command, port, environ=environ) as url,
+        started(command, port, environ=environ, folder=tmp_path) as url,
         httpx.Client(base_url=url) as client,
     ):
         solution = paid(token_of(client.get("/check", headers=ASK)))
@@ -335,7 +335,7 @@ def test_the_command_serves(tmp_path: Path) -> None:
         assert report(client, evidence=[50.0] * 5).status_code == 204
         assert work_of(client) > 2 * BASE
         assert client.get("/healthz").status_code == 200
-        assert "powfast_redeemed_total" in client.get("/metrics/").text
+        assert "powfast_redeemed_total" in client.get("/metrics").text
         assert "server" not in client.get("/healthz").headers
 
 
