@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from powfast.cli import output
 from powfast.errors import InvalidInput, MissingExtra
@@ -47,14 +48,17 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise InvalidInput("a store in memory serves one worker: name sqlite:// or redis://")
     family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
     socket.create_server((arguments.host, arguments.port), family=family).close()  # or says why not
-    uvicorn.run(
-        "powfast.gateway:from_environment",
-        factory=True,
-        host=arguments.host,
-        port=arguments.port,
-        workers=arguments.workers,
-        proxy_headers=False,  # accounts count the proxies they trust themselves
-        access_log=False,
-        server_header=False,
-    )
+    with TemporaryDirectory() as folder:
+        if arguments.workers > 1:  # any of them answers /metrics for all
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        uvicorn.run(
+            "powfast.gateway:from_environment",
+            factory=True,
+            host=arguments.host,
+            port=arguments.port,
+            workers=arguments.workers,
+            proxy_headers=False,  # accounts count the proxies they trust themselves
+            access_log=False,
+            server_header=False,
+        )
     return 0
