@@ -179,7 +179,7 @@ class _Commands:
         said, abandoned, answers, size = reply
         if abandoned:
             self._observer.event("abandoned", count=abandoned)
-        self._observer.event("held", answers=answers, bytes=size)
+        self._observer.event("held", answers=answers, bytes=size, shared=True)
         value: bytes = said
         return value
 

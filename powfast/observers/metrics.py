@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 from powfast.errors import MissingExtra
 
@@ -51,8 +51,9 @@ class Metrics:
         self._work_redeemed = self._counter("work_redeemed", "SHA-256 evaluations paid.")
         self._refused = self._counter("refused", "Requests refused without a challenge.", "code")
         self._abandoned = self._counter("abandoned", "Held answers that nobody paid in time.")
-        self._answers = self._gauge("held_answers", "Requests that wait for their payment.")
-        self._bytes = self._gauge("held_bytes", "Bytes of the answers that wait.")
+        # what a process holds adds up; of what all hold together, each says the same
+        self._held = self._gauges("held", "livesum")
+        self._shared = self._gauges("shared", "livemostrecent")
         self._failures = self._counter(
             "store_errors", "Operations that a store failed.", "operation", "mode"
         )
@@ -123,16 +124,26 @@ class Metrics:
             self._work_redeemed.inc(said["work"])
 
     def _on_held(self, said: dict[str, Any]) -> None:
-        self._answers.set(said["answers"])
-        self._bytes.set(said["bytes"])
+        answers, size = self._shared if said.get("shared") else self._held
+        answers.set(said["answers"])
+        size.set(said["bytes"])
 
     def _counter(self, name: str, says: str, *labels: str) -> prometheus.Counter:
         return prometheus.Counter(f"powfast_{name}", says, labels, registry=self._registry)
 
-    def _gauge(self, name: str, says: str) -> prometheus.Gauge:
-        return prometheus.Gauge(
-            f"powfast_{name}", says, registry=self._registry, multiprocess_mode="livesum"
+    def _gauges(
+        self, kind: str, mode: Literal["livesum", "livemostrecent"]
+    ) -> tuple[prometheus.Gauge, prometheus.Gauge]:
+        answers, size = (
+            prometheus.Gauge(
+                f"powfast_{kind}_{what}", says, registry=self._registry, multiprocess_mode=mode
+            )
+            for what, says in (
+                ("answers", "Requests that wait for their payment."),
+                ("bytes", "Bytes of the answers that wait."),
+            )
         )
+        return answers, size
 
     def _histogram(self, name: str, says: str, buckets: tuple[float, ...]) -> prometheus.Histogram:
         return prometheus.Histogram(

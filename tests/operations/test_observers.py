@@ -169,6 +169,7 @@ from powfast.observers.metrics import Metrics
 metrics = Metrics(1000)
 metrics.event("challenged", work=500)
 metrics.event("held", answers=2, bytes=10)
+metrics.event("held", answers=3, bytes=20, shared=True)
 print(metrics.text().decode())
 """
 
@@ -184,3 +185,5 @@ def test_the_metrics_of_several_processes_add_up(tmp_path: Path) -> None:
     text = child()
     assert "powfast_challenges_issued_total 2.0" in text
     assert "powfast_work_issued_total 1000.0" in text
+    assert "powfast_held_answers 4.0" in text
+    assert "powfast_shared_answers 3.0" in text

@@ -67,11 +67,13 @@ class Log:
 
     def __init__(self) -> None:
         self.held = (0, 0)
+        self.shared = False
         self.abandoned = 0
 
     def event(self, name: str, **fields: Any) -> None:
         if name == "held":
             self.held = (fields["answers"], fields["bytes"])
+            self.shared = "shared" in fields
         else:
             assert name == "abandoned"
             self.abandoned += fields["count"]
@@ -180,6 +182,7 @@ def test_answers_expire_in_order_and_asking_again_renews_them(new_held: NewHeld)
     clock.now = start + 11.5
     assert held.release("a", b"2") is None
     assert log.held == (2, 2)
+    assert log.shared != isinstance(held, HeldAnswers)
     assert log.abandoned == 1
     assert held.release("a", b"1") is not None
 
