@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,7 +17,20 @@ def missing(reason: str) -> NoReturn:
     """Skip for `reason` on a developer's machine, fail for it in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def needs(*names: str) -> Any:
+    """Import what only some tests need; skip the module that calls, or in CI fail, without it."""
+    modules = []
+    for name in names:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what their imports say is not ours to judge
+                modules.append(import_module(name))
+        except ImportError as error:
+            missing(f"{name} is not installed: {error}")
+    return modules if len(modules) > 1 else modules[0]
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise MissingExtra("serve needs uvicorn: pip install 'powfast[server]'") from error
     from powfast.settings import Settings
 
-    sys.path.insert(0, os.getcwd())  # for settings that name a function, as uvicorn does
+    sys.path.insert(0, str(Path.cwd()))  # for settings that name a function, as uvicorn does
     if arguments.config is not None:
         os.environ["POWFAST_CONFIG"] = str(arguments.config.resolve())
     settings = Settings.load()  # whatever is wrong is said once, before any worker starts

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from optional import needs
+from conftest import needs
 
 from powfast.errors import InvalidInput, MissingExtra
 from powfast.leakage import NeighbourVotes

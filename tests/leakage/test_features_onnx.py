@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from optional import needs
+from conftest import needs
 
 from powfast.errors import InvalidInput
 from powfast.leakage import features

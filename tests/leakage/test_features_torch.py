@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from optional import needs
+from conftest import needs
 
 from powfast.errors import InvalidInput
 from powfast.leakage import features

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from served import served as served
 
 from powfast.asgi import PowMiddleware
 from powfast.challenge import Issuer
@@ -78,18 +74,3 @@ class Service:
         @self.app.post("/unguarded")
         async def unguarded(body: dict[str, Any]) -> dict[str, Any]:
             return body
-
-
-@contextmanager
-def served(app: Any, port: int = 0) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "uvicorn did not start"
-        time.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()

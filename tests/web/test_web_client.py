@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsers import BASE, Chromium, Node, Site, chromium, served
+from browsers import BASE, Chromium, Node, Site, chromium
+from served import served
 
 from powfast import errors
 from powfast.challenge import MAX_TOKEN_BYTES, decode, token_to_text

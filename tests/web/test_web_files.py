@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import WEB, Chromium, Node, Site, chromium, served
+from browsers import WEB, Chromium, Node, Site, chromium
 from conftest import ROOT, missing
+from served import served
 
 import powfast
 
