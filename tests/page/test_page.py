@@ -202,6 +202,26 @@ def test_solving_shows_how_far_it_is_and_can_be_cancelled(browser: Any, shop: Sh
         assert "visitor" not in operator(page)  # nothing runs before the opening is paid
 
 
+def test_a_first_question_that_the_opening_does_not_cover_is_paid_in_two(
+    browser: Any, shop: Shop
+) -> None:
+    base = shop.tariff.base_work
+    with opening(shop, base) as url, visit(browser, url) as page:
+        answers: list[Any] = []
+        page.on("response", lambda answer: answers.append(answer))
+        page.click("#samples button >> nth=5")
+        assert ask(page).startswith("The model says 5")
+        asked = [answer for answer in answers if "/v1/" in answer.url]
+        assert [answer.status for answer in asked] == [402, 402, 402, 200]
+        receipts = [asked[i].header_value("pow-receipt") for i in (1, 3)]
+        works = [int(receipt.removeprefix("work=")) for receipt in receipts]
+        # the opening covers a sixteenth of itself; what is published is rounded down by an eighth
+        assert works[0] == pytest.approx(base, rel=0.125)
+        assert works[1] == pytest.approx(base * 15 / 16, rel=0.125)
+        assert f"price was {sum(works):,} hashes" in page.inner_text("#explained")
+        assert operator(page)["visitor"]["queries"] == 1
+
+
 def test_a_reload_keeps_the_account(page: Any) -> None:
     page.click("#samples button >> nth=4")
     ask(page)

@@ -57,6 +57,9 @@ class Site:
         gate = Gate(self.issuer, MemoryLedger(EvidenceTariff(base_work=BASE)))
         app = self.app = FastAPI()
         app.add_middleware(PowMiddleware, gate=gate, paths=("/v1/",))
+        dearer = EvidenceTariff(base_work=BASE, opening_work=BASE)  # than openings pay for
+        gate = Gate(self.issuer, MemoryLedger(dearer))
+        app.add_middleware(PowMiddleware, gate=gate, paths=("/dear/",))
         # a page of another origin may ask, but not read WWW-Authenticate
         app.add_middleware(
             CORSMiddleware,
@@ -74,6 +77,7 @@ class Site:
                 response.headers["content-security-policy"] = policy
             return response
 
+        @app.post("/dear/echo")
         @app.api_route("/v1/echo", methods=["GET", "POST"])
         async def echo(request: Request, pow: Charge) -> Response:
             body = await request.body()

@@ -12,6 +12,7 @@ from served import served
 
 from powfast import errors
 from powfast.challenge import MAX_TOKEN_BYTES, decode, token_to_text
+from powfast.gate import COVERED
 from powfast.http import parse_solution
 
 KINDS = ["node", "chromium"]
@@ -298,6 +299,22 @@ def test_a_second_challenge_is_handed_over(here: Any, site: Any) -> None:
     }"""
     assert here.run(script, api(here, site, "/greedy")) == [402, "urn:powfast:payment-required"]
     assert len([1 for path, *_ in site.seen if path == "/greedy"]) == 2
+
+
+@everywhere
+def test_asking_again_pays_what_the_opening_left(here: Any, site: Any) -> None:
+    script = """async () => {
+      const headers = { authorization: `Bearer ${arg.key}` };
+      const ask = () => powfast.powFetch(arg.url, { method: "POST", body: "x", headers });
+      const said = [];
+      for (const response of [await ask(), await ask()]) {
+        said.push([response.status, response.headers.get("pow-receipt")]);
+      }
+      return said;
+    }"""
+    arg = {"url": api(here, site, "/dear/echo"), "key": type(here).__name__}
+    rest = BASE - BASE // COVERED
+    assert here.run(script, arg) == [[402, f"work={BASE}"], [200, f"work={rest}"]]
 
 
 @everywhere
