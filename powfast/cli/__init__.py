@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-import powfast
 from powfast.cli import client, operations, operator, profile, research, serve
 from powfast.cli.output import print_json
 from powfast.errors import PowfastError, Refused, TooMuchWork
@@ -16,11 +16,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
     0 done; 1 the answer is no: a solution refused, too much work, drift; 2 wrong use, settings or
-    files; 130 Ctrl-C.
+    files; 130 Ctrl-C; 141 nobody reads any more, as shells say it.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough; Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (PowfastError, OSError) as error:
         if arguments.json:
             print_json({"error": getattr(error, "code", "system"), "detail": str(error)})
@@ -32,9 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="powfast", description=powfast.__doc__)
-    parser.add_argument("--version", dest="run", action="store_const", const=client.version)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="powfast", description="Calibrated proof of work against model extraction."
+    )
+    parser.add_argument(
+        "--version",
+        dest="run",
+        action="store_const",
+        const=client.version,
+        help="print the version and the kernel in use",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=lambda arguments: _usage(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

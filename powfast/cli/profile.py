@@ -259,7 +259,9 @@ def _print_profile(profile: ClientProfile) -> None:
     from powfast.profile import solve_seconds
 
     device, slices = profile.device, profile.sustained.hashes_per_second
-    print(f"{profile.name}: {device.cpu}, {device.cores} cores, {device.architecture}")
+    named = [] if profile.name == device.cpu else [profile.name]
+    cores = f"{device.cores} core{'s' * (device.cores > 1)}"
+    print(", ".join([*named, device.cpu, cores, device.architecture]))
     print(f"{device.system}, {device.agent}, powfast {profile.powfast}, {profile.measured}")
     output.print_table(
         ("kernel", "threads", "million hashes/s", "quartiles"),

@@ -27,7 +27,6 @@ def add_commands(commands: output.Commands) -> None:
         help="seconds that each extractor solves; beyond it prices are computed (default 2)",
     )
     demo.add_argument("--out", type=Path, default=Path(), help="folder of demo.json and demo.png")
-
     demo.add_argument(
         "--serve", action="store_true", help="serve a page to try it in a browser, until Ctrl-C"
     )

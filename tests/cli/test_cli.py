@@ -52,6 +52,19 @@ def test_an_unknown_kernel_is_a_clear_error() -> None:
     assert parsed(run("--version", "--json", POWFAST_KERNEL="abacus"))["error"] == "kernel"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "powfast.cli", "--version"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_what_solve_prints_verify_accepts() -> None:
     token = Issuer({"a": SECRET}).issue(work=20_000, account="alice", request=b"\x01\x02")
     text = token_to_text(token)
