@@ -40,7 +40,7 @@ class Victim:
         rng = np.random.default_rng([seed, 1])
         images = np.vstack([training.images, redrawn(training.images, rng)])
         labels = np.tile(training.labels, 2)
-        network = MLPClassifier((64,), max_iter=120)
+        network = MLPClassifier((64,), max_iter=60, learning_rate_init=0.003)
         self._model = BaggingClassifier(network, n_estimators=_NETWORKS, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
