@@ -1,4 +1,4 @@
-"""A real FastAPI service on uvicorn, whose "model" counts its runs."""
+"""A FastAPI service whose "model" counts its runs, and what watches who calls one."""
 
 from __future__ import annotations
 
@@ -74,3 +74,17 @@ class Service:
         @self.app.post("/unguarded")
         async def unguarded(body: dict[str, Any]) -> dict[str, Any]:
             return body
+
+
+class Seen:
+    """The connections and headers of the requests that reach an application."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.connections: list[tuple[str, int]] = []
+        self.headers: list[dict[str, str]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.connections.append(scope["client"])
+        self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
+        await self._app(scope, receive, send)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
 import io
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,30 +15,23 @@ from typing import Any
 import aiohttp
 import httpx
 import httpx2
-import openai
 import pytest
 import requests
-import urllib3
-from fastapi import Request
-from service import BASE, Service, served
+from service import BASE, Seen, Service, served
 
 import powfast.clients.aiohttp
 import powfast.clients.httpx
 import powfast.clients.httpx2
 import powfast.clients.requests
-from powfast.challenge import Challenge, Issuer
+from powfast.challenge import Challenge
 from powfast.clients.flow import Payer
 from powfast.errors import (
     BodyNotReplayable,
-    Cancelled,
     Declined,
     InvalidInput,
-    MalformedToken,
     TooMuchTime,
     TooMuchWork,
 )
-from powfast.fastapi import Charge
-from powfast.http import parse_solution, payment_required
 from powfast.ledger import MemoryLedger
 from powfast.puzzle import Puzzle, solve_counted
 from powfast.tariff import EvidenceTariff
@@ -50,21 +39,6 @@ from powfast.tariff import EvidenceTariff
 ASK = {"x": 1, "evidence": [1.0, 1.0]}
 HARD = {"x": 1, "evidence": [1e6] * 8}
 KEY = {"authorization": "Bearer alice"}
-ISSUER = Issuer({"a": bytes(32)})
-
-
-class Seen:
-    """The connections and headers of the requests that reach an application."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        self.connections: list[tuple[str, int]] = []
-        self.headers: list[dict[str, str]] = []
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.connections.append(scope["client"])
-        self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
-        await self._app(scope, receive, send)
 
 
 def httpx_post(library: Any, auth: Any) -> Callable[..., Any]:
@@ -338,159 +312,6 @@ async def test_httpx_sends_a_generated_body_again() -> None:
         async with httpx.AsyncClient(base_url=url, auth=auth, headers=JSON) as client:
             response = await client.post("/v1/predict", content=async_pieces())
     assert response.json() == {"answer": 3}
-
-
-# -- the OpenAI SDK
-
-
-def openai_shaped() -> Service:
-    service = Service()
-
-    @service.app.post("/v1/chat/completions")
-    async def complete(request: Request, pow: Charge) -> dict[str, Any]:
-        assert request.headers["authorization"] == "Bearer sk-alice"
-        service.runs += 1
-        asked = (await request.json())["messages"][-1]["content"]
-        await pow.charge([float(len(asked))])
-        message = {"role": "assistant", "content": asked.upper()}
-        return {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "m",
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        }
-
-    return service
-
-
-HELLO: Any = [{"role": "user", "content": "hello"}]
-
-
-@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
-def test_openai_pays_with_its_key_intact(library: Any) -> None:
-    service = openai_shaped()
-    auth = getattr(powfast.clients, library.__name__).PowAuth()
-    with served(service.app) as url, library.Client(auth=auth) as http_client:
-        client = openai.OpenAI(base_url=url + "/v1", api_key="sk-alice", http_client=http_client)
-        completion = client.chat.completions.create(model="m", messages=HELLO)
-    assert completion.choices[0].message.content == "HELLO"
-    assert service.runs == 1
-
-
-async def test_openai_pays_asynchronously() -> None:
-    service = openai_shaped()
-    with served(service.app) as url:
-        async with httpx.AsyncClient(auth=powfast.clients.httpx.PowAuth()) as http_client:
-            client = openai.AsyncOpenAI(
-                base_url=url + "/v1", api_key="sk-alice", http_client=http_client
-            )
-            completion = await client.chat.completions.create(model="m", messages=HELLO)
-    assert completion.choices[0].message.content == "HELLO"
-    assert service.runs == 1
-
-
-def test_openai_says_why_a_challenge_was_not_paid() -> None:
-    service = openai_shaped()
-    auth = powfast.clients.httpx.PowAuth(max_work=1)
-    with served(service.app) as url, httpx.Client(auth=auth) as http_client:
-        client = openai.OpenAI(
-            base_url=url + "/v1", api_key="sk-alice", http_client=http_client, max_retries=0
-        )
-        with pytest.raises((TooMuchWork, openai.APIConnectionError)) as failed:
-            client.chat.completions.create(model="m", messages=HELLO)
-        # some releases of the SDK wrap what its HTTP client raises
-        assert TooMuchWork in (type(failed.value), type(failed.value.__cause__))
-    assert service.runs == 1
-
-
-def test_openai_without_a_payer_asks_once() -> None:
-    seen = Seen(openai_shaped().app)
-    with (
-        served(seen) as url,
-        openai.OpenAI(base_url=url + "/v1", api_key="sk-alice") as client,
-        pytest.raises(openai.APIStatusError, match="402"),
-    ):
-        client.chat.completions.create(model="m", messages=HELLO)
-    assert len(seen.headers) == 1
-
-
-# -- anything else
-
-
-class Response:
-    def __init__(self, status: int, headers: Any) -> None:
-        self.status = status
-        self.headers = headers
-
-
-def test_answer_serves_any_other_library() -> None:
-    token = ISSUER.issue(work=1000, account="alice")
-    header = dict(payment_required(token, "").headers)["www-authenticate"]
-    asking = Response(402, {"WWW-Authenticate": header})
-    payer = Payer()
-    assert payer.answer(Response(200, {})) is None
-    assert payer.answer(Response(401, {"www-authenticate": 'Bearer realm="x"'})) is None
-    value = payer.answer(asking)
-    assert value is not None
-    assert ISSUER.verify(*parse_solution(value), account="alice").work == 1000
-    with pytest.raises(MalformedToken):
-        payer.answer(Response(402, {"WWW-Authenticate": 'PoW challenge="AAAA"'}))
-    with pytest.raises(Cancelled):
-        cancelled = threading.Event()
-        cancelled.set()
-        payer.answer(asking, cancelled)
-
-
-@pytest.mark.parametrize("response", [None, "402", {"status": 402}, Response(402, None)])
-def test_answer_says_what_a_response_is(response: Any) -> None:
-    with pytest.raises(InvalidInput, match="status"):
-        Payer().answer(response)
-
-
-def urllib_open(url: str) -> Any:
-    try:
-        return urllib.request.urlopen(url)
-    except urllib.error.HTTPError as error:
-        return error
-
-
-def http_client_get(url: str) -> Any:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"))
-    connection.request("GET", "/")
-    with contextlib.closing(connection), connection.getresponse() as response:
-        return response
-
-
-@pytest.mark.parametrize(
-    "get", [httpx.get, httpx2.get, requests.get, urllib_open, http_client_get, urllib3.request]
-)
-def test_answer_reads_the_responses_of_real_libraries(get: Callable[..., Any]) -> None:
-    """The challenge stands in the second of two headers."""
-    token = ISSUER.issue(work=1000)
-    asking = dict(payment_required(token, "").headers)["www-authenticate"]
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"www-authenticate", b"Bearer"), (b"www-authenticate", asking.encode())]
-        await send({"type": "http.response.start", "status": 402, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-
-    with served(app) as url:
-        response = get("GET", url) if get is urllib3.request else get(url)
-        value = Payer().answer(response)
-        response.close()
-    assert value is not None
-    assert ISSUER.verify(*parse_solution(value)).work == 1000
-
-
-async def test_answer_reads_the_responses_of_aiohttp() -> None:
-    service = Service()
-    with served(service.app) as url:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(f"{url}/v1/predict", json=ASK) as response,
-        ):
-            assert Payer().answer(response) is not None
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2", "requests", "aiohttp", "anyio"])

@@ -1,14 +1,9 @@
-"""The exchange over gRPC: real servers and channels, blocking and asynchronous."""
+"""The exchange over gRPC: real servers, blocking and asynchronous."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import subprocess
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,282 +11,35 @@ import grpc
 import grpc.aio
 import pytest
 from conftest import missing
-from service import BASE, KEYS
+from grpc_service import (
+    ALICE,
+    ASK,
+    METHOD,
+    Serve,
+    awaited,
+    blocking,
+    both_servers,
+    dumps,
+    loads,
+    new_gate,
+    paid,
+    streaming,
+    token_of,
+    unary,
+)
+from service import BASE
 from stores import redis_serving
 
 from powfast.accounts import address, certificate, name_of
-from powfast.challenge import Issuer, decode, solve
-from powfast.clients.flow import Payer
+from powfast.challenge import decode
 from powfast.clients.grpc import PowInterceptor as PayingInterceptor
-from powfast.clients.grpc import aio_interceptors
-from powfast.errors import Cancelled, InvalidInput, StoreUnavailable, TooMuchWork
+from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.gate import Gate
-from powfast.grpc import AioPowInterceptor, PowInterceptor, current_charge
+from powfast.grpc import PowInterceptor
 from powfast.held import HeldAnswers
-from powfast.http import Exchange, challenge_in, format_solution, request_digest
+from powfast.http import Exchange, request_digest
 from powfast.ledger import MemoryLedger, open_held, open_ledger
 from powfast.tariff import EvidenceTariff
-
-ALICE = (("authorization", "Bearer alice"),)
-ASK = {"x": 1, "evidence": [1.0, 1.0]}
-METHOD = "/test.Model/"
-
-
-def dumps(message: Any) -> bytes:
-    return json.dumps(message).encode()
-
-
-def loads(message: bytes) -> Any:
-    return json.loads(message or b"{}")  # a failed call of grpc.aio has an empty message
-
-
-JSON = {"request_deserializer": json.loads, "response_serializer": dumps}
-
-
-class Model:
-    """Methods that count their runs; `charge` is what a method of this kind of server calls."""
-
-    def __init__(self) -> None:
-        self.runs = 0
-
-
-class BlockingModel(Model):
-    def predict(self, request: Any, context: Any) -> Any:
-        self.runs += 1
-        current_charge().charge(request["evidence"])
-        context.set_trailing_metadata((("model", "m"), ("raw-bin", b"\x00\xff")))
-        return {"answer": request["x"]}
-
-    def beforehand(self, request: Any, context: Any) -> Any:
-        current_charge().require(request["evidence"])
-        self.runs += 1
-        return {"answer": request["x"]}
-
-    def stream(self, request: Any, context: Any) -> Iterator[Any]:
-        self.runs += 1
-        current_charge().charge(request["evidence"])
-        for number in range(request["x"]):
-            yield {"answer": number}
-
-    def stream_beforehand(self, request: Any, context: Any) -> Iterator[Any]:
-        current_charge().require(request["evidence"])
-        self.runs += 1
-        for number in range(request["x"]):
-            yield {"answer": number}
-
-    def late(self, request: Any, context: Any) -> Iterator[Any]:
-        yield {"answer": "early"}
-        try:
-            current_charge().charge([1.0])
-        except RuntimeError as error:
-            yield {"answer": str(error)}
-
-    def aborts(self, request: Any, context: Any) -> Any:
-        current_charge().charge(request["evidence"])
-        context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
-
-    def fails(self, request: Any, context: Any) -> Any:
-        current_charge().charge(request["evidence"])
-        context.set_code(grpc.StatusCode.DATA_LOSS)
-        return {}
-
-    def hides(self, request: Any, context: Any) -> Any:
-        """Swallows what stops it, as careless code does."""
-        try:
-            current_charge().require(request["evidence"])
-        except Exception:
-            return {"answer": "hidden"}
-
-    def plain(self, request: Any, context: Any) -> Any:
-        self.runs += 1
-        return {"answer": request["x"]}
-
-    def talk(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-        for request in requests:
-            try:
-                current_charge()
-            except RuntimeError as error:
-                yield {"answer": [request["x"], str(error)]}
-
-
-class AwaitedModel(Model):
-    async def predict(self, request: Any, context: Any) -> Any:
-        self.runs += 1
-        await current_charge().charge(request["evidence"])
-        context.set_trailing_metadata((("model", "m"), ("raw-bin", b"\x00\xff")))
-        return {"answer": request["x"]}
-
-    async def beforehand(self, request: Any, context: Any) -> Any:
-        await current_charge().require(request["evidence"])
-        self.runs += 1
-        return {"answer": request["x"]}
-
-    async def stream(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        self.runs += 1
-        await current_charge().charge(request["evidence"])
-        for number in range(request["x"]):
-            yield {"answer": number}
-
-    async def stream_beforehand(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        await current_charge().require(request["evidence"])
-        self.runs += 1
-        for number in range(request["x"]):
-            yield {"answer": number}
-
-    async def late(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        yield {"answer": "early"}
-        try:
-            await current_charge().charge([1.0])
-        except RuntimeError as error:
-            yield {"answer": str(error)}
-
-    async def aborts(self, request: Any, context: Any) -> Any:
-        await current_charge().charge(request["evidence"])
-        await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
-
-    async def fails(self, request: Any, context: Any) -> Any:
-        await current_charge().charge(request["evidence"])
-        context.set_code(grpc.StatusCode.DATA_LOSS)
-        return {}
-
-    async def hides(self, request: Any, context: Any) -> Any:
-        try:
-            await current_charge().require(request["evidence"])
-        except Exception:
-            return {"answer": "hidden"}
-
-    async def plain(self, request: Any, context: Any) -> Any:
-        self.runs += 1
-        return {"answer": request["x"]}
-
-    async def talk(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for request in requests:
-            try:
-                current_charge()
-            except RuntimeError as error:
-                yield {"answer": [request["x"], str(error)]}
-
-
-def handlers(model: Any) -> grpc.GenericRpcHandler:
-    unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
-    kinds = {
-        **dict.fromkeys(("predict", "beforehand", "aborts", "fails", "hides", "plain"), unary),
-        **dict.fromkeys(("stream", "stream_beforehand", "late"), stream),
-        "talk": grpc.stream_stream_rpc_method_handler,
-    }
-    methods = {name: kind(getattr(model, name), **JSON) for name, kind in kinds.items()}
-    return grpc.method_handlers_generic_handler("test.Model", methods)
-
-
-class Served:
-    """A gate and a server behind it."""
-
-    def __init__(self, model: Model, gate: Gate, target: str) -> None:
-        self.model = model
-        self.gate = gate
-        self.target = target
-
-    @contextmanager
-    def channel(self, *interceptors: Any) -> Iterator[grpc.Channel]:
-        with grpc.insecure_channel(self.target) as channel:
-            yield grpc.intercept_channel(channel, *interceptors)
-
-    def call(self, method: str, request: Any = ASK, metadata: Any = ALICE, **limits: Any) -> Any:
-        """Call with a paying client."""
-        with self.channel(PayingInterceptor(**limits)) as channel:
-            return unary(channel, method)(request, metadata=metadata, timeout=30)
-
-    def refused(self, method: str, request: Any = ASK, metadata: Any = ALICE) -> grpc.RpcError:
-        """Call with a client that does not pay."""
-        with self.channel() as channel, pytest.raises(grpc.RpcError) as caught:
-            unary(channel, method)(request, metadata=metadata, timeout=30)
-        return caught.value
-
-
-def unary(channel: grpc.Channel, method: str) -> Any:
-    return channel.unary_unary(
-        METHOD + method, request_serializer=dumps, response_deserializer=loads
-    )
-
-
-def streaming(channel: Any, method: str) -> Any:
-    return channel.unary_stream(
-        METHOD + method, request_serializer=dumps, response_deserializer=loads
-    )
-
-
-def new_gate(**options: Any) -> Gate:
-    ledger = options.pop("ledger", None) or MemoryLedger(EvidenceTariff(base_work=BASE))
-    ttl, held = options.pop("ttl", 120.0), options.pop("held", None)
-    return Gate(Issuer(KEYS, ttl=ttl), ledger, held, **options)
-
-
-@contextmanager
-def blocking(
-    gate: Gate, credentials: grpc.ServerCredentials | None = None, **options: Any
-) -> Iterator[Served]:
-    model = BlockingModel()
-    with ThreadPoolExecutor(8) as pool:
-        server = grpc.server(pool, interceptors=[PowInterceptor(gate, **options)])
-        server.add_generic_rpc_handlers([handlers(model)])
-        if credentials is None:
-            port = server.add_insecure_port("127.0.0.1:0")
-        else:
-            port = server.add_secure_port("127.0.0.1:0", credentials)
-        server.start()
-        try:
-            yield Served(model, gate, f"127.0.0.1:{port}")
-        finally:
-            server.stop(None).wait()
-            closings(gate)
-
-
-def closings(gate: Gate) -> list[Any]:
-    """Close the stores of a gate; what is returned may have to be awaited."""
-    stores = (gate.ledger, gate.held)
-    return [store.close() for store in stores if hasattr(store, "close")]
-
-
-@contextmanager
-def awaited(gate: Gate, **options: Any) -> Iterator[Served]:
-    model, ready, ended = AwaitedModel(), threading.Event(), asyncio.Event()
-    found: list[Any] = []
-
-    async def serve() -> None:
-        server = grpc.aio.server(interceptors=[AioPowInterceptor(gate, **options)])
-        server.add_generic_rpc_handlers([handlers(model)])
-        found[:] = [server.add_insecure_port("127.0.0.1:0"), asyncio.get_running_loop()]
-        await server.start()
-        ready.set()
-        await ended.wait()
-        await server.stop(None)
-        for closing in closings(gate):
-            if closing is not None:
-                await closing
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert ready.wait(10), "the server did not start"
-    try:
-        yield Served(model, gate, f"127.0.0.1:{found[0]}")
-    finally:
-        found[1].call_soon_threadsafe(ended.set)
-        thread.join()
-
-
-Serve = Callable[..., Any]
-both_servers = pytest.mark.parametrize("serve", [blocking, awaited])
-
-
-def token_of(error: Any) -> bytes:
-    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error
-    token = challenge_in(402, dict(error.trailing_metadata())["www-authenticate"])
-    assert token is not None
-    return token
-
-
-def paid(token: bytes) -> tuple[tuple[str, str], ...]:
-    return (*ALICE, ("pow-solution", format_solution(token, solve(token))))
 
 
 @both_servers
@@ -483,128 +231,6 @@ def test_a_blocking_server_needs_a_ledger_that_blocks() -> None:
 
     with pytest.raises(InvalidInput, match="blocks"):
         PowInterceptor(new_gate(ledger=OnALoop()))
-
-
-# -- clients
-
-
-def test_a_client_keeps_to_its_limits() -> None:
-    with blocking(new_gate()) as served:
-        with pytest.raises(TooMuchWork):
-            served.call("predict", max_work=BASE)
-        with served.channel(PayingInterceptor(max_work=BASE)) as channel:
-            with pytest.raises(TooMuchWork):
-                next(streaming(channel, "stream")(ASK))
-            with pytest.raises(TooMuchWork):
-                unary(channel, "predict").future(ASK).result()
-
-
-def test_a_client_pays_once_and_leaves_metadata_alone() -> None:
-    """The second challenge, of a server that never admits, is its caller's."""
-    seen: list[Any] = []
-
-    class Greedy(grpc.ServerInterceptor):
-        def intercept_service(self, continuation: Any, details: Any) -> Any:
-            seen.append([pair for pair in details.invocation_metadata if pair[0] != "user-agent"])
-            return continuation(details)
-
-    gate = new_gate()
-    with ThreadPoolExecutor(2) as pool:
-        guard = PowInterceptor(gate, account=lambda caller: str(len(seen)))
-        server = grpc.server(pool, interceptors=[Greedy(), guard])
-        server.add_generic_rpc_handlers([handlers(BlockingModel())])
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        served = Served(Model(), gate, f"127.0.0.1:{port}")
-        with pytest.raises(grpc.RpcError) as caught:
-            served.call("predict")
-        with served.channel(PayingInterceptor()) as channel, pytest.raises(grpc.RpcError):
-            list(streaming(channel, "stream")(ASK, metadata=ALICE))
-        server.stop(None).wait()
-    assert "wrong-account" in caught.value.details()
-    assert len(seen) == 4
-    for first, second in (seen[:2], seen[2:]):
-        assert first == list(ALICE)
-        assert second[:1] == list(ALICE)
-        assert [key for key, _ in second] == ["authorization", "pow-solution"]
-
-
-def test_cancelling_a_stream_cancels_its_solving() -> None:
-    started = threading.Event()
-
-    def progress(done: int, work: int) -> None:
-        started.set()
-
-    paying = PayingInterceptor(progress=progress, threads=1, max_work=2**60)
-    with blocking(new_gate()) as served, served.channel(paying) as channel:
-        call = streaming(channel, "stream")({"x": 1, "evidence": [1e6] * 8}, metadata=ALICE)
-        threading.Thread(target=lambda: started.wait(30) and call.cancel()).start()
-        with pytest.raises(Cancelled):
-            next(call)
-
-
-async def aio_call(served: Served, method: str, request: Any = ASK, **limits: Any) -> Any:
-    async with grpc.aio.insecure_channel(
-        served.target, interceptors=aio_interceptors(**limits)
-    ) as channel:
-        return await unary(channel, method)(request, metadata=ALICE)
-
-
-@both_servers
-def test_an_asynchronous_client_pays(serve: Serve) -> None:
-    async def calls(served: Served) -> None:
-        asks = [{"x": x, "evidence": [1.0]} for x in range(4)]
-        answers = await asyncio.gather(*(aio_call(served, "predict", ask) for ask in asks))
-        assert answers == [{"answer": x} for x in range(4)]
-        assert await aio_call(served, "plain") == {"answer": 1}
-        with pytest.raises(TooMuchWork):
-            await aio_call(served, "predict", max_work=1)
-        async with grpc.aio.insecure_channel(
-            served.target, interceptors=aio_interceptors()
-        ) as channel:
-            ask = {"x": 3, "evidence": [1.0]}
-            for method in ("stream", "stream_beforehand"):
-                call = streaming(channel, method)(ask, metadata=ALICE)
-                assert [each async for each in call] == [{"answer": x} for x in range(3)]
-            free = streaming(channel, "stream")({**ask, "evidence": []})
-            assert [each["answer"] async for each in free] == [0, 1, 2]
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                _ = [each async for each in streaming(channel, "nowhere")(ask)]
-            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-    with serve(new_gate()) as served:
-        asyncio.run(calls(served))
-        assert served.model.runs == 4 + 1 + 1 + 3
-
-
-def test_cancelling_an_asynchronous_call_cancels_its_solving() -> None:
-    started, stopped = threading.Event(), threading.Event()
-
-    class Watched(Payer):
-        def pay(self, token: bytes, cancel: Any = None) -> str:
-            try:
-                return super().pay(token, cancel)
-            except Cancelled:
-                stopped.set()
-                raise
-
-    async def calls(served: Served) -> None:
-        interceptors = aio_interceptors(
-            progress=lambda done, work: started.set(), threads=1, max_work=2**60
-        )
-        for interceptor in interceptors:
-            interceptor._payer.__class__ = Watched
-        async with grpc.aio.insecure_channel(served.target, interceptors=interceptors) as channel:
-            call = unary(channel, "predict")({"x": 1, "evidence": [1e6] * 8}, metadata=ALICE)
-            waiting = asyncio.ensure_future(call)
-            await asyncio.to_thread(started.wait, 10)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
-            assert await asyncio.to_thread(stopped.wait, 10)
-
-    with blocking(new_gate()) as served:
-        asyncio.run(calls(served))
 
 
 # -- who calls
