@@ -50,15 +50,20 @@ def table(result: Result) -> Table:
 
 
 def sentence(result: Result) -> str:
-    """Say what the table shows."""
+    """Say what the table shows, and what it does not."""
     honest = max(row.multiple for row in result.rows if row.kind == "honest")
     thieves = [row for row in result.rows if row.kind == "extractor"]
     cheapest, dearest = (pick(thieves, key=_multiple) for pick in (min, max))
+    ahead = max(thieves, key=lambda row: row.curve[0]["accuracy"])
+    start = ahead.curve[0]
     return (
         f"Honest users took at most {honest:.1f} times as long as without the gate; copying the "
         f"model took {cheapest.multiple:,.0f} times as long at the cheapest ({cheapest.name}, a "
         f"copy with {_share(cheapest.accuracy)} accuracy) and {dearest.multiple:,.0f} times at "
-        f"the dearest ({dearest.name})."
+        f"the dearest ({dearest.name}).\n"
+        f"Whoever has what honest users send pays like them: the first {start['queries']:.0f} "
+        f"queries of {ahead.name}, real digits most of them, took {duration(start['seconds'])} "
+        f"and made a copy with {_share(start['accuracy'])} accuracy."
     )
 
 
