@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sqlite3
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 import redis
 import redis.asyncio
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving
@@ -408,6 +413,43 @@ def test_memory_forgets_who_asked_least_recently() -> None:
     for i, account in enumerate(("a", "b", "c", "a", "d")):
         ledger.charge(account, "", bytes([i]), [1.0])
     assert [ledger.state(account) is None for account in "abcd"] == [False, True, False, False]
+
+
+def recipe(command: str) -> str:
+    """What docs/stores.md tells an operator to run."""
+    (block,) = re.findall(
+        rf"```sh\n(.*{command}.*?)```", (ROOT / "docs/stores.md").read_text(), re.S
+    )
+    return block
+
+
+def test_an_operator_drops_idle_accounts_of_a_file(tmp_path: Path) -> None:
+    clock = Clock(time.time() - 400 * 86_400)
+    with closing(SQLiteLedger(tmp_path / "ledger.db", TARIFF, clock=clock)) as ledger:
+        ledger.charge("idle", "", b"1", [1.0])
+        clock.now = time.time()
+        ledger.charge("busy", "", b"1", [1.0])
+        (statement,) = re.findall(r'"(DELETE .*?)"', recipe("sqlite3"))
+        with sqlite3.connect(tmp_path / "ledger.db") as database:
+            database.execute(statement)
+        assert [ledger.state(account) is None for account in ("idle", "busy")] == [True, False]
+
+
+@pytest.mark.parametrize(("seconds", "dropped"), [(0, True), (31_536_000, False)])
+def test_an_operator_drops_idle_accounts_of_redis(
+    server: RedisServer, seconds: int, dropped: bool
+) -> None:
+    _, script = recipe("redis-cli").split("\n\n")
+    script = script.replace("redis-cli", f"redis-cli -p {server.port}")
+    account = f"idle for {seconds} s"
+    with server.client() as client:
+        ledger = RedisLedger(client, TARIFF)
+        work = ledger.charge(account, "g", b"1", [1.0])
+        ledger.charge(account, "", b"1", [1.0])
+        subprocess.run(["sh", "-c", script.replace("31536000", str(seconds))], check=True)
+        assert [ledger.state(account, group) is None for group in ("g", "")] == [dropped] * 2
+        assert ledger.charge(account, "g", b"1", [1.0]) == work  # and nothing else
+        assert ledger.state("", "g") is not None
 
 
 def test_redis_prices_no_other_tariff(server: RedisServer) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 from service import BASE, Service, served
+from stores import redis_serving
 
 from powfast.challenge import decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.http import challenge_in, format_solution
-from powfast.ledger import MemoryLedger
+from powfast.ledger import MemoryLedger, RedisLedger, open_held, open_ledger
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.evidence import COVERED
 
@@ -67,3 +72,42 @@ def test_what_is_known_beforehand_is_paid_with_the_opening(service: Service) -> 
         answer = client.post("/v1/beforehand", json={"x": 1, "evidence": [1.0]})
         assert answer.json() == {"answer": 1}
     assert service.runs == 1
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "memory":
+        yield "memory://"
+    elif request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/ledger.db"
+    else:
+        with redis_serving(tmp_path) as server:
+            yield server.url
+
+
+def test_names_that_pay_nothing_leave_nothing(url: str) -> None:
+    ledger: Any = open_ledger(url, EvidenceTariff(base_work=BASE, opening_work=OPENING))
+    service = Service(ledger=ledger, held=open_held(url))
+    with served(service.app) as at, httpx.Client(base_url=at) as client:
+        for name in range(50):
+            client.headers["authorization"] = f"Bearer {name}"
+            assert decode(token_of(asked(client, 1))).work == OPENING
+            client.headers["pow-solution"] = "x.y"
+            assert decode(token_of(asked(client, 1))).work == OPENING
+        assert remembered(ledger) == 0
+        del client.headers["pow-solution"]
+        client.auth = PowAuth()
+        assert asked(client, 1).json() == {"answer": 1}
+        assert remembered(ledger) > 0
+    ledger.close()
+
+
+def remembered(ledger: Any) -> int:
+    """What there is in the store."""
+    if isinstance(ledger, MemoryLedger):
+        return len(ledger._pages) + len(ledger._charged._new)
+    if isinstance(ledger, RedisLedger):
+        return int(ledger._client.dbsize())
+    tables = ("page", "charged", "spent")
+    counts = (ledger._database.execute(f"SELECT count(*) FROM {name}") for name in tables)
+    return sum(count.fetchone()[0] for count in counts)
