@@ -271,6 +271,14 @@ class Issuer:
         claim: Claim | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if not 0 < ttl < 2**32 or not math.isfinite(ttl):
+            raise InvalidInput(f"ttl must be positive seconds, not {ttl!r}")
+        self._use(keys)
+        self._ttl_ms = math.ceil(ttl * 1000)
+        self._clock = clock
+        self._claim = SpentChallenges(clock=clock) if claim is None else claim
+
+    def _use(self, keys: Mapping[str, bytes]) -> None:
         if not keys:
             raise InvalidInput("an issuer needs at least one key")
         for key_id, secret in keys.items():
@@ -278,13 +286,11 @@ class Issuer:
                 raise InvalidInput(f"a key id must be text of 1 .. 255 bytes, not {key_id!r}")
             if not isinstance(secret, bytes) or len(secret) < 32:
                 raise InvalidInput(f"the secret of key {key_id!r} must be at least 32 bytes")
-        if not 0 < ttl < 2**32 or not math.isfinite(ttl):
-            raise InvalidInput(f"ttl must be positive seconds, not {ttl!r}")
         self._ring = _native.Ring(puzzle.native_kernel(), list(keys.items()))
         self._check = self._ring.checker(_REFUSALS)
-        self._ttl_ms = math.ceil(ttl * 1000)
-        self._clock = clock
-        self._claim = SpentChallenges(clock=clock) if claim is None else claim
+
+    def _refresh(self) -> None:
+        """Use the keys as they are now, before they are used; these never change."""
 
     @property
     def ttl(self) -> float:
@@ -318,6 +324,7 @@ class Issuer:
         InvalidInput
             If an argument is out of its range.
         """
+        self._refresh()
         work = puzzle.require_int("work", work, 1, MAX_WORK)
         if parts is None:
             parts = puzzle.default_parts(work)
@@ -338,6 +345,7 @@ class Issuer:
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
     ) -> Receipt:
         """Return the receipt of a right solution, as `verify`, but redeem nothing."""
+        self._refresh()
         return Receipt(*self._check(token, solution, self._clock(), account, request))
 
     def verify(
@@ -395,6 +403,7 @@ class Issuer:
         InvalidInput
             If the lengths differ.
         """
+        self._refresh()
         count = len(tokens)
         accounts = ("",) * count if accounts is None else accounts
         requests = (b"",) * count if requests is None else requests

@@ -23,9 +23,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from powfast.challenge import Claim, Issuer, Receipt, SpentChallenges
+from powfast.challenge import Claim, Issuer
 from powfast.errors import InvalidInput
-from powfast.puzzle import Solution
 
 _LOGGER = logging.getLogger("powfast")
 _HEADER = "# powfast key ring: secret. `powfast keys` writes it.\n"
@@ -194,8 +193,8 @@ def _key(path: Path, key_id: str, fields: Any) -> Key:
 class FileIssuer(Issuer):
     """An `Issuer` whose ring is a file, read again once it has changed.
 
-    It looks when it issues or checks. A ring that cannot be read later on changes nothing: the one
-    before it stays in use.
+    It looks when it issues or verifies. A ring that cannot be read later on changes nothing: the
+    one before it stays in use.
 
     Parameters
     ----------
@@ -227,30 +226,9 @@ class FileIssuer(Issuer):
         self._version = _version(path)
         self._looked = clock()
         self._lock = threading.Lock()
-        claim = SpentChallenges(clock=clock) if claim is None else claim
         super().__init__(secrets_by_id(read(path)), ttl=ttl, claim=claim, clock=clock)
 
-    def issue(
-        self,
-        *,
-        work: int,
-        account: str = "",
-        group: str = "",
-        request: bytes = b"",
-        parts: int | None = None,
-    ) -> bytes:
-        """See `Issuer.issue`."""
-        self._look()
-        return super().issue(work=work, account=account, group=group, request=request, parts=parts)
-
-    def check(
-        self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
-    ) -> Receipt:
-        """See `Issuer.check`."""
-        self._look()
-        return super().check(token, solution, account=account, request=request)
-
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Read the file again where it is time to look, and it is another one."""
         now = self._clock()
         if abs(now - self._looked) < self._every or not self._lock.acquire(blocking=False):
@@ -259,8 +237,7 @@ class FileIssuer(Issuer):
             self._looked = now
             version = _version(self._path)
             if version != self._version:
-                keys = secrets_by_id(read(self._path))
-                super().__init__(keys, ttl=self.ttl, claim=self._claim, clock=self._clock)
+                self._use(secrets_by_id(read(self._path)))
                 self._version = version
         except InvalidInput as error:
             _LOGGER.error("the ring in use stays: %s", error)
