@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from served import served as served
 
 from powfast.asgi import PowMiddleware
-from powfast.challenge import Issuer
+from powfast.challenge import Issuer, solve
 from powfast.fastapi import Charge
 from powfast.gate import Gate
 from powfast.held import HeldAnswers
+from powfast.http import challenge_in, format_solution
 from powfast.ledger import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 KEYS = {"2026a": bytes(range(32))}
 BASE = 1000
+ALICE = {"authorization": "Bearer alice"}
+ASK = {"x": 1, "evidence": [1.0, 1.0]}
+
+
+def token_of(response: httpx.Response) -> bytes:
+    token = challenge_in(response.status_code, response.headers.get("www-authenticate"))
+    assert token is not None, response.text
+    return token
+
+
+def paid(token: bytes) -> dict[str, str]:
+    return {**ALICE, "pow-solution": format_solution(token, solve(token))}
 
 
 class Service:
