@@ -6,12 +6,12 @@ the answer. `require` is for evidence known before the model runs: it raises unt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from powfast.gate import Bill, run, run_async
+from powfast.gate import Bill, Flow, run, run_async
 
 CHARGE_KEY = "powfast.charge"
 """Where an ASGI scope, or a WSGI environment, carries the charge of its request."""
@@ -45,15 +45,29 @@ class Charge(Bill):
 
 
 class AsyncCharge(Bill):
-    """The charge of one request on an event loop: ASGI, `grpc.aio.server`."""
+    """The charge of one request on an event loop: ASGI, `grpc.aio.server`.
 
-    async def charge(self, evidence: ArrayLike) -> None:
+    An answer that starts before its charge has been awaited ends in `RuntimeError`.
+    """
+
+    def charge(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
         """See `Charge.charge`."""
-        await run_async(self._charging(evidence))
+        return self._begun(self._charging(evidence))
 
-    async def require(self, evidence: ArrayLike) -> None:
+    def require(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
         """See `Charge.require`."""
-        await run_async(self._requiring(evidence))
+        return self._begun(self._requiring(evidence))
+
+    def _begun(self, charging: Flow[None]) -> Coroutine[Any, Any, None]:
+        self.pending = True
+
+        async def done() -> None:
+            try:
+                await run_async(charging)
+            finally:
+                self.pending = False
+
+        return done()
 
 
 def carried(carrier: Mapping[str, Any], path: str) -> Any:

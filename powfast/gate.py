@@ -88,6 +88,8 @@ class Bill:
         """Why the endpoint was stopped before it had an answer."""
         self.answering = False
         """Whether the answer is on its way out."""
+        self.pending = False
+        """Whether a charge has begun that nobody has awaited."""
         self.credit = 0
         """Work that the opening just paid covers of this request's price; 0 where none was paid."""
 
@@ -155,6 +157,8 @@ class Withheld:
         bill = self._bill
         if status >= 500:
             bill.answering = not bill.stopped
+        elif bill.pending and not bill.stopped:
+            raise RuntimeError("the charge of this request was not awaited: its answer stays here")
         else:
             bill.answering = not (bill.stopped or bill.work or bill.unpriced)
         return bill.answering

@@ -20,6 +20,7 @@ from powfast.challenge import Issuer
 from powfast.clients.httpx import PowAuth
 from powfast.clients.httpx2 import PowAuth as PowAuth2
 from powfast.errors import PaymentRequired, TooMuchWork
+from powfast.fastapi import Charge
 from powfast.gate import Gate
 from powfast.ledger import MemoryLedger
 from powfast.tariff import EvidenceTariff
@@ -104,6 +105,22 @@ def test_require_stops_the_endpoint_whatever_becomes_of_its_exception(hand_on: A
         answer = client.post("/v1/beforehand", json=ASK, headers=paid(token))
         assert answer.json() == {"answer": 1}
     assert service.runs == 1
+
+
+@pytest.mark.filterwarnings("ignore:coroutine")
+@pytest.mark.parametrize("method", ["charge", "require"])
+def test_an_answer_whose_charge_was_not_awaited_stays(method: str) -> None:
+    service = Service()
+
+    @service.app.post("/v1/forgets")
+    async def forgets(pow: Charge) -> str:
+        getattr(pow, method)([1.0])
+        return "answer"
+
+    with served(service.app) as url:
+        response = httpx.post(url + "/v1/forgets")
+    assert response.status_code == 500
+    assert "answer" not in response.text
 
 
 def test_an_answer_that_no_store_can_hold_is_made_again_once_paid() -> None:
