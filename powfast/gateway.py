@@ -35,7 +35,7 @@ try:
 except ImportError as error:
     raise MissingExtra("powfast.gateway needs Starlette: pip install 'powfast[server]'") from error
 
-_PLAIN = "!#$&'()*+,/:;=?@[]~ "  # what stands in a header as it is, beside letters and digits
+_PLAIN = "!#$&'()*+,/:;=?@[]~"  # what stands in a header as it is, beside letters and digits
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
