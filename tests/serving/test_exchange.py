@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from powfast.held import HeldAnswers
 from powfast.http import format_solution
 from powfast.puzzle import verify
 
+JSON = {"content-type": "application/json"}
 New = Callable[..., Any]
 Serve = Callable[[Any], AbstractContextManager[str]]
 both = pytest.mark.parametrize(
@@ -79,6 +81,31 @@ def test_every_refusal_carries_a_fresh_challenge(new: New, serve: Serve) -> None
         assert "(already-redeemed)" in replayed.json()["detail"]
         # a challenge is bound to method, path, query and body
         assert client.post("/v1/predict?y=1", json=ASK, headers=headers).status_code == 402
+
+
+@both
+def test_what_stands_on_the_wire_twice_or_wrong_admits_nothing(new: New, serve: Serve) -> None:
+    service = new()
+    body = json.dumps(ASK)
+    whole = {"Content-Length": str(len(body))}
+    with serve(service.app) as url:
+        asked = httpx.post(url + "/v1/predict", content=body, headers={**ALICE, **JSON})
+        solution = paid(token_of(asked))["pow-solution"]
+        for version, headers, status in (
+            ("1.0", whole, 402),
+            ("1.1", {**whole, "PoW-Solution": ""}, 402),
+            ("1.1", {**whole, "PoW-Solution": "A" * 20_000 + ".AA"}, 402),
+            ("1.1", {**whole, "PoW-Solution": solution, "pow-solution": solution}, 402),
+            ("1.1", {"Content-Length": "-5", "PoW-Solution": solution}, 400),
+            ("1.1", {**whole, "PoW-Solution": solution}, 200),
+        ):
+            sent = {"Host": "x", "Connection": "close", **ALICE, **JSON, **headers}
+            lines = [f"POST /v1/predict HTTP/{version}", *(f"{k}: {v}" for k, v in sent.items())]
+            with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as connection:
+                connection.sendall("\r\n".join([*lines, "", body]).encode())
+                with connection.makefile("rb") as answer:
+                    assert f" {status} ".encode() in answer.readline(), headers
+    assert service.runs == 1
 
 
 @both
