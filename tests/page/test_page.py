@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import missing
+from chromium import launcher
 from handwriting import mnist
 from page_visits import visit
 
@@ -43,20 +42,8 @@ def url(shop: Shop) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Any]]:
-    """Return what starts Debian's Chromium with more flags."""
-    program = shutil.which("chromium") or missing("no chromium here")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("no playwright here")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-
-        def launched(*more: str) -> Any:
-            return playwright.chromium.launch(executable_path=program, args=[*flags, *more])
-
-        yield launched
+    with launcher() as launch:
+        yield launch
 
 
 @pytest.fixture(scope="module")

@@ -177,26 +177,3 @@ class Chromium:
             f"{PRELUDE}; return (await ({script})()) ?? null; }}",
             arg,
         )
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """Debian's Chromium through Playwright, which brings its own driver."""
-    program = shutil.which("chromium") or missing("no chromium here")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("no playwright here")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=[
-                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--host-resolver-rules=MAP insecure.test 127.0.0.1",
-            ],
-        )  # fmt: skip
-        try:
-            yield browser
-        finally:
-            browser.close()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsers import BASE, Chromium, Node, Site, chromium
+from browsers import BASE, Chromium, Node, Site
+from chromium import chromium
 from served import served
 
 from powfast import errors
@@ -16,6 +17,7 @@ from powfast.gate import COVERED
 from powfast.http import parse_solution
 
 KINDS = ["node", "chromium"]
+INSECURE = "--host-resolver-rules=MAP insecure.test 127.0.0.1"  # an origin that is not localhost
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def site() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as browser:
+    with chromium(INSECURE) as browser:
         yield browser
 
 

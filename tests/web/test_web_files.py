@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import WEB, Chromium, Node, Site, chromium
+from browsers import WEB, Chromium, Node, Site
+from chromium import chromium
 from conftest import ROOT, missing
 from served import served
 
