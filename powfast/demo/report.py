@@ -62,7 +62,7 @@ def sentence(result: Result) -> str:
         f"copy with {_share(cheapest.accuracy)} accuracy) and {dearest.multiple:,.0f} times at "
         f"the dearest ({dearest.name}).\n"
         f"Whoever has what honest users send pays like them: the first {start['queries']:.0f} "
-        f"queries of {ahead.name}, real digits most of them, took {duration(start['seconds'])} "
+        f"queries of {ahead.name}, real digits among them, took {duration(start['seconds'])} "
         f"and made a copy with {_share(start['accuracy'])} accuracy."
     )
 
