@@ -84,7 +84,7 @@ class SQLiteLedger:
         self._remember = remember
         self._timeout = timeout
         self._clock = clock
-        self._open()
+        self._connect()
 
     def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
@@ -145,7 +145,7 @@ class SQLiteLedger:
         """Close the file."""
         self._database.close()
 
-    def _open(self) -> None:
+    def _connect(self) -> None:
         """Open the file for this process: a connection must not be carried over a fork."""
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -167,7 +167,7 @@ class SQLiteLedger:
         The lock among threads and the one among processes are waited for within one timeout.
         """
         if self._process != os.getpid():
-            self._open()
+            self._connect()
         until = time.monotonic() + self._timeout
         if not self._lock.acquire(timeout=self._timeout):
             raise StoreUnavailable("the ledger's file is busy")
@@ -194,12 +194,19 @@ class SQLiteLedger:
                 database.execute("ROLLBACK")
 
     def _sweep(self, now: float) -> None:
-        """Drop the buckets whose time is over, once for each that comes."""
+        """Drop the oldest bucket whose time is over: one at a time, lest a request wait for all."""
         current = int(now // _BUCKET)
-        if current != self._swept:
-            self._database.execute("DELETE FROM charged WHERE bucket < ?", (current,))
-            self._database.execute("DELETE FROM spent WHERE bucket < ?", (current,))
+        if current != self._swept and not (
+            self._drop_oldest("charged", current) + self._drop_oldest("spent", current)
+        ):
             self._swept = current
+
+    def _drop_oldest(self, table: str, current: int) -> int:
+        """Drop a table's oldest bucket before the current one; return how many rows it had."""
+        return self._database.execute(
+            f"DELETE FROM {table} WHERE bucket < ? AND bucket = (SELECT min(bucket) FROM {table})",
+            (current,),
+        ).rowcount
 
     def _page(self, account: str, group: str) -> Page:
         row = self._database.execute(

@@ -400,6 +400,24 @@ def test_spent_challenges_take_bounded_room(make: Any, tmp_path: Path) -> None:
     assert max(remembered) <= 120 + CLOCK_SKEW + 2 * 10
 
 
+def test_nobody_waits_for_a_night_s_sweep(tmp_path: Path) -> None:
+    clock, file = Clock(), tmp_path / "ledger.db"
+    with closing(SQLiteLedger(file, TARIFF, clock=clock, remember=600.0)) as ledger:
+        for i in range(20):  # buckets of 10 s
+            clock.now += 10.0
+            for j in range(3):
+                ledger.charge("a", "", bytes([i, j]), [1.0])
+                assert ledger.claim(bytes([i, j]) * 8, clock.now + 540.0)
+        clock.now += 86_400.0
+        left = []
+        with closing(sqlite3.connect(file)) as database:
+            for _ in range(22):
+                ledger.state("a")
+                counts = "SELECT (SELECT count(*) FROM charged), (SELECT count(*) FROM spent)"
+                left.append(database.execute(counts).fetchone())
+        assert left == [(3 * max(0, 19 - i),) * 2 for i in range(22)]
+
+
 def test_redis_forgets_spent_challenges_by_itself(server: RedisServer) -> None:
     with server.client() as client:
         ledger = RedisLedger(client, TARIFF, prefix="spent:", clock=Clock(1000.0))
