@@ -93,10 +93,13 @@ def log_q(votes: Integers, sigma: float) -> Floats:
 
 def log_q_of_labels(labels: Integers, classes: int, sigma: float) -> Floats:
     """Return log q per query from the teachers' labels (n, K) in 0 .. classes - 1."""
-    n = len(labels)
-    cells = labels + np.arange(n)[:, None] * classes
-    votes = np.bincount(cells.ravel(), minlength=n * classes).reshape(n, classes)
-    return log_q(votes, sigma)
+    return log_q(count(labels, classes), sigma)
+
+
+def count(labels: Integers, classes: int) -> Integers:
+    """Return the (n, C) votes that labels (n, K) in 0 .. classes - 1 amount to."""
+    cells = labels + np.arange(len(labels))[:, None] * classes
+    return np.bincount(cells.ravel(), minlength=len(labels) * classes).reshape(-1, classes)
 
 
 def _log_sum_tails(gaps: Integers, sigma: float) -> Floats:

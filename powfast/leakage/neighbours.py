@@ -11,10 +11,10 @@ from powfast.errors import InvalidInput
 from powfast.leakage import _checks
 from powfast.leakage.approximate import ApproximateIndex
 from powfast.leakage.arrays import Floats, Integers
+from powfast.leakage.gnmax import count
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.scaling import mean_and_spread
 from powfast.leakage.storage import Stored
-from powfast.leakage.teachers import count
 
 _BLOCK = 1 << 22  # distances held at once
 

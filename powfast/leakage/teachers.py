@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks
 from powfast.leakage.arrays import Floats, Integers
+from powfast.leakage.gnmax import count
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.scaling import mean_and_spread
 from powfast.leakage.storage import Stored
@@ -168,12 +169,6 @@ def _predictor(model: Any) -> Callable[[Any], Any]:
     if not callable(predict):
         raise InvalidInput(f"a predictor must be callable or have predict, not {model!r}")
     return predict
-
-
-def count(codes: Integers, classes: int) -> Integers:
-    """Return the (n, C) counts of codes (n, K) below `classes`."""
-    cells = codes + np.arange(len(codes))[:, None] * classes
-    return np.bincount(cells.ravel(), minlength=len(codes) * classes).reshape(-1, classes)
 
 
 def _ridge(X: Floats, Y: Floats, ridge: float) -> Floats:
