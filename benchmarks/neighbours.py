@@ -10,24 +10,19 @@ finds too.
 from __future__ import annotations
 
 import argparse
-import gzip
 import itertools
-import os
 import resource
 import time
 from pathlib import Path
 
 import numpy as np
+from extraction.data import home, mnist
 
 from powfast.leakage import NeighbourVotes
 
 BATCH = 64
 QUERIES = 5 * BATCH
 WIDTH = 64
-
-
-def read(folder, name, offset):
-    return np.frombuffer(gzip.open(folder / "mnist" / f"{name}.gz").read(), np.uint8, offset=offset)
 
 
 def moved(images, points, axes, mean):
@@ -55,16 +50,16 @@ def asked(reference, queries):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("POWFAST_DATA", Path(__file__).resolve().parents[2] / "shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default))
+    parser.add_argument("--data", type=Path, default=home())
     parser.add_argument("--points", type=int, default=1_000_000, help="at most 1 500 000")
     options = parser.parse_args()
-    images = read(options.data, "train-images-idx3-ubyte", 16).reshape(-1, 28, 28) / np.float32(255)
-    labels = np.tile(read(options.data, "train-labels-idx1-ubyte", 8), 25)[: options.points]
+    digits = mnist(options.data, "train")
+    images = digits.images[:, 0]
+    labels = np.tile(digits.labels, 25)[: options.points]
     flat = images.reshape(len(images), -1)
     mean, axes = flat.mean(axis=0), np.linalg.eigh(np.cov(flat[::10].T))[1][:, -WIDTH:]
     points = moved(images, options.points, axes, mean)
-    test = read(options.data, "t10k-images-idx3-ubyte", 16).reshape(10_000, -1) / np.float32(255)
+    test = mnist(options.data, "t10k").images.reshape(10_000, -1)
     queries = (test[:QUERIES] - mean) @ axes
     exact, exact_fit = timed(lambda: NeighbourVotes(10).fit(points, labels))
     true, exact_us = asked(exact, queries)

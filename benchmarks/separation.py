@@ -13,16 +13,14 @@ honest mean, for metrics that are sums over queries.
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
 import json
-import os
 import time
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import torch
+from extraction.data import cifar10, home, mnist
 from PIL import Image
 from torch import nn
 
@@ -42,21 +40,13 @@ LAYERS = ("pool1", "pool2", "hidden")  # 16 + 32 channel means and 64 units
 QUERIES = 3000  # of each suspicious kind
 
 
-def digits(folder, name, count):
-    def read(kind, offset):
-        return np.frombuffer(
-            gzip.open(folder / f"{name}-{kind}.gz").read(), np.uint8, offset=offset
-        )
-
-    images = read("images-idx3-ubyte", 16).reshape(count, 28, 28).astype(np.float32) / 255
-    return images, read("labels-idx1-ubyte", 8).astype(np.int64)
-
-
 def grey_cifar(folder):
-    with np.load(folder / "test.npz") as file:
-        data, ends = file["jpeg"].tobytes(), file["offsets"]
-    images = (Image.open(io.BytesIO(data[ends[i] : ends[i + 1]])) for i in range(QUERIES))
-    small = [np.asarray(image.convert("L").resize((28, 28)), np.float32) for image in images]
+    """CIFAR-10's photographs in grey, as large as the digits."""
+    photographs = np.rint(cifar10(folder, "test", QUERIES).images * 255).astype(np.uint8)
+    small = [
+        np.asarray(Image.fromarray(pixels).convert("L").resize((28, 28)), np.float32)
+        for pixels in photographs.transpose(0, 2, 3, 1)
+    ]
     return np.stack(small) / 255
 
 
@@ -126,7 +116,7 @@ def kinds(folder, victim, test, seed):
     rng = np.random.default_rng(seed)
     some, others = test[:QUERIES], test[5000 : 5000 + QUERIES]
     return {
-        "grey CIFAR-10": grey_cifar(folder / "cifar10"),
+        "grey CIFAR-10": grey_cifar(folder),
         "noise": rng.random((QUERIES, 28, 28), dtype=np.float32),
         "inverted": 1 - some,
         "mixtures": (some + others) / 2,
@@ -255,8 +245,9 @@ def show(rows, names, what, form):
 
 def run(data, seed, delta):
     """Return (rows, accuracy of the victim, costs) for one victim."""
-    images, labels = digits(data / "mnist", "train", 60_000)
-    test, truth = digits(data / "mnist", "t10k", 10_000)
+    train_set, test_set = mnist(data, "train"), mnist(data, "t10k")
+    images, labels = train_set.images[:, 0], train_set.labels
+    test, truth = test_set.images[:, 0], test_set.labels
     victim = train(images[:50_000], labels[:50_000], seed)
     fit, reference = ask(victim, images[:16_000]), ask(victim, images[55_000:])
     honest = ask(victim, test)
@@ -278,8 +269,7 @@ def run(data, seed, delta):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("POWFAST_DATA", Path(__file__).resolve().parents[2] / "shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default))
+    parser.add_argument("--data", type=Path, default=home())
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--delta", type=float, default=0.05, help="0: none")
     parser.add_argument("--json", type=Path)
