@@ -4,7 +4,9 @@
 
 The naive loop is what one writes from the paper: scipy.stats.norm.logsf for log q and NumPy over
 the 396 orders, one query at a time. Every figure is the median over repeats that alternate
-between naive and fast, with the quartiles of the ratio.
+between naive and fast, with the quartiles of the ratio; times are those of the processor, which
+other work on the machine blurs least. What the first request after warming up
+takes is in `first_request.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -72,10 +74,11 @@ def traffic(classes, teachers, seed=0):
 
 
 def seconds(function, calls):
-    start = time.perf_counter()
+    """Return the processor time of a call."""
+    start = time.process_time()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - start) / calls
+    return (time.process_time() - start) / calls
 
 
 def compare(naive, fast, queries, repeats):
@@ -169,10 +172,6 @@ def others():
     score = partial(leakage.from_votes, one, 10.0, "rdp", exact=False)
     each = statistics.median(seconds(score, 2000) for _ in range(20)) * 1e6
     yield "the same by from_votes, rdp, us", each, 1.5
-    for what, program in FIRST_REQUESTS.items():
-        first, tenth = first_and_tenth(program)
-        yield f"{what}: first after warm-up, us", first, None
-        yield f"{what}: tenth, us", tenth, None
     labels = rng.integers(0, 10, 16_000)
     features = rng.normal(size=(10, 64))[labels] + rng.normal(size=(16_000, 64))
     ensemble = leakage.TeacherEnsemble(50)
@@ -190,68 +189,12 @@ def others():
     estimator.calibrate(features[:5000], table)
     each = micros(lambda: estimator.evidence(batch, table[:BATCH]))
     yield "all scores and evidence, us a query", each, 200.0
+    each = micros(lambda: estimator.evidence(batch[:1], table[:1])) * BATCH
+    yield "all scores and evidence, one query, us", each, None
     extra = statistics.median(imports("powfast") - imports("numpy") for _ in range(9))
     yield "import powfast beyond import numpy, s", extra, 0.2
     extra = statistics.median(imports("powfast.leakage") - imports("numpy") for _ in range(9))
     yield "import powfast.leakage beyond import numpy, s", extra, None
-
-
-FIRST_REQUESTS = {
-    "64 votes, rdp table": """
-leakage.warmup(10.0, "rdp", exact=False)
-def batch():
-    votes = rng.multinomial(250, rng.dirichlet(np.full(10, 0.05)), 64)
-    return partial(leakage.from_votes, votes, 10.0, "rdp", exact=False)
-""",
-    "64 queries, evidence": """
-estimator = leakage.LeakageEstimator.load(sys.argv[1]).warmup()
-def batch():
-    return partial(estimator.evidence, rng.normal(size=(64, 64)), rng.dirichlet(np.ones(10), 64))
-""",
-    "one query, evidence": """
-estimator = leakage.LeakageEstimator.load(sys.argv[1]).warmup()
-def batch():
-    return partial(estimator.evidence, rng.normal(size=(1, 64)), rng.dirichlet(np.ones(10), 1))
-""",
-}
-
-
-def first_and_tenth(program, processes=9):
-    """Return the median microseconds of the first and the tenth request of warmed-up processes.
-
-    Each request is made right before it is timed, so that all find the caches alike.
-    """
-    program = f"""
-import sys, time
-from functools import partial
-import numpy as np
-from powfast import leakage
-rng = np.random.default_rng(0)
-{program}
-times = []
-for _ in range(10):
-    request = batch()
-    start = time.perf_counter()
-    request()
-    times.append(time.perf_counter() - start)
-print(times[0], times[9])
-"""
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder, "estimator.npz")
-        trained(saved)
-        command = [sys.executable, "-c", program, saved]
-        runs = [subprocess.check_output(command).split() for _ in range(processes)]
-    return [statistics.median(float(run[i]) for run in runs) * 1e6 for i in (0, 1)]
-
-
-def trained(path):
-    """Save an estimator with 5000 honest queries."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 9000)
-    features = rng.normal(size=(10, 64))[labels] + rng.normal(size=(9000, 64))
-    estimator = leakage.LeakageEstimator().fit(features[:4000], labels[:4000])
-    estimator.calibrate(features[4000:], np.eye(10)[labels[4000:]] * 0.9 + 0.01)
-    estimator.save(path)
 
 
 def micros(function):
@@ -260,10 +203,11 @@ def micros(function):
 
 
 def imports(module):
-    """Return the seconds that a fresh interpreter takes to import a module."""
-    return seconds(
-        lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True), 1
-    )
+    """Return the processor time that a fresh interpreter takes to import a module."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main():
@@ -271,11 +215,8 @@ def main():
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeats", type=int, default=30)
     options = parser.parse_args()
-    start = time.perf_counter()
-    leakage.warmup()
-    print(
-        f"warm-up {time.perf_counter() - start:.1f} s, batch {BATCH}, {options.repeats} repeats\n"
-    )
+    once = seconds(leakage.warmup, 1)
+    print(f"warm-up {once:.1f} s, batch {BATCH}, {options.repeats} repeats\n")
     print(f"{'case':48} {'naive us':>9} {'powfast us':>10} {'ratio':>7}  quartiles      target")
     results = {}
     for name, target, naive, fast, queries in cases():
