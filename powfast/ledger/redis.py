@@ -32,8 +32,7 @@ from powfast.tariff.evidence import LAMBDAS, MOST_WORK
 from powfast.tariff.recursion import HALVING_TERMS, NO_HALF_LEFT, WEALTH_CAP
 
 if TYPE_CHECKING:
-    import redis
-    import redis.asyncio
+    from powfast.ledger.redis_calls import Client
 
 # What `settle` does, in the same order and so to the same last bit. A page is the tariff's eight
 # doubles, the carry, and the time of the latest charge.
@@ -125,7 +124,7 @@ class _Commands:
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        client: Client,
         tariff: Tariff,
         *,
         remember: float = 3600.0,

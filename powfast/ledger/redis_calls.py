@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from powfast.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+
+    Client: TypeAlias = (
+        redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster
+    )
 
 
 class Calls:
@@ -21,7 +29,7 @@ class Calls:
         timeouts, each time it waits for the store.
     """
 
-    def __init__(self, client: Any, timeout: float) -> None:
+    def __init__(self, client: Client, timeout: float) -> None:
         from redis import exceptions
 
         # sentinels are asked over clients of their own, which nobody else closes

@@ -20,8 +20,7 @@ from powfast.ledger.redis_calls import Calls
 from powfast.observer import Observer, Unobserved
 
 if TYPE_CHECKING:
-    import redis
-    import redis.asyncio
+    from powfast.ledger.redis_calls import Client
 
 # KEYS: when places end (sorted set), what they cost ("work size"), their answers, and what is held
 # of each account ("places bytes") and, under the empty name, in all. A place's name is that of its
@@ -116,7 +115,7 @@ class _Commands:
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        client: Client,
         *,
         lifetime: float = 120.0,
         per_account: int = 64,
