@@ -31,7 +31,9 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobil
 
 @pytest.fixture(scope="module")
 def shop() -> Shop:
-    return prepared(RATE, say=lambda line: None)
+    made = prepared(RATE, say=lambda line: None)
+    opening = 256 * made.tariff.base_work  # every visit pays one: the calibrated one takes seconds
+    return replace(made, tariff=replace(made.tariff, opening_work=opening))
 
 
 @pytest.fixture(scope="module")
