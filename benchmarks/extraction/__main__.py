@@ -21,7 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.extraction import report, stages
 from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.data import ROOT
-from benchmarks.extraction.results import collect, price, solve_for_real
+from benchmarks.extraction.priced import price, solve_for_real
+from benchmarks.extraction.results import collect
 from benchmarks.extraction.settings import SETTINGS, Setting, cache
 from powfast.puzzle import cores
 

@@ -23,6 +23,8 @@ from powfast.demo.data import photo_patches, redrawn
 Images = NDArray[np.float32]
 """(n, channels, side, side), values in [0, 1]."""
 Labels = NDArray[np.int64]
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +53,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Pictures:
+    def __getitem__(self, rows: slice | Rows) -> Pictures:
         return Pictures(self.images[rows], self.labels[rows])
 
 

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.extraction.data import Images, Pictures
+from benchmarks.extraction.data import Floats, Images, Pictures, Rows
 
-Rows = NDArray[np.int64]
-
-USUAL = ("independent", "one class", "two classes", "skewed", "repeats")
+USUAL_KINDS = ("independent", "one class", "two classes", "skewed", "repeats")
 SHIFTED, HAMMERING = "shifted", "hammering"
-APART = (SHIFTED, HAMMERING)
+APART_KINDS = (SHIFTED, HAMMERING)
 """Honest, but not exchangeable with anything that calibrated: reported by themselves."""
 
 _TIMES = 4  # that a repeating user asks about each of its images
@@ -80,8 +78,8 @@ def hammering(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def traces(
-    users: Sequence[Account], pool: Images, observe: Callable[[Images], NDArray[np.float64]]
-) -> list[NDArray[np.float64]]:
+    users: Sequence[Account], pool: Images, observe: Callable[[Images], Floats]
+) -> list[Floats]:
     """Return what is observed of each account's queries, in order; the pool is asked once."""
     seen = {
         shift: observe(np.roll(pool, shift, axis=(2, 3)))

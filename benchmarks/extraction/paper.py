@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.extraction.data import Images, Pictures
-from benchmarks.extraction.victims import Floats
+from benchmarks.extraction.data import Floats, Images, Pictures
 from powfast.leakage import TeacherEnsemble, from_votes
 from powfast.tariff import Iclr2022Tariff
 

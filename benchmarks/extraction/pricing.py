@@ -6,19 +6,18 @@ them (`tests/lab` holds the two equal). Work becomes time by the measured hash r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.extraction.data import Floats
 from benchmarks.extraction.service import Times
-from benchmarks.extraction.victims import Floats
 from powfast.tariff import EvidenceTariff
-from powfast.tariff.attacks import Abandoned, covered
+from powfast.tariff.attacks import DILUTIONS, Abandoned, covered
 
 HASH_RATES = (1, 10, 100, 1000)
 STRATEGIES = ("one account", "best split", "best dilution")
-
-_PERIODS = sorted({round(1.12**k) for k in range(6, 53)})  # of dilutions: 2 to 362
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Ways:
         self._draw = np.random.default_rng(seed)
         self._evidence, self._ordinary = evidence, ordinary
         self.split = self._spread(1, accounts=50, longest=1000)
-        self.dilutions = [self._spread(period, 5, 10_000) for period in _PERIODS]
+        self.dilutions = [self._spread(period, 5, 10_000) for period in DILUTIONS]
 
     def _spread(self, period: int, accounts: int, longest: int) -> Abandoned:
         """One query in `period` is useful, the others are ordinary."""
@@ -98,7 +97,7 @@ class Ways:
         return Abandoned(np.where(useful, drawn, self._ordinary), useful)
 
 
-def reached(checkpoints: list[int], accuracy: list[float], wanted: float) -> float | None:
+def reached(checkpoints: Sequence[int], accuracy: list[float], wanted: float) -> float | None:
     """Queries after which a copy is this accurate: interpolated in their logarithm, or None."""
     for i, value in enumerate(accuracy):
         if value < wanted:

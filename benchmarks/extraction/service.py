@@ -14,8 +14,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import numpy as np
 
-from benchmarks.extraction.data import Images, scaled
-from benchmarks.extraction.victims import Floats, Victim
+from benchmarks.extraction.data import Floats, Images, scaled
+from benchmarks.extraction.victims import Victim
 from powfast.accounts import account_of
 from powfast.challenge import Issuer
 from powfast.clients.flow import Payer

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from benchmarks.extraction import honest, paper
 from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.attacks.base import Asked, Attack, Means
-from benchmarks.extraction.data import Images, Parts, load
+from benchmarks.extraction.data import Floats, Images, Parts, load
 from benchmarks.extraction.evasions import evasions
 from benchmarks.extraction.service import Times, measure
 from benchmarks.extraction.settings import Setting
 from benchmarks.extraction.training import predicted
-from benchmarks.extraction.victims import ARCHITECTURES, Floats, Victim, trained
+from benchmarks.extraction.victims import ARCHITECTURES, Victim, trained
 from powfast.leakage import LeakageEstimator
 
 CALIBRATING, USUAL, ALL, APART = "calibrating", "usual", "all", "apart"
@@ -88,11 +88,12 @@ def watch_users(setting: Setting, seed: int) -> Path:
         return file
     parts, rng = world(setting, seed).parts, np.random.default_rng([seed, 1])
     whole = (JUDGED_FROM, setting.queries[1])
+    usual, apart = honest.USUAL_KINDS, honest.APART_KINDS
     groups = {
-        CALIBRATING: (parts.tariff, 2 * setting.accounts, whole, honest.USUAL),
-        USUAL: (parts.honest, setting.accounts, whole, honest.USUAL),
-        ALL: (parts.honest, setting.accounts, setting.queries, (*honest.USUAL, *honest.APART)),
-        APART: (parts.honest, setting.accounts, whole, honest.APART),
+        CALIBRATING: (parts.tariff, 2 * setting.accounts, whole, usual),
+        USUAL: (parts.honest, setting.accounts, whole, usual),
+        ALL: (parts.honest, setting.accounts, setting.queries, usual + apart),
+        APART: (parts.honest, setting.accounts, whole, apart),
     }
     found: dict[str, NDArray[Any]] = {}
     for name, (pool, count, queries, kinds) in groups.items():

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.extraction.data import Images, Parts
+from benchmarks.extraction.data import Floats, Images, Parts
 from benchmarks.extraction.training import Augment, fit, steps_for
 from powfast.leakage import LeakageEstimator
 from powfast.leakage.features import from_torch
-
-Floats = NDArray[np.float64]
 
 _ANSWERED_AT_ONCE = 500
 
@@ -27,11 +24,6 @@ class Answers:
 
     probabilities: Floats
     evidence: Floats
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Predicted classes, (n,)."""
-        return np.asarray(self.probabilities.argmax(axis=1))
 
 
 class Victim:

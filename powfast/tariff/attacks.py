@@ -8,8 +8,9 @@ import numpy.typing as npt
 from powfast.tariff.evidence import COVERED, EvidenceTariff
 from powfast.tariff.recursion import FloatArray
 
-# One query in so many is useful to the extractor, the others are as ordinary as can be.
-_DILUTIONS = sorted({round(1.12**k) for k in range(6, 53)})
+DILUTIONS = sorted({round(1.12**k) for k in range(6, 53)})
+"""One query in so many is useful to the extractor, the others are as ordinary as can be."""
+
 _STOP_ABOVE = 2.0 ** np.arange(0.5, 40.0, 0.5)
 
 _BASE = EvidenceTariff(base_work=1.0, max_work=2.0**63)
@@ -73,7 +74,7 @@ def split(evidence: FloatArray, seed: int) -> Abandoned:
 def diluted(evidence: FloatArray, ordinary: float, seed: int) -> list[Abandoned]:
     """Spread useful queries evenly among ones of evidence `ordinary`: one item per dilution."""
     dilutions = []
-    for period in _DILUTIONS:
+    for period in DILUTIONS:
         useful = np.arange(10_000) % period == period - 1
         mixed = np.where(useful, _accounts(evidence, 5, 10_000, seed), ordinary)
         dilutions.append(Abandoned(mixed, useful))

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.errors import InvalidInput
-
-FloatArray = npt.NDArray[np.float64]
+from powfast.tariff.recursion import FloatArray
 
 
 def floats(values: Any, name: str) -> list[float]:

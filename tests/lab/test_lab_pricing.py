@@ -143,7 +143,7 @@ def test_the_papers_multiple_against_a_loop() -> None:
 
 def test_users_are_what_they_are_called(parts: sets.Parts) -> None:
     rng = np.random.default_rng(0)
-    kinds = (*honest.USUAL, *honest.APART)
+    kinds = (*honest.USUAL_KINDS, *honest.APART_KINDS)
     users = honest.accounts(parts.honest, 70, (100, 2000), kinds, rng)
     assert [user.kind for user in users[:7]] == list(kinds)
     assert all(100 <= len(user.rows) <= 2000 for user in users)

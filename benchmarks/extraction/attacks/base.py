@@ -9,14 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.extraction.data import Images, Pictures
+from benchmarks.extraction.data import Floats, Images, Pictures, Rows
 from benchmarks.extraction.training import Augment, fit, steps_for
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 RATE = 1e-2  # highest learning rate of a copy
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from benchmarks.extraction.attacks.base import Asked, Rows, Selection, highest
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.attacks.base import Asked, Selection, highest
+from benchmarks.extraction.data import Images, Rows
 from benchmarks.extraction.training import logits
 from powfast.leakage import entropy
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from benchmarks.extraction.attacks.base import Asked, Rows, Selection, highest
+from benchmarks.extraction.attacks.base import Asked, Selection, highest
 from benchmarks.extraction.attacks.entropy import copy_entropy
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.data import Images, Rows
 
 
 class EntropyRev(Selection):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.extraction.attacks.base import Asked, Rows, Selection
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.attacks.base import Asked, Selection
+from benchmarks.extraction.data import Images, Rows
 from benchmarks.extraction.training import logits
 
 

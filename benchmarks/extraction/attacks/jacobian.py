@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.extraction.attacks.base import Asked, Attack, Rows
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.attacks.base import Asked, Attack
+from benchmarks.extraction.data import Images, Rows
 
 STEP = 0.1
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmarks.extraction.attacks.base import Rows
 from benchmarks.extraction.attacks.jacobian import STEP, Jacobian, other_classes
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.data import Images, Rows
 
 _STEPS = 5
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.extraction.attacks.base import Asked, Attack, Floats, Means
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.attacks.base import Asked, Attack, Means
+from benchmarks.extraction.data import Floats, Images
 from benchmarks.extraction.training import logits
 
 _ROUND = 64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from benchmarks.extraction.attacks.base import Asked, Rows, Selection, highest
-from benchmarks.extraction.data import Images
+from benchmarks.extraction.attacks.base import Asked, Selection, highest
+from benchmarks.extraction.data import Images, Rows
 
 
 class WorstCase(Selection):
