@@ -11,6 +11,14 @@ static uint64_t saved_state(void) {
     return (uint64_t)high << 32 | low;
 }
 
+/* Of AMD's family 25, Zen 3 and 4, Zen 4 has AVX-512. */
+static int is_family25(void) {
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx || c != signature_AMD_ecx)
+        return 0;
+    return __get_cpuid(1, &a, &b, &c, &d) && (a >> 8 & 15) + (a >> 20 & 255) == 25;
+}
+
 uint32_t powfast_cpu_features(void) {
     uint32_t a, b, c, d, features = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d))
@@ -24,7 +32,9 @@ uint32_t powfast_cpu_features(void) {
     if ((saved & 0x06) == 0x06 && (b & bit_AVX2)) /* xmm, ymm */
         features |= CPU_AVX2;
     if ((saved & 0xe6) == 0xe6 && (b & bit_AVX512F)) /* and the masks and zmm */
-        features |= CPU_AVX512;
+        features |= CPU_AVX512 | (b & bit_AVX512VL ? CPU_AVX512VL : 0);
+    if (features & CPU_AVX512VL && is_family25())
+        features |= CPU_ZEN4;
     return features;
 }
 

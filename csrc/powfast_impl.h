@@ -19,7 +19,14 @@
 #endif
 
 /* Feature bits of powfast_cpu_features. */
-enum { CPU_SHANI = 1, CPU_AVX2 = 2, CPU_AVX512 = 4, CPU_SHA2 = 8 };
+enum {
+    CPU_SHANI = 1,
+    CPU_AVX2 = 2,
+    CPU_AVX512 = 4, /* of its parts F alone */
+    CPU_SHA2 = 8,
+    CPU_AVX512VL = 16,
+    CPU_ZEN4 = 32 /* starts a sha256rnds2 every cycle, and two cycles for 512 bits */
+};
 
 /* Candidates that share everything but the low 24 bits of the nonce: only message word 13
  * differs, as (low << 8) | 0x80. */

@@ -1,17 +1,13 @@
 /*
- * SHA-256 with one hash in each lane of a vector. A kernel defines LANES, TARGET, the type vec
- * and SET, LOAD, STORE, ADD, AND, XOR, SHL, SHR, AT_MOST, includes this file, and has `search`
- * and `digest`. It may define ROTR, XOR3, CHOOSE and MAJORITY where it has better instructions, and
- * HIDE, which keeps the compiler from knowing the constants behind a pointer.
+ * SHA-256 with one hash in each lane of a vector. A kernel defines what schedule.h asks for and
+ * AT_MOST, includes this file, and has `search` and `digest`. It may define CHOOSE and MAJORITY
+ * where it has better instructions, and HIDE, which keeps the compiler from knowing the constants
+ * behind a pointer.
  */
+#include "schedule.h"
+
 #ifndef HIDE
 #define HIDE(pointer)
-#endif
-#ifndef ROTR
-#define ROTR(x, n) XOR(SHR(x, n), SHL(x, 32 - (n)))
-#endif
-#ifndef XOR3
-#define XOR3(x, y, z) XOR(XOR(x, y), z)
 #endif
 #ifndef CHOOSE
 #define CHOOSE(e, f, g) XOR(g, AND(e, XOR(f, g)))
@@ -22,8 +18,6 @@
 
 #define BIG_SIGMA0(x) XOR3(ROTR(x, 2), ROTR(x, 13), ROTR(x, 22))
 #define BIG_SIGMA1(x) XOR3(ROTR(x, 6), ROTR(x, 11), ROTR(x, 25))
-#define SMALL_SIGMA0(x) XOR3(ROTR(x, 7), ROTR(x, 18), SHR(x, 3))
-#define SMALL_SIGMA1(x) XOR3(ROTR(x, 17), ROTR(x, 19), SHR(x, 10))
 
 /* The sum in the order in which its terms are ready: GCC keeps to it. */
 #define ROUND(a, b, c, d, e, f, g, h, kw)                                                          \
@@ -44,10 +38,6 @@
     ROUND(c, d, e, f, g, h, a, b, KW((t) + 6));                                                    \
     ROUND(b, c, d, e, f, g, h, a, KW((t) + 7))
 
-/* Schedule word t from the last sixteen, in place, plus the round constant. */
-#define EXPAND(t)                                                                                  \
-    (w[(t) & 15] = ADD(ADD(w[(t) & 15], SMALL_SIGMA0(w[((t) + 1) & 15])),                          \
-                       ADD(w[((t) + 9) & 15], SMALL_SIGMA1(w[((t) + 14) & 15]))))
 #define GIVEN_KW(t) ADD(w[t], SET(k[t]))
 #define EXPANDED_KW(t) ADD(EXPAND(t), SET(k[t]))
 
@@ -75,34 +65,10 @@ TARGET static void digest_lanes(uint32_t first[LANES], uint32_t second[LANES],
     STORE(second, ADD(b, SET(powfast_h[1])));
 }
 
-TARGET static inline void fill(uint32_t lanes[LANES], uint32_t word) {
-    for (int lane = 0; lane < LANES; lane++)
-        lanes[lane] = word;
-}
-
-/* What differs between the blocks of LANES candidates: word by word, for a store to another line
- * of the cache takes a cycle. */
-TARGET static inline void spread(uint32_t words[16][LANES], const struct powfast_candidate *candidates) {
-    const uint8_t *seed = candidates[0].seed;
-    uint32_t tail[8];
-    for (int t = 0; t < 8; t++)
-        if (candidates[LANES - 1].seed == seed)
-            fill(words[t], load_be32(seed + 4 * t));
-        else
-            for (int lane = 0; lane < LANES; lane++)
-                words[t][lane] = load_be32(candidates[lane].seed + 4 * t);
-    for (int lane = 0; lane < LANES; lane++) {
-        powfast_block_tail(tail, candidates[lane].part, candidates[lane].nonce);
-        words[11][lane] = tail[3], words[12][lane] = tail[4], words[13][lane] = tail[5];
-    }
-}
-
 TARGET static void digest(uint64_t *digests, const struct powfast_candidate *candidates, size_t count) {
     struct powfast_candidate rest[LANES];
-    uint32_t tail[8], words[16][LANES], first[LANES], second[LANES];
-    powfast_block_tail(tail, 0, 0);
-    for (int t = 8; t < 16; t++)
-        fill(words[t], tail[t - 8]);
+    uint32_t words[16][LANES], first[LANES], second[LANES];
+    fill_constants(words);
     for (size_t i = 0; i < count; i += LANES) {
         size_t n = count - i < LANES ? count - i : LANES;
         for (size_t lane = 0; lane < LANES && n < LANES; lane++)
@@ -114,11 +80,8 @@ TARGET static void digest(uint64_t *digests, const struct powfast_candidate *can
     }
 }
 
-/* Words 14 .. 31, of which some do not depend on word 13: they are one broadcast from the job. */
-#define C(t) SET(job->constant[t])
-#define IS_CONSTANT(t) ((t) < 20 || (t) == 21 || (t) == 23 || (t) == 25)
-#define HOISTED_KW(t)                                                                              \
-    (IS_CONSTANT(t) ? SET(k[t] + job->constant[t]) : ADD(w[(t) & 15], SET(k[t])))
+#define SEARCH_KW(t)                                                                               \
+    (VARIES(t) ? ADD(search_word(w, t, job), SET(k[t])) : SET(k[t] + job->constant[t]))
 
 /* One bit for each lane that reaches the limit; job->state is after round 13, less word 13. */
 TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
@@ -128,28 +91,16 @@ TARGET static uint32_t search_lanes(const struct powfast_job *job, vec w13) {
     vec c = ADD(SET(s[0]), w13), d = SET(s[1]), e = SET(s[2]), f = SET(s[3]);
     vec g = ADD(SET(s[4]), w13), h = SET(s[5]), a = SET(s[6]), b = SET(s[7]);
     vec w[16];
-    w[0] = C(16), w[1] = C(17), w[2] = C(18), w[3] = C(19);
-    w[4] = ADD(C(20), w13);
-    w[5] = C(21);
-    w[6] = ADD(C(22), SMALL_SIGMA1(w[4]));
-    w[7] = C(23);
-    w[8] = ADD(C(24), SMALL_SIGMA1(w[6]));
-    w[9] = C(25);
-    w[10] = ADD(C(26), SMALL_SIGMA1(w[8]));
-    w[11] = ADD(C(27), w[4]);
-    w[12] = ADD(ADD(C(28), SMALL_SIGMA1(w[10])), SMALL_SIGMA0(w13));
-    w[13] = ADD(ADD(C(29), SMALL_SIGMA1(w[11])), ADD(w[6], w13));
-    w[14] = ADD(C(30), SMALL_SIGMA1(w[12]));
-    w[15] = ADD(ADD(C(31), SMALL_SIGMA1(w[13])), w[8]);
+    w[13] = w13;
 
-    ROUND(c, d, e, f, g, h, a, b, HOISTED_KW(14));
-    ROUND(b, c, d, e, f, g, h, a, HOISTED_KW(15));
-    EIGHT_ROUNDS(HOISTED_KW, 16);
-    EIGHT_ROUNDS(HOISTED_KW, 24);
-    EIGHT_ROUNDS(EXPANDED_KW, 32);
-    EIGHT_ROUNDS(EXPANDED_KW, 40);
-    EIGHT_ROUNDS(EXPANDED_KW, 48);
-    EIGHT_ROUNDS(EXPANDED_KW, 56);
+    ROUND(c, d, e, f, g, h, a, b, SEARCH_KW(14));
+    ROUND(b, c, d, e, f, g, h, a, SEARCH_KW(15));
+    EIGHT_ROUNDS(SEARCH_KW, 16);
+    EIGHT_ROUNDS(SEARCH_KW, 24);
+    EIGHT_ROUNDS(SEARCH_KW, 32);
+    EIGHT_ROUNDS(SEARCH_KW, 40);
+    EIGHT_ROUNDS(SEARCH_KW, 48);
+    EIGHT_ROUNDS(SEARCH_KW, 56);
     return AT_MOST(ADD(a, SET(powfast_h[0])), SET(job->limit));
 }
 

@@ -1,21 +1,14 @@
-/* The SHA extensions of x86. A hash is one chain of sha256rnds2; two of them interleaved hide
- * its latency. */
+/* The SHA extensions of x86. A hash is one chain of sha256rnds2; three of them interleaved hide
+ * its latency, and more would spill. */
 #include "../powfast_impl.h"
 
 #ifdef POWFAST_X86
 
-#include <immintrin.h>
-
 #define TARGET __attribute__((target("sha,ssse3,sse4.1")))
-#define INLINE TARGET static inline __attribute__((always_inline))
-typedef __m128i vec;
+#include "shani.h"
 
-/* The state as the instructions want it: a, b, e, f and c, d, g, h from the top lane down. */
-struct chain {
-    vec abef, cdgh;
-};
+typedef xmm vec;
 
-INLINE vec four(const uint32_t *words) { return _mm_loadu_si128((const vec *)words); }
 INLINE vec big_endian(const uint8_t *bytes) {
     const vec swap = _mm_set_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
     return _mm_shuffle_epi8(_mm_loadu_si128((const vec *)bytes), swap);
@@ -35,12 +28,7 @@ INLINE vec expand(vec w0, vec w1, vec w2, vec w3) {
     return _mm_sha256msg2_epu32(sum, w3);
 }
 
-INLINE struct chain pack(const uint32_t s[8]) {
-    vec abcd = _mm_shuffle_epi32(four(s), 0xb1), efgh = _mm_shuffle_epi32(four(s + 4), 0x1b);
-    return (struct chain){_mm_alignr_epi8(abcd, efgh, 8), _mm_blend_epi16(efgh, abcd, 0xf0)};
-}
-
-enum { STREAMS = 2 };
+enum { STREAMS = 3 };
 #define EACH for (int i = 0; i < STREAMS; i++)
 
 /* ---- search ---- */
@@ -53,11 +41,7 @@ struct constants {
 };
 
 INLINE void prepare(struct constants *c, const struct powfast_job *job) {
-    uint32_t s[8];
-    memcpy(s, job->state, sizeof s);
-    for (int t = 12; t < 14; t++)
-        sha256_round(s, powfast_k[t] + job->constant[t]);
-    c->after13 = pack(s);
+    c->after13 = after_round13(job);
     vec w4 = four(job->constant + 4), w8 = four(job->constant + 8);
     c->w12 = four(job->constant + 12);
     c->w16 = four(job->constant + 16);
@@ -67,7 +51,7 @@ INLINE void prepare(struct constants *c, const struct powfast_job *job) {
     c->sum24 = _mm_sha256msg1_epu32(w8, c->w12);
 }
 
-/* The first digest words of two candidates, less the initial value, in the upper half. */
+/* The first digest words of three candidates, less the initial value; the last one twice. */
 INLINE vec search_streams(const struct constants *c, const vec w13[STREAMS]) {
     struct chain s[STREAMS];
     vec w[4][STREAMS];
@@ -95,7 +79,7 @@ INLINE vec search_streams(const struct constants *c, const vec w13[STREAMS]) {
         EACH now[i] = expand(now[i], w1[i], w2[i], w3[i]);
         EACH rounds(&s[i], _mm_add_epi32(now[i], k(t)));
     }
-    return _mm_unpackhi_epi32(s[0].abef, s[1].abef);
+    return tops(s[0].abef, s[1].abef, s[2].abef, s[2].abef);
 }
 
 TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint32_t count) {
@@ -106,8 +90,7 @@ TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint3
     EACH w13[i] = _mm_cvtsi32_si128((int)((low + (uint32_t)i) << 8 | 0x80));
     for (uint32_t n = 0; n < count; n += STREAMS) {
         vec first = _mm_add_epi32(search_streams(&c, w13), initial);
-        vec at_most = _mm_cmpeq_epi32(_mm_min_epu32(first, limit), first);
-        uint32_t hits = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(at_most)) >> 2;
+        uint32_t hits = at_most(first, limit);
         if (hits) {
             n += (uint32_t)__builtin_ctz(hits);
             return n < count ? n : count;

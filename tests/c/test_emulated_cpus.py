@@ -30,7 +30,7 @@ def rom(tmp_path_factory):
 @pytest.mark.parametrize(
     ("model", "kernels"),
     [
-        ("tigerlake", "avx512+shani avx512 shani avx2 vector scalar"),
+        ("tigerlake", "avx512vl+shani avx512+shani avx512 shani avx2 vector scalar"),
         ("corei7_skylake_x", "avx512 avx2 vector scalar"),
         ("ryzen", "shani avx2 vector scalar"),
         ("corei7_haswell_4770", "avx2 vector scalar"),
