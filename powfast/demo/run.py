@@ -17,6 +17,7 @@ from powfast.demo.extractors import Copy, Extractor, copycat, in_batches, jacobi
 from powfast.demo.service import Victim, application, served
 from powfast.profile import hash_rate
 from powfast.tariff import EvidenceTariff
+from powfast.tariff.attacks import covered
 
 BATCH = 64
 QUERIES = 2048
@@ -118,13 +119,13 @@ def _best_account(tariff: EvidenceTariff, evidence: Images) -> int:
 
     The extractor is granted what it could not know: the tariff and its own evidence.
     """
-    sizes = [2**k for k in range(7)]  # they divide a batch
-    prices: list[float] = [
-        float(np.mean([tariff.work(part)[0].sum() for part in evidence.reshape(-1, size)])) / size
-        for size in sizes
-    ]
-    best: int = sizes[prices.index(min(prices))]
-    return best
+
+    def price(size: int) -> float:
+        accounts = np.array([tariff.work(part)[0].sum() for part in evidence.reshape(-1, size)])
+        accounts -= covered(accounts - tariff.opening_work, tariff.opening_work)
+        return float(accounts.mean()) / size
+
+    return min((2**k for k in range(7)), key=price)  # they divide a batch
 
 
 def _played(role: Role, url: str, rate: float, budget: float, victim: Victim, test: Split) -> Row:
