@@ -34,7 +34,8 @@ class Calls:
 
         # sentinels are asked over clients of their own, which nobody else closes
         manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-        self._clients = [client, *(() if manager is None else manager.sentinels)]
+        self._clients: list[Any] = [client, *(() if manager is None else manager.sentinels)]
+        self._nodes: Any = getattr(client, "nodes_manager", None)
         self._timeout = timeout
         self._faults = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
@@ -62,6 +63,9 @@ class Calls:
         """Close a client that is awaited."""
         for client in self._clients:
             await client.aclose()
+        if self._nodes is not None:  # of a cluster, which closes none while it looks for one
+            await self._nodes.aclose()
+            await self._nodes.aclose("startup_nodes")
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
