@@ -125,7 +125,8 @@ def _best_account(tariff: EvidenceTariff, evidence: Images) -> int:
         accounts -= covered(accounts - tariff.opening_work, tariff.opening_work)
         return float(accounts.mean()) / size
 
-    return min((2**k for k in range(7)), key=price)  # they divide a batch
+    sizes: list[int] = [2**k for k in range(7)]  # they divide a batch
+    return min(sizes, key=price)
 
 
 def _played(role: Role, url: str, rate: float, budget: float, victim: Victim, test: Split) -> Row:
