@@ -14,7 +14,7 @@ from urllib.parse import quote
 from powfast.accounts import Caller, bearer, nobody
 from powfast.charge import CHARGE_KEY, AsyncCharge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
-from powfast.gate import Asked, Gate, Withheld, run_async
+from powfast.gate import Asked, Gate, Withheld
 from powfast.http import SOLUTION_HEADER, Answer, Exchange, guards, pricing, refusal, request_digest
 
 Message = MutableMapping[str, Any]
@@ -27,8 +27,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 def header(scope: Scope, name: str) -> str | None:
     """Return a request header, repeated ones joined by a comma; `None` where there is none."""
     wanted = _lowered(name)
-    values = [value for key, value in scope["headers"] if key == wanted]
-    return b", ".join(values).decode("latin-1") if values else None
+    found: bytes | None = None
+    for key, value in scope["headers"]:
+        if key == wanted:
+            found = value if found is None else found + b", " + value
+    return None if found is None else found.decode("latin-1")
 
 
 @lru_cache(256)
@@ -102,7 +105,7 @@ class PowMiddleware:
         endpoint = partial(self._run, scope, body, receive, send, charge)
         solution = header(scope, SOLUTION_HEADER)
         serving = self._gate.serve(charge, solution, endpoint, status=self._status)
-        answer = await run_async(serving)
+        answer = await serving
         if answer is not None:
             await _send(send, answer)
 

@@ -6,12 +6,12 @@ the answer. `require` is for evidence known before the model runs: it raises unt
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from powfast.gate import Bill, Flow, run, run_async
+from powfast.gate import Bill, run
 
 CHARGE_KEY = "powfast.charge"
 """Where an ASGI scope, or a WSGI environment, carries the charge of its request."""
@@ -52,18 +52,20 @@ class AsyncCharge(Bill):
 
     def charge(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
         """See `Charge.charge`."""
-        return self._begun(self._charging(evidence))
+        return self._begun(self._charging, evidence)
 
     def require(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
         """See `Charge.require`."""
-        return self._begun(self._requiring(evidence))
+        return self._begun(self._requiring, evidence)
 
-    def _begun(self, charging: Flow[None]) -> Coroutine[Any, Any, None]:
+    def _begun(
+        self, charging: Callable[[ArrayLike], Coroutine[Any, Any, None]], evidence: ArrayLike
+    ) -> Coroutine[Any, Any, None]:
         self.pending = True
 
         async def done() -> None:
             try:
-                await run_async(charging)
+                await charging(evidence)
             finally:
                 self.pending = False
 

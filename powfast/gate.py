@@ -1,14 +1,13 @@
 """The decision: admit, challenge or refuse. No socket, no clock, no framework.
 
-A step that waits, for the ledger or for the endpoint, is yielded as a call; `run` and `run_async`
-are the two drivers, so that one logic serves blocking and asynchronous stores and servers.
+One logic serves blocking and asynchronous stores and servers: what a store or an endpoint gives is
+awaited where it can be, so that over those that block a coroutine ends without waiting; see `run`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 from numpy.typing import ArrayLike
@@ -35,22 +34,22 @@ MAX_OPENED = 100_000
 """Accounts that a process knows to be open, without asking the ledger again."""
 
 _NO_PLACE = Place(0.0)
+_GONE = "a store has failed this request before"
 
 OnStoreError = Literal["closed", "local", "open"]
 
 T = TypeVar("T")
-Flow = Generator[Callable[[], Any], Any, T]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """Who asks what: the account, its group, and the digest of the request."""
 
     account: str
     group: str
     digest: bytes
-    gone: set[str] = field(default_factory=set, compare=False, repr=False)
-    """Stores that failed this request, and are not asked again: it waits for each once."""
+    gone: Literal["", "held", "ledger"] = field(default="", compare=False, repr=False)
+    """Which store has failed this request, and is not asked again; after the ledger, neither is."""
 
     def __post_init__(self) -> None:
         for name in (self.account, self.group):
@@ -112,13 +111,12 @@ class Bill:
         """Whether the answer itself has to be seen before its price is known."""
         return self._price is not None and not self._charged and not self.settled
 
-    def pricing(self, answer: Answer) -> Flow[None]:
+    async def pricing(self, answer: Answer) -> None:
         """Charge for an answer whose endpoint did not charge."""
         if self._price is not None:
-            evidence = yield partial(self._price, answer)
-            yield from self._charging(evidence)
+            await self._charging(await _awaited(self._price(answer)))
 
-    def _charging(self, evidence: ArrayLike) -> Flow[None]:
+    async def _charging(self, evidence: ArrayLike) -> None:
         """Charge the request, once, before its answer starts; one that is paid owes nothing."""
         if self._charged:
             raise RuntimeError("a request is charged once, with the evidence of all its queries")
@@ -127,14 +125,14 @@ class Bill:
         self._charged = True
         if not self.settled:
             try:
-                self.owe((yield from self._gate.charge(self.asked, evidence)))
+                self.owe(await self._gate.charge(self.asked, evidence))
             except StoreUnavailable as error:
                 self.stopped = error
                 raise
 
-    def _requiring(self, evidence: ArrayLike) -> Flow[None]:
+    async def _requiring(self, evidence: ArrayLike) -> None:
         """Charge the request, and stop its endpoint where something is owed."""
-        yield from self._charging(evidence)
+        await self._charging(evidence)
         if self.work:
             self.stopped = PaymentRequired("this request has to be paid before it runs")
             raise self.stopped
@@ -244,20 +242,24 @@ class Gate:
             held = HeldAnswers(lifetime=issuer.ttl, observer=self._observer)
         self.held = held
 
-    def charge(self, asked: Asked, evidence: ArrayLike) -> Flow[int]:
+    async def charge(self, asked: Asked, evidence: ArrayLike) -> int:
         """Charge a request for what its answer reveals, and return the work it has to pay."""
         queries = queries_of(evidence)
-        work: int = yield from self._stored(
+        work: int = await self._stored(
             asked, "charge", 0, asked.account, asked.group, asked.digest, queries
         )
         self._observer.event("charged", work=work, queries=len(queries))
         return work
 
-    def _stored(self, asked: Asked, operation: str, opened: T, *arguments: Any) -> Flow[T]:
+    async def _stored(self, asked: Asked, operation: str, opened: T, *arguments: Any) -> T:
         """Ask the ledger; where it is unavailable, do what the operator chose."""
         try:
+            if asked.gone == "ledger":
+                raise StoreUnavailable(_GONE)
             with self._observer.span("ledger"):
-                result: T = yield self._call(asked, "ledger", operation, *arguments)
+                result: Any = getattr(self.ledger, operation)(*arguments)
+                if hasattr(result, "__await__"):
+                    result = await result
         except StoreUnavailable:
             self._note_failure(asked, "ledger", operation)
             if self._on_store_error == "closed":
@@ -265,30 +267,29 @@ class Gate:
             if self._fallback is None:
                 return opened
             result = getattr(self._fallback, operation)(*arguments)
-        return result
+        told: T = result
+        return told
 
-    def _kept(self, asked: Asked, operation: str, lost: T, *arguments: Any) -> Flow[T]:
+    async def _kept(self, asked: Asked, operation: str, lost: T, *arguments: Any) -> T:
         """Ask the store of held answers; what it has lost costs another run of the model."""
         try:
-            of = (asked.account, asked.digest)
-            result: T = yield self._call(asked, "held", operation, *of, *arguments)
+            if asked.gone and not isinstance(self.held, HeldAnswers):  # which make nobody wait
+                raise StoreUnavailable(_GONE)
+            call = getattr(self.held, operation)
+            result: Any = call(asked.account, asked.digest, *arguments)
+            if hasattr(result, "__await__"):
+                result = await result
         except StoreUnavailable:
             self._note_failure(asked, "held", operation)
             if self._on_store_error == "closed" and operation == "reserve":
                 raise
             return lost
-        return result
+        told: T = result
+        return told
 
-    def _call(
-        self, asked: Asked, store: Literal["ledger", "held"], operation: str, *arguments: Any
-    ) -> Callable[[], Any]:
-        if store in asked.gone:
-            raise StoreUnavailable("the store has failed this request before")
-        return partial(getattr(getattr(self, store), operation), *arguments)
-
-    def _note_failure(self, asked: Asked, store: str, operation: str) -> None:
-        if store not in asked.gone:
-            asked.gone.add(store)
+    def _note_failure(self, asked: Asked, store: Literal["held", "ledger"], operation: str) -> None:
+        if asked.gone not in (store, "ledger"):
+            asked.gone = store
             self._observer.event("store-error", operation=operation, mode=self._on_store_error)
 
     def challenge(self, asked: Asked, work: int) -> bytes:
@@ -298,7 +299,7 @@ class Gate:
             work=work, account=asked.account, group=asked.group, request=asked.digest
         )
 
-    def redeem(self, asked: Asked, header: str) -> Flow[Receipt]:
+    async def redeem(self, asked: Asked, header: str) -> Receipt:
         """Check a `PoW-Solution` header and spend its challenge.
 
         Raises
@@ -307,31 +308,31 @@ class Gate:
             One leaf per reason; nothing was written.
         """
         try:
-            receipt = yield from self._redeeming(asked, header)
+            receipt = await self._redeeming(asked, header)
         except Refused as error:
             self._observer.event("redeemed", outcome=error.code, work=0)
             raise
         self._observer.event("redeemed", outcome="ok", work=receipt.work)
         return receipt
 
-    def _redeeming(self, asked: Asked, header: str) -> Flow[Receipt]:
+    async def _redeeming(self, asked: Asked, header: str) -> Receipt:
         with self._observer.span("verify"):
             token, solution = parse_solution(header)
             account, digest = asked.account, asked.digest
             receipt = self.issuer.check(token, solution, account=account, request=digest)
-        fresh = yield from self._stored(asked, "claim", True, receipt.challenge_id, receipt.expires)
+        fresh = await self._stored(asked, "claim", True, receipt.challenge_id, receipt.expires)
         if not fresh:
             raise AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
         return receipt
 
-    def serve(
+    async def serve(
         self,
         bill: Bill,
         solution: str | None,
         endpoint: Callable[[], Any],
         *,
         status: int = 402,
-    ) -> Flow[Answer | None]:
+    ) -> Answer | None:
         """Serve one request: the walk of every server adapter.
 
         Parameters
@@ -353,85 +354,85 @@ class Gate:
         """
         with self._observer.span("gate"):
             try:
-                return (yield from self._serve(bill, solution, endpoint, status))
+                return await self._serve(bill, solution, endpoint, status)
             except (TooManyUnpaid, PriceTooHigh, StoreUnavailable) as error:
                 self._observer.event("refused", code=error.code)
                 return refusal(error)
 
-    def _serve(
+    async def _serve(
         self, bill: Bill, solution: str | None, endpoint: Callable[[], Any], status: int
-    ) -> Flow[Answer | None]:
+    ) -> Answer | None:
         asked, detail = bill.asked, "solve the challenge and repeat the request with its solution"
-        opening = yield from self._opening(asked)
+        opening = await self._opening(asked)
         if solution is not None:
             try:
-                bill.receipt = yield from self.redeem(asked, solution)
+                bill.receipt = await self.redeem(asked, solution)
             except Refused as error:
                 detail = f"{error} ({error.code}); {detail}"
             else:
                 if not 0 < opening <= bill.receipt.work:
-                    return (yield from self._answer_paid(bill, endpoint))
-                yield from self._stored(asked, "open", None, asked.account, asked.group)
+                    return await self._answer_paid(bill, endpoint)
+                await self._stored(asked, "open", None, asked.account, asked.group)
                 bill.credit, opening = max(1, opening // COVERED), 0
         if opening:
             return payment_required(self.challenge(asked, opening), detail, status=status)
-        answer = yield from self._price(bill, endpoint)
+        answer = await self._price(bill, endpoint)
         if not bill.work or bill.answering:
             return answer
         asking = payment_required(self.challenge(asked, bill.work), detail, status=status)
         return asking.with_headers(*bill.receipt_headers)
 
-    def _opening(self, asked: Asked) -> Flow[int]:
+    async def _opening(self, asked: Asked) -> int:
         """Return what an account owes before anything runs for it: 0 once it is open."""
         account = (asked.account, asked.group)
         if account in self._opened:
             return 0
-        work = yield from self._stored(asked, "opening", 0, *account)
-        if not work and "ledger" not in asked.gone:
+        work = await self._stored(asked, "opening", 0, *account)
+        if not work and asked.gone != "ledger":
             if len(self._opened) >= MAX_OPENED:
                 self._opened.clear()
             self._opened.add(account)
         return work
 
-    def _answer_paid(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
-        held = yield from self._release(bill.asked)
+    async def _answer_paid(self, bill: Bill, endpoint: Callable[[], Any]) -> Answer | None:
+        held = await self._release(bill.asked)
         if held is None:
-            yield endpoint
+            await _awaited(endpoint())
             return None
         return held.with_headers(*bill.receipt_headers)
 
-    def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
+    async def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Answer | None:
         """Find what a request owes; return its answer where that has not gone out yet."""
         asked = bill.asked
-        place = yield from self._kept(asked, "reserve", _NO_PLACE)
+        place = await self._kept(asked, "reserve", _NO_PLACE)
         if place.work:
             bill.work = place.work
             return None
         try:
-            answer = yield from self._priced_answer(bill, endpoint)
+            answer = await self._priced_answer(bill, endpoint)
         except BaseException:
-            yield from self._release(asked)
+            await self._release(asked)
             raise
         if not bill.work or bill.answering:
-            yield from self._release(asked)
+            await self._release(asked)
             return answer
         size = 0 if answer is None else len(answer.body)
-        yield from self._kept(asked, "fill", None, bill.work, answer, size)
+        await self._kept(asked, "fill", None, bill.work, answer, size)
         return answer
 
-    def _priced_answer(self, bill: Bill, endpoint: Callable[[], Any]) -> Flow[Answer | None]:
+    async def _priced_answer(self, bill: Bill, endpoint: Callable[[], Any]) -> Answer | None:
         """Run the endpoint, and charge for its answer where it did not."""
         answer: Answer | None = None
         try:
-            answer = yield endpoint
+            answer = await _awaited(endpoint())
         except Exception:
             # frameworks may hand on another exception than the one that stopped the endpoint
             if not bill.stopped:
                 raise
         if not bill.stopped and bill.unpriced and not bill.answering:
-            yield from bill.pricing(Answer(200, (), b"") if answer is None else answer)
+            await bill.pricing(Answer(200, (), b"") if answer is None else answer)
             if answer is None and not bill.work:
-                yield endpoint  # it costs nothing, and was too large to be kept
+                await _awaited(endpoint())  # it costs nothing, and was too large to be kept
         if isinstance(bill.stopped, StoreUnavailable):
             raise bill.stopped
         if self.refuse_above is not None and not bill.answering and bill.work > self.refuse_above:
@@ -441,40 +442,21 @@ class Gate:
             )
         return answer
 
-    def _release(self, asked: Asked) -> Flow[Answer | None]:
+    async def _release(self, asked: Asked) -> Answer | None:
         nothing: Answer | None = None
-        return self._kept(asked, "release", nothing)
+        return await self._kept(asked, "release", nothing)
 
 
-def run(flow: Flow[T]) -> T:
-    """Drive a flow that blocks."""
+def run(flow: Coroutine[Any, Any, T]) -> T:
+    """Drive a flow over stores and an endpoint that block: it never has to wait."""
     try:
-        call = next(flow)
-        while True:
-            try:
-                result = call()
-            except BaseException as error:
-                call = flow.throw(error)
-            else:
-                call = flow.send(result)
+        flow.send(None)
     except StopIteration as stop:
         value: T = stop.value
         return value
+    raise RuntimeError("a server that blocks needs stores that block: leave out asynchronous=True")
 
 
-async def run_async(flow: Flow[T]) -> T:
-    """Drive a flow on an event loop; what its calls return is awaited where it can be."""
-    try:
-        call = next(flow)
-        while True:
-            try:
-                result = call()
-                if hasattr(result, "__await__"):
-                    result = await result
-            except BaseException as error:
-                call = flow.throw(error)
-            else:
-                call = flow.send(result)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
+async def _awaited(result: Any) -> Any:
+    """Return what a call gave, once it is there."""
+    return await result if hasattr(result, "__await__") else result

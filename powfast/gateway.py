@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 from powfast.accounts import Caller, Resolver, bearer, nobody
 from powfast.asgi import header
 from powfast.errors import BodyTooLarge, InvalidInput, MissingExtra, StoreUnavailable
-from powfast.gate import Asked, Bill, Gate, run_async
+from powfast.gate import Asked, Bill, Gate
 from powfast.held import Place
 from powfast.http import SOLUTION_HEADER, Answer, problem, refusal, request_digest
 from powfast.observers import Several
@@ -132,14 +132,14 @@ class Gateway:
         bill = Bill(self._gate, asked)
         solution = request.headers.get(SOLUTION_HEADER)
         pricing = partial(self._price, bill, evidence)
-        answer = await run_async(self._gate.serve(bill, solution, pricing, status=self._status))
+        answer = await self._gate.serve(bill, solution, pricing, status=self._status)
         return _response(_admitted(bill) if answer is None else answer)
 
     async def _price(self, bill: Bill, evidence: list[float]) -> None:
         """Charge what is not paid: each time anew, for the proxy may have kept a body to itself."""
         if not bill.settled:
             once = replace(bill.asked, digest=os.urandom(32))
-            bill.owe(await run_async(self._gate.charge(once, evidence)))
+            bill.owe(await self._gate.charge(once, evidence))
 
     async def _report(self, request: Request) -> Response:
         given = (header(request.scope, "authorization") or "").encode("latin-1")
@@ -148,7 +148,7 @@ class Gateway:
             return _response(refused.with_headers(("www-authenticate", "Bearer")))
         try:
             asked, evidence = _reported(await self._body(request))
-            await run_async(self._gate.charge(asked, evidence))
+            await self._gate.charge(asked, evidence)
         except (BodyTooLarge, InvalidInput, StoreUnavailable) as error:
             return _response(refusal(error))
         return Response(status_code=204)

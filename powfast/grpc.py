@@ -14,7 +14,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from urllib.parse import unquote
 from powfast.accounts import Caller, Resolver, bearer, nobody
 from powfast.charge import AsyncCharge, Charge
 from powfast.errors import InvalidInput, MissingExtra
-from powfast.gate import Asked, Bill, Gate, Withheld, run, run_async
+from powfast.gate import Asked, Bill, Gate, Withheld, run
 from powfast.http import SOLUTION_HEADER, Answer, Exchange, pricing, refusal, request_digest
 
 try:
@@ -131,7 +130,7 @@ class _Run:
     def _kept(self) -> Answer | None:
         answer = self._withheld.answer
         trailing = _text(self._context.trailing_metadata() or ())
-        return None if answer is None else replace(answer, headers=trailing)
+        return None if answer is None else answer._replace(headers=trailing)
 
 
 # -- grpc.server
@@ -266,7 +265,7 @@ class AioPowInterceptor(_Guard, grpc.aio.ServerInterceptor):
             return
         endpoint = _AwaitedRun(handler, request, context, charge, self._gate)
         serving = self._gate.serve(charge, _header(context, SOLUTION_HEADER), endpoint.run)
-        answer = await run_async(serving)
+        answer = await serving
         if answer is None:
             async for message in endpoint.passing():
                 yield message

@@ -10,22 +10,21 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from powfast.errors import TooManyUnpaid
+from powfast.http import Answer
 from powfast.observer import Observer, Unobserved
 
 Key = tuple[str, bytes]
 
 
-@dataclass(slots=True)
-class Place:
+class Place(NamedTuple):
     """One unpaid request: reserved while the model runs, then with its price and answer."""
 
     expires: float
     work: int = 0
-    answer: Any = None
+    answer: Answer | None = None
     size: int = 0
 
 
@@ -83,16 +82,14 @@ class HeldAnswers:
         self._lifetime = lifetime
         self._limits = (per_account, in_all)
         self._byte_limits = (account_bytes, all_bytes)
+        self.max_answer = min(self._byte_limits)
         self._clock = clock
-        self._places: OrderedDict[Key, Place] = OrderedDict()  # first in, first expired
-        self._of: dict[str, list[int]] = {}  # account -> [places, bytes]
+        # First in, first expired: each a `Place` as a plain tuple, its answer too. The collector
+        # does not walk plain tuples of atoms again and again, as it does named ones.
+        self._places: OrderedDict[Key, tuple[Any, ...]] = OrderedDict()
+        self._of: dict[str, tuple[int, int]] = {}  # account -> places, bytes
         self._bytes = 0
         self._lock = threading.Lock()
-
-    @property
-    def max_answer(self) -> int:
-        """Bytes of the largest answer that can be held."""
-        return min(self._byte_limits)
 
     def __len__(self) -> int:
         """Unpaid requests at this moment."""
@@ -117,31 +114,34 @@ class HeldAnswers:
         """
         key = (account, digest)
         with self._lock:
-            now = self._drop_expired()
-            place = self._places.pop(key, None)
-            if place is None:
+            expires = self._drop_expired() + self._lifetime
+            known = self._places.pop(key, None)
+            if known is None:
                 self._refuse_beyond_limits(account)
-                place = Place(0.0)
-                self._of.setdefault(account, [0, 0])[0] += 1
-            place.expires = now + self._lifetime
-            self._places[key] = place
+                self._count(account, 1, 0)
+            place = Place(expires, *(known or ())[1:])
+            self._places[key] = tuple(place)
             return place
 
-    def fill(self, account: str, digest: bytes, work: int, answer: Any, size: int) -> None:
+    def fill(
+        self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
+    ) -> None:
         """Keep the answer of a reserved request with its price, where there is room for it."""
+        key = (account, digest)
         with self._lock:
-            place = self._places.get((account, digest))
+            place = self._places.get(key)
             if place is None:
                 return
-            self._count_bytes(account, -place.size)
-            place.work, place.answer, place.size = work, None, 0
+            expires, _, _, before = place
+            self._count(account, 0, -before)
             account_bytes, all_bytes = self._byte_limits
-            if self._of[account][1] + size <= account_bytes and self._bytes + size <= all_bytes:
-                place.answer, place.size = answer, size
-                self._count_bytes(account, size)
+            if self._of[account][1] + size > account_bytes or self._bytes + size > all_bytes:
+                answer, size = None, 0
+            self._places[key] = (expires, work, answer and tuple(answer), size)
+            self._count(account, 0, size)
             self._report()
 
-    def release(self, account: str, digest: bytes) -> Any:
+    def release(self, account: str, digest: bytes) -> Answer | None:
         """Give the place of a request back, and return its answer (`None`: not kept)."""
         with self._lock:
             self._drop_expired()
@@ -156,20 +156,20 @@ class HeldAnswers:
         if len(self._places) >= in_all:
             raise TooManyUnpaid(beyond_limits(None), self._lifetime)
 
-    def _count_bytes(self, account: str, size: int) -> None:
-        self._of[account][1] += size
+    def _count(self, account: str, places: int, size: int) -> None:
         self._bytes += size
+        before = self._of.get(account, (0, 0))
+        self._of[account] = after = (before[0] + places, before[1] + size)
+        if not after[0]:
+            del self._of[account]
 
-    def _drop(self, key: Key) -> Any:
+    def _drop(self, key: Key) -> Answer | None:
         place = self._places.pop(key, None)
         if place is None:
             return None
-        account = key[0]
-        self._count_bytes(account, -place.size)
-        self._of[account][0] -= 1
-        if not self._of[account][0]:
-            del self._of[account]
-        return place.answer
+        _, _, answer, size = place
+        self._count(key[0], -1, -size)
+        return answer and Answer(*answer)
 
     def _report(self) -> None:
         self._observer.event("held", answers=len(self._places), bytes=self._bytes)
@@ -179,11 +179,11 @@ class HeldAnswers:
         now = self._clock()
         while self._places:
             key = next(iter(self._places))
-            place = self._places[key]
-            if place.expires > now:
+            expires, work, _, _ = self._places[key]
+            if expires > now:
                 break
             self._drop(key)
-            if place.work:
+            if work:
                 self._observer.event("abandoned", count=1)
         return now
 

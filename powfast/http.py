@@ -6,17 +6,17 @@ Servers and clients share it; it knows no framework and sends nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from json.encoder import encode_basestring_ascii
+from typing import Any, NamedTuple
 
 from powfast.challenge import (
+    price_of,
     solution_from_text,
     solution_to_text,
-    terms,
     token_from_text,
     token_to_text,
 )
@@ -44,13 +44,14 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     StoreUnavailable: (503, "Service Unavailable"),
 }
 
+_LENGTH = struct.Struct(">Q").pack
+
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
 _SLASHES = re.compile("/{2,}")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP response as data."""
 
     status: int
@@ -62,8 +63,7 @@ class Answer:
         return Answer(self.status, self.headers + headers, self.body) if headers else self
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A request and its answer, for whoever prices the answers of an endpoint it cannot change.
 
     `response` is empty where the answer is larger than what can be held.
@@ -105,14 +105,10 @@ def request_digest(method: str, target: bytes, body: bytes) -> bytes:
     """
     verb = method.upper().encode("ascii", "replace")
     digest = hashlib.sha256(
-        b"%b%b%b%b%b" % (_length(verb), verb, _length(target), target, _length(body))
+        b"%b%b%b%b%b" % (_LENGTH(len(verb)), verb, _LENGTH(len(target)), target, _LENGTH(len(body)))
     )
     digest.update(body)
     return digest.digest()
-
-
-def _length(field: bytes) -> bytes:
-    return len(field).to_bytes(8, "big")
 
 
 def problem(
@@ -130,7 +126,7 @@ def problem(
     of most requests, and making an encoder takes longer than filling it in.
     """
     document = f'"type": "urn:powfast:{code}", "title": "{title}", "status": {status}'
-    body = f'{{{document}, "detail": {json.dumps(detail)}{more}}}'.encode()
+    body = f'{{{document}, "detail": {encode_basestring_ascii(detail)}{more}}}'.encode()
     own = (
         ("content-type", "application/problem+json"),
         ("content-length", str(len(body))),
@@ -155,19 +151,16 @@ def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    said = terms(token)
-    text, seconds = token_to_text(token), max(0, round(said.expires - said.issued))
-    asking = (
-        f'PoW challenge="{text}", work="{said.work}", parts="{said.parts}", expires="{seconds}"'
-    )
+    work, parts, lifetime = price_of(token)
+    text, seconds = token_to_text(token), max(0, round(lifetime))
+    asking = f'PoW challenge="{text}", work="{work}", parts="{parts}", expires="{seconds}"'
     return problem(
         status,
         "payment-required",
         "Proof of work required",
         detail,
         headers=(("www-authenticate", asking), ("x-should-retry", "false")),
-        more=f', "challenge": "{text}", "work": {said.work}, "parts": {said.parts},'
-        f' "expires": {seconds}',
+        more=f', "challenge": "{text}", "work": {work}, "parts": {parts}, "expires": {seconds}',
     )
 
 

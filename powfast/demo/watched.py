@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from powfast.challenge import Receipt
 from powfast.demo.service import new_issuer
-from powfast.gate import Asked, Flow, Gate
+from powfast.gate import Asked, Gate
 from powfast.ledger import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
@@ -40,9 +40,9 @@ class WatchedGate(Gate):
         self._entries: dict[str, Entry] = {}
         super().__init__(new_issuer(), self._memory)
 
-    def charge(self, asked: Asked, evidence: ArrayLike) -> Flow[int]:
+    async def charge(self, asked: Asked, evidence: ArrayLike) -> int:
         """See `Gate.charge`."""
-        work = yield from super().charge(asked, evidence)
+        work = await super().charge(asked, evidence)
         state = self._memory.state(asked.account)
         entry = self._entry(asked.account)
         if state is not None and state[0] > entry.queries:  # else it was charged before
@@ -52,9 +52,9 @@ class WatchedGate(Gate):
             entry.asked += work
         return work
 
-    def redeem(self, asked: Asked, header: str) -> Flow[Receipt]:
+    async def redeem(self, asked: Asked, header: str) -> Receipt:
         """See `Gate.redeem`."""
-        receipt = yield from super().redeem(asked, header)
+        receipt = await super().redeem(asked, header)
         self._entry(asked.account).redeemed += receipt.work
         return receipt
 

@@ -13,7 +13,7 @@ from service import BASE, KEYS, Service, served
 
 from powfast.challenge import Issuer, decode, solve
 from powfast.errors import AlreadyRedeemed, InvalidInput, MalformedToken, WrongRequest
-from powfast.gate import Asked, Gate, run, run_async
+from powfast.gate import Asked, Gate, run
 from powfast.http import challenge_in, format_solution
 from powfast.ledger import MemoryLedger, SQLiteLedger
 from powfast.tariff import EvidenceTariff
@@ -37,7 +37,7 @@ class Awaited:
 
 
 def drive(gate: Gate, flow: Any) -> Any:
-    return asyncio.run(run_async(flow)) if isinstance(gate.ledger, Awaited) else run(flow)
+    return asyncio.run(flow) if isinstance(gate.ledger, Awaited) else run(flow)
 
 
 @pytest.fixture(params=[lambda: MemoryLedger(EvidenceTariff(base_work=BASE)), Awaited])

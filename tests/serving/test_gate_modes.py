@@ -12,9 +12,10 @@ from service import BASE, KEYS, served
 
 from powfast.asgi import PowMiddleware
 from powfast.challenge import Issuer, solve
+from powfast.charge import Charge as BlockingCharge
 from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.fastapi import Charge
-from powfast.gate import Gate
+from powfast.gate import Asked, Gate, run
 from powfast.held import HeldAnswers
 from powfast.http import challenge_in, format_solution
 from powfast.ledger import MemoryLedger
@@ -83,6 +84,7 @@ def solution_to(response: httpx.Response) -> dict[str, str]:
     return {"pow-solution": format_solution(token, solve(token))}
 
 
+OPEN = {"on_store_error": "open"}
 LOCAL = {"on_store_error": "local", "fallback": MemoryLedger(TARIFF)}
 
 
@@ -124,9 +126,7 @@ def test_open_answers_without_a_price() -> None:
         assert client.get("/1?before=true").json() == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "status"), [({}, 503), (LOCAL, 402), ({"on_store_error": "open"}, 402)]
-)
+@pytest.mark.parametrize(("options", "status"), [({}, 503), (LOCAL, 402), (OPEN, 402)])
 def test_held_answers_that_are_lost_cost_a_second_run(options: Any, status: int) -> None:
     service = Service(**options)
     with served(service.app) as url, httpx.Client(base_url=url) as client:
@@ -141,18 +141,38 @@ def failures(service: Service) -> list[str | float]:
     return [fields["operation"] for name, fields in service.notes.events if name == "store-error"]
 
 
-@pytest.mark.parametrize("options", [{}, LOCAL, {"on_store_error": "open"}])
-def test_a_request_waits_once_for_each_store(options: Any) -> None:
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [({}, ["reserve"]), (LOCAL, ["reserve", "charge"]), (OPEN, ["reserve", "charge"])],
+)
+def test_a_request_waits_for_no_store_after_the_ledger(options: Any, known: list[str]) -> None:
     service = Service(**options)
     with served(service.app) as url, httpx.Client(base_url=url) as client:
         solution = solution_to(client.get("/1"))
         service.ledger.present = service.held.present = False
-        client.get("/1", headers=solution)
-        client.get("/2", headers={"authorization": "Bearer new"})
-    goes_on = "on_store_error" in options
-    assert failures(service) == (
-        ["claim", "release", "opening", "reserve"] if goes_on else ["claim", "opening"]
-    )
+        for path, headers, asked in (
+            ("/1", solution, ["claim"]),
+            ("/2", {"authorization": "Bearer new"}, ["opening"]),
+            ("/3", {}, known),
+        ):
+            service.notes.events.clear()
+            client.get(path, headers=headers)
+            assert failures(service) == asked
+
+
+def test_a_place_in_memory_is_given_back_though_the_ledger_failed() -> None:
+    held = HeldAnswers()
+    ledger = Leaving(MemoryLedger(TARIFF))
+    gate = Gate(Issuer(KEYS), ledger, held)  # type: ignore[arg-type]
+
+    def endpoint() -> None:
+        ledger.present = False
+        bill.charge([1.0])
+
+    bill = BlockingCharge(gate, Asked("alice", "", b"digest"))
+    answer = run(gate.serve(bill, None, endpoint))
+    assert answer is not None and answer.status == 503
+    assert len(held) == 0
 
 
 def test_an_account_seen_while_the_ledger_is_away_still_owes_its_opening() -> None:
