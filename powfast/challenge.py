@@ -127,9 +127,10 @@ def decode(token: bytes) -> Challenge:
     return Challenge(*fields, Puzzle(seed, fields[2], fields[3]))
 
 
-def terms(token: bytes) -> Terms:
-    """Return what `decode` does, without the puzzle."""
-    return Terms(*_decoded(token)[0])
+def price_of(token: bytes) -> tuple[int, int, float]:
+    """Return the work, the parts and the seconds that `token` gives for them, as `decode` does."""
+    _, _, work, parts, _, _, _, issued, expires = _decoded(token)[0]
+    return work, parts, expires - issued
 
 
 def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:
@@ -158,10 +159,13 @@ def solve(
 
 # -- text forms
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
 
 def token_to_text(token: bytes) -> str:
     """Return `token` as unpadded base64url."""
-    return base64.urlsafe_b64encode(token).rstrip(b"=").decode("ascii")
+    encoded = binascii.b2a_base64(token, newline=False)
+    return encoded.translate(_URL_SAFE).rstrip(b"=").decode("ascii")
 
 
 def token_from_text(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -128,7 +129,7 @@ class Tariff(Protocol):
     """The part of a tariff that a ledger applies."""
 
     def owed(
-        self, evidence: list[float], state: list[float] | None, idle: float
+        self, evidence: list[float], state: Sequence[float] | None, idle: float
     ) -> tuple[float, list[float]]:
         """Price a request of at least one query after `idle` seconds; `None` is a new account."""
         ...
@@ -159,7 +160,7 @@ class Page(NamedTuple):
     `charged` is the latest time of a charge: a clock that goes backwards counts as no time.
     """
 
-    state: list[float] | None = None
+    state: Sequence[float] | None = None
     carry: float = 0.0
     charged: float = 0.0
 
@@ -181,17 +182,21 @@ def opening_of(tariff: Tariff) -> int:
 
 def pardoned(tariff: Tariff, now: float) -> Page:
     """Return the page of an account that has paid its opening and done nothing unusual."""
-    return Page(tariff.pardoned.tolist(), charged=now)
+    return Page(tuple(tariff.pardoned.tolist()), charged=now)
 
 
 def opened(tariff: Tariff, now: float) -> Page:
     """Return the page of an account that has paid its opening and asked nothing yet."""
-    return Page([0.0] * len(tariff.pardoned), -tariff.opening_work, now)
+    return Page((0.0,) * len(tariff.pardoned), -tariff.opening_work, now)
 
 
-def queries_of(evidence: ArrayLike) -> list[float]:
-    """Return the evidence of a request's queries, before any store is asked."""
-    return nonnegative(evidence, "evidence")
+class Queries(list[float]):
+    """The evidence of a request's queries, once it is checked."""
+
+
+def queries_of(evidence: ArrayLike) -> Queries:
+    """Check the evidence of a request's queries, once, before any store is asked."""
+    return evidence if type(evidence) is Queries else Queries(nonnegative(evidence, "evidence"))
 
 
 def settle(
@@ -202,7 +207,7 @@ def settle(
     if group is not None:
         ours, group_state = tariff.owed(queries, group.state, group.idle(now))
         owed = max(owed, ours)
-        group = Page(group_state, charged=max(now, group.charged))
+        group = Page(tuple(group_state), charged=max(now, group.charged))
     credit = min(account.carry, 0.0)
     work, carry = tariff.publish(max(owed + credit, 1.0), account.carry - credit)
-    return work, Page(state, carry, max(now, account.charged)), group
+    return work, Page(tuple(state), carry, max(now, account.charged)), group

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -23,8 +24,6 @@ from powfast.ledger.base import (
     settle,
 )
 from powfast.ledger.workers import several_workers
-
-_NEW = Page()
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +59,8 @@ class MemoryLedger:
         self._tariff = tariff
         self._max_accounts = max_accounts
         self._clock = clock
-        self._pages: dict[tuple[str, str], Page] = {}  # the one that asked last stands last
+        # The one that asked last stands last. Plain tuples: the collector need not walk a million.
+        self._pages: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._charged = _Recent(remember, clock())
         self._spent = SpentChallenges(clock=lambda: clock() - CLOCK_SKEW)
         self._lock = threading.Lock()
@@ -80,8 +80,8 @@ class MemoryLedger:
             known = self._charged.get(request, now)
             if known is not None:
                 return known
-            mine = self._pages.get((account, group), _NEW)
-            ours = self._pages.get(("", group), _NEW) if group else None
+            mine = self._page(account, group)
+            ours = self._page("", group) if group else None
             work, mine, ours = settle(self._tariff, queries, mine, ours, now)
             self._write(account, group, mine)
             if ours is not None:
@@ -107,8 +107,7 @@ class MemoryLedger:
     def state(self, account: str, group: str = "") -> State | None:
         """See `Ledger.state`."""
         with self._lock:
-            page = self._pages.get((account, group), _NEW)
-            return page.state_at(self._clock(), self._tariff)
+            return self._page(account, group).state_at(self._clock(), self._tariff)
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
@@ -118,9 +117,12 @@ class MemoryLedger:
     def close(self) -> None:
         """Nothing is open."""
 
+    def _page(self, account: str, group: str) -> Page:
+        return Page(*self._pages.get((account, group), ()))
+
     def _write(self, account: str, group: str, page: Page) -> None:
         self._pages.pop((account, group), None)
-        self._pages[account, group] = page
+        self._pages[account, group] = tuple(page)
         if len(self._pages) > self._max_accounts:
             del self._pages[next(iter(self._pages))]
 

@@ -17,8 +17,8 @@ def floats(values: Any, name: str) -> list[float]:
 
     NumPy takes longer to look at the few numbers of a request than their price takes.
     """
-    if type(values) is list and set(map(type, values)) <= {float}:
-        return values
+    if type(values) in (list, tuple) and set(map(type, values)) <= {float}:
+        return values if type(values) is list else list(values)
     numbers: list[float] = _vector(values, name).tolist()
     return numbers
 
@@ -26,7 +26,7 @@ def floats(values: Any, name: str) -> list[float]:
 def nonnegative(values: npt.ArrayLike, name: str) -> list[float]:
     """`values` as `floats`, none of them negative or NaN; infinity passes."""
     numbers = floats(values, name)
-    if not all(number >= 0.0 for number in numbers):
+    if not all(map((0.0).__le__, numbers)):
         raise InvalidInput(f"{name} must be nonnegative, and no NaN")
     return numbers
 

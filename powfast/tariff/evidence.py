@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -122,7 +123,7 @@ class EvidenceTariff:
         return np.asarray(work), np.array(after)
 
     def owed(
-        self, evidence: list[float], state: list[float] | None, idle: float = 0.0
+        self, evidence: list[float], state: Sequence[float] | None, idle: float = 0.0
     ) -> tuple[float, list[float]]:
         """Return the sum of the `work` of a request's queries, and the state after them.
 
@@ -132,7 +133,7 @@ class EvidenceTariff:
         ----------
         evidence : list of float
             Nonnegative.
-        state : list of float, optional
+        state : sequence of float, optional
             As of `work`, before the account was idle; `None` is a new one.
         idle : float
             Seconds without a query until these.
@@ -227,7 +228,8 @@ class EvidenceTariff:
         vector = floats(state, "state")
         if (
             len(vector) != 1 + len(LAMBDAS)
-            or not all(0.0 <= value <= WEALTH_CAP for value in vector)
+            or not all(map((0.0).__le__, vector))
+            or not all(map(WEALTH_CAP.__ge__, vector))
             or vector[0] % 1.0
         ):
             raise InvalidInput(

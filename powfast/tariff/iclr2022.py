@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -117,7 +118,7 @@ class Iclr2022Tariff:
         return work, after
 
     def owed(
-        self, costs: list[float], state: list[float] | None, idle: float = 0.0
+        self, costs: list[float], state: Sequence[float] | None, idle: float = 0.0
     ) -> tuple[float, list[float]]:
         """Return the puzzle of a request as `work` does, and the state after it."""
         work, after = self.work(costs, state)

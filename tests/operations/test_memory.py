@@ -80,3 +80,18 @@ def test_memory_is_flat() -> None:
     (early, waiting), (late, still) = objects[4], objects[-1]
     assert abs(still - waiting) <= 2
     assert abs(late - early) < 40  # of some thirty thousand, after twenty lifetimes more
+
+
+def test_what_is_remembered_of_a_request_is_nothing_that_the_collector_walks() -> None:
+    server = Server()
+
+    def walked(numbers: range) -> int:
+        for number in numbers:
+            server.ask(number, number)
+        for _ in range(3):  # a tuple is looked at once its own parts have been
+            gc.collect()
+        return len(gc.get_objects())
+
+    before = walked(range(500))
+    assert walked(range(500, 1000)) < before + 50
+    assert server.statuses == {402: 1000}
