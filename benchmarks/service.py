@@ -74,7 +74,8 @@ def main() -> None:
     guard, port = sys.argv[1:]
     soak = partial(guarded, "memory://", lifetime=10.0, in_all=4096)
     app = {"bare": bare, "slowapi": limited, "soak": soak}.get(guard, lambda: guarded(guard))()
-    uvicorn.run(app, port=int(port), log_level="error", access_log=False)
+    options = {"loop": "uvloop", "http": "httptools", "log_level": "error", "access_log": False}
+    uvicorn.run(app, port=int(port), **options)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
             for case in CASES:
                 solved = case in ("admitting", "garbage", "forged")
                 file = solutions(case, 2000, Path(folder), LIFETIME) if solved else ""
-                requests += int(asked(url, process, case, file, TURN, REQUESTS)["requests"])
+                requests += int(asked(url, process, case, file, TURN, most=REQUESTS)["requests"])
             samples.append((requests, resident(process)))
             short = len(CASES) * REQUESTS - (requests - before)
             note = f"  ({short:,} requests short: the machine is busy)" if short > 0 else ""
