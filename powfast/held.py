@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from powfast.errors import TooManyUnpaid
@@ -20,12 +21,10 @@ Key = tuple[str, bytes]
 
 
 class Place(NamedTuple):
-    """One unpaid request: reserved while the model runs, then with its price and answer."""
+    """One unpaid request: reserved while the model runs, then with its price."""
 
     expires: float
     work: int = 0
-    answer: Answer | None = None
-    size: int = 0
 
 
 class Held(Protocol):
@@ -84,8 +83,8 @@ class HeldAnswers:
         self._byte_limits = (account_bytes, all_bytes)
         self.max_answer = min(self._byte_limits)
         self._clock = clock
-        # First in, first expired: each a `Place` as a plain tuple, its answer too. The collector
-        # does not walk plain tuples of atoms again and again, as it does named ones.
+        # First in, first expired: expiry, work, size, then the answer, laid flat. Of a plain tuple
+        # of atoms the collector lets go at once; nested or named ones it walks again and again.
         self._places: OrderedDict[Key, tuple[Any, ...]] = OrderedDict()
         self._of: dict[str, tuple[int, int]] = {}  # account -> places, bytes
         self._bytes = 0
@@ -119,9 +118,9 @@ class HeldAnswers:
             if known is None:
                 self._refuse_beyond_limits(account)
                 self._count(account, 1, 0)
-            place = Place(expires, *(known or ())[1:])
-            self._places[key] = tuple(place)
-            return place
+            _, work, *filled = known or (0.0, 0, 0)
+            self._places[key] = (expires, work, *filled)
+            return Place(expires, work)
 
     def fill(
         self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
@@ -132,12 +131,11 @@ class HeldAnswers:
             place = self._places.get(key)
             if place is None:
                 return
-            expires, _, _, before = place
-            self._count(account, 0, -before)
+            self._count(account, 0, -place[2])
             account_bytes, all_bytes = self._byte_limits
             if self._of[account][1] + size > account_bytes or self._bytes + size > all_bytes:
                 answer, size = None, 0
-            self._places[key] = (expires, work, answer and tuple(answer), size)
+            self._places[key] = (place[0], work, size, *_flat(answer))
             self._count(account, 0, size)
             self._report()
 
@@ -167,9 +165,8 @@ class HeldAnswers:
         place = self._places.pop(key, None)
         if place is None:
             return None
-        _, _, answer, size = place
-        self._count(key[0], -1, -size)
-        return answer and Answer(*answer)
+        self._count(key[0], -1, -place[2])
+        return _answer(place[3:])
 
     def _report(self) -> None:
         self._observer.event("held", answers=len(self._places), bytes=self._bytes)
@@ -179,13 +176,26 @@ class HeldAnswers:
         now = self._clock()
         while self._places:
             key = next(iter(self._places))
-            expires, work, _, _ = self._places[key]
+            expires, work = self._places[key][:2]
             if expires > now:
                 break
             self._drop(key)
             if work:
                 self._observer.event("abandoned", count=1)
         return now
+
+
+def _flat(answer: Answer | None) -> tuple[Any, ...]:
+    if answer is None:
+        return ()
+    return (answer.status, answer.body, *chain.from_iterable(answer.headers))
+
+
+def _answer(flat: tuple[Any, ...]) -> Answer | None:
+    if not flat:
+        return None
+    status, body, *headers = flat
+    return Answer(status, tuple(zip(headers[::2], headers[1::2], strict=True)), body)
 
 
 def beyond_limits(per_account: int | None) -> str:
