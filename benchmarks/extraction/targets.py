@@ -18,6 +18,8 @@ class Target:
     measured: float
     paper: float | None
     unit: str = "x"
+    by: str = ""
+    """The attack that pays least."""
     limit: str = ""
     """What stands in the way where it is missed."""
 
@@ -31,16 +33,11 @@ def targets(results: dict[str, Any]) -> list[Target]:
     """Return all targets; users at the worst of the seeds, attacks at the cheapest of seeds."""
     judged, attacks = results["users"]["judged"], results["attacks"]
 
-    def cheapest(names: tuple[str, ...], strategy: str) -> float:
-        return min(float(attacks[name]["at_hash_rate"]["1x"][strategy]["lowest"]) for name in names)
-
-    def papers(names: tuple[str, ...], strategy: str) -> float:
-        return min(float(attacks[name]["paper"][strategy]["lowest"]) for name in names)
-
     def row(what: str, bound: float, names: tuple[str, ...], strategy: str, limit: str) -> Target:
-        return Target(
-            what, bound, True, cheapest(names, strategy), papers(names, strategy), limit=limit
-        )
+        ours = {name: attacks[name]["at_hash_rate"]["1x"][strategy]["lowest"] for name in names}
+        by, least = min(ours.items(), key=lambda price: price[1])
+        theirs = min(attacks[name]["paper"][strategy]["lowest"] for name in names)
+        return Target(what, bound, True, least, theirs, by=by, limit=limit)
 
     return [
         Target(
