@@ -112,8 +112,9 @@ def peers(node_modules: Path | None, wasm: Path | None) -> dict[str, Callable[[]
     commands: dict[str, list[str | Path]] = {
         name: [sys.executable, "-c", code + TIMED] for name, code in PEERS.items()
     }
-    if shutil.which("hashcash"):
-        commands["hashcash(1) (Debian, SHA-1)"] = ["hashcash", "-s"]
+    debian = shutil.which("hashcash", path=os.defpath)  # PyPI has a command of this name
+    if debian:
+        commands["hashcash(1) (Debian, SHA-1)"] = [debian, "-s"]
     node = shutil.which("node")
     if node and wasm:
         commands["powfast, WebAssembly in Node"] = [node, "-e", POWFAST_WASM, wasm.resolve()]
