@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     given.stores = given.stores.split(",")
-    given.solutions = 5000 * given.seconds
+    given.solutions = 8000 * given.seconds
     if shutil.which("wrk") is None:
         raise SystemExit("this benchmark needs wrk: apt install wrk")
     warn_if_busy()
