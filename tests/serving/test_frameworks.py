@@ -24,6 +24,7 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
+from flask_service import serving
 from litestar.response import Stream
 from processes import settings, started
 from service import BASE, KEYS, served
@@ -255,17 +256,8 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
-@contextmanager
-def served_by_werkzeug(app: Any) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def served_by_werkzeug(app: Any) -> AbstractContextManager[str]:
+    return serving(make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet))
 
 
 FRAMEWORKS = {
