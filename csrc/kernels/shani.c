@@ -113,7 +113,7 @@ INLINE vec pair(const uint32_t kw[2]) { return _mm_loadl_epi64((const vec *)kw);
 /* The rounds have come this far: compilers would put those of one chain together. */
 #define IN_STEP(s) EACH __asm__ volatile("" : "+x"((s)[i].abef), "+x"((s)[i].cdgh))
 
-/* Four rounds of three candidates, and three of `make` to every two of these: step 0 .. 2 QUADS - 1. */
+/* Four rounds of three candidates, step 0 .. 2 QUADS - 1; to every two of them three of `make`. */
 INLINE void four_rounds(struct pass *p, const struct constants *c, int step) {
     int quad = step % QUADS, first = step / QUADS * STREAMS;
     struct chain *s = p->s;
