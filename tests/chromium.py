@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from conftest import missing
+from conftest import PATIENCE, missing
 
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -25,8 +25,14 @@ def launcher() -> Iterator[Callable[..., Any]]:
         missing("no playwright here")
     with sync_playwright() as playwright:
         yield lambda *more: playwright.chromium.launch(
-            executable_path=program, args=[*FLAGS, *more]
+            executable_path=program, args=[*FLAGS, *more], timeout=1000 * PATIENCE
         )
+
+
+def patient(context: Any) -> Any:
+    """A context of a browser whose pages are waited for as long as all else here."""
+    context.set_default_timeout(1000 * PATIENCE)
+    return context
 
 
 @contextmanager

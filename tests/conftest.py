@@ -1,16 +1,30 @@
-"""What every room's tests share: where the data is, and that nothing skips in CI."""
+"""What every room's tests share: where the data is, patience, and that nothing skips in CI."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+# A machine may stand still for seconds: that is no failure of what an example shows, nor of a
+# server that a test asks without saying how long it would wait.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+PATIENCE = 120.0  # seconds
+for library in ("httpx", "httpx2"):
+    with suppress(ImportError):
+        usual = inspect.signature(import_module(library).Client).parameters["timeout"].default
+        usual.connect = usual.read = usual.write = usual.pool = PATIENCE
 
 
 def missing(reason: str) -> NoReturn:

@@ -29,7 +29,7 @@ def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.Comp
         text=True,
         env={**os.environ, **environment},
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

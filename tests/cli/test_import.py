@@ -14,7 +14,7 @@ HEAVY = ("numba", "fastapi", "starlette", "httpx", "httpx2", "sklearn", "rich", 
 
 def python(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -25,7 +25,7 @@ def run(folder: Path) -> tuple[str, dict[str, Any]]:
         cwd=ROOT,
         env=os.environ | {"POWFAST_LAB": str(folder / "cache")},
         check=True,
-        timeout=600,
+        timeout=3600,
     )
     page = (docs / "results-smoke.md").read_text()
     return page, json.loads((docs / "results" / "smoke.json").read_text())

@@ -93,7 +93,7 @@ def test_a_forked_process_and_many_threads_search_as_well(points, both):
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
         child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(600)
         os._exit(0 if (fast.votes(queries) == expected).all() else 1)
     assert os.waitpid(child, 0)[1] == 0
 

@@ -19,7 +19,7 @@ def run(program, *flags):
         [sys.executable, "-W", "error", *flags, "-c", textwrap.dedent(program)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

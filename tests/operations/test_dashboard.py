@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx
 from conftest import ROOT, missing
+from ports import free_port
 from traffic import BASE, Traffic
 
 from powfast.observers.metrics import Metrics
@@ -51,9 +51,7 @@ def scraped(port: int, folder: Path) -> Iterator[httpx.Client]:
     text = (EXAMPLES / "prometheus.yml").read_text()
     text = text.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("15s", "200ms")
     (folder / "prometheus.yml").write_text(text)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        mine = probe.getsockname()[1]
+    mine = free_port()
     flags = {
         "config.file": folder / "prometheus.yml",
         "storage.tsdb.path": folder / "data",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import time
@@ -17,9 +16,10 @@ import httpx
 import numpy as np
 import pytest
 import redis
-from conftest import missing
+from conftest import PATIENCE, missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ports import free_port
 
 from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer, solve, token_from_text
@@ -38,20 +38,19 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     program = shutil.which("redis-server")
     if program is None:
         missing("redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("redis")
     command = [program, "--port", str(port), "--save", "", "--dir", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(port=port) as client:
-            end = time.monotonic() + 10
-            while time.monotonic() < end:
+            end = time.monotonic() + PATIENCE
+            while True:
                 try:
                     client.ping()
                     break
                 except redis.ConnectionError:
+                    assert server.poll() is None and time.monotonic() < end
                     time.sleep(0.01)
         yield port
     finally:
@@ -71,8 +70,8 @@ class Asking:
     def __init__(self, port: int, held: str) -> None:
         url = f"redis://127.0.0.1:{port}"
         self._redis = redis.Redis(port=port)
-        ledger = open_ledger(url, TARIFF, asynchronous=True, timeout=10)
-        places = open_held(url if held == "redis" else held, asynchronous=True, timeout=10)
+        ledger = open_ledger(url, TARIFF, asynchronous=True, timeout=60)
+        places = open_held(url if held == "redis" else held, asynchronous=True, timeout=60)
         gate = Gate(Issuer({"a": bytes(32)}), ledger, places)
         self._transport = httpx.ASGITransport(PowMiddleware(application, gate))
         self._close = [ledger.close, getattr(places, "close", None)]
@@ -129,7 +128,7 @@ async def test_each_phase_of_a_request_is_one_round_trip(
     )
 )
 def test_a_damaged_page_is_one_typed_error_and_lets_nobody_in(port: int, page: bytes) -> None:
-    ledger = open_ledger(f"redis://127.0.0.1:{port}", TARIFF, timeout=10)
+    ledger = open_ledger(f"redis://127.0.0.1:{port}", TARIFF, timeout=60)
     with redis.Redis(port=port) as client:
         client.flushdb()
         ledger.charge("alice", "", b"0", [1.0])
@@ -152,7 +151,7 @@ def test_a_damaged_page_is_one_typed_error_and_lets_nobody_in(port: int, page: b
 )
 @given(st.binary(max_size=60))
 def test_a_damaged_answer_is_one_typed_error(port: int, packed: bytes) -> None:
-    held = open_held(f"redis://127.0.0.1:{port}", timeout=10)
+    held = open_held(f"redis://127.0.0.1:{port}", timeout=60)
     with redis.Redis(port=port) as client:
         client.flushdb()
         held.reserve("alice", b"digest")
@@ -177,7 +176,7 @@ def test_a_damaged_answer_is_one_typed_error(port: int, packed: bytes) -> None:
 @given(st.binary(max_size=100))
 def test_a_damaged_row_is_one_typed_error(tmp_path: Path, state: bytes) -> None:
     file = tmp_path / "ledger.sqlite"
-    ledger = open_ledger(f"sqlite:///{file}", TARIFF, timeout=10)
+    ledger = open_ledger(f"sqlite:///{file}", TARIFF, timeout=60)
     ledger.charge("alice", "", b"0", [1.0])
     with contextlib.closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE page SET state = ?", (state,))

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from chromium import patient
+
 
 @contextmanager
 def visit(browser: Any, url: str, **options: Any) -> Iterator[Any]:
     """Open the page for a new visitor; no error and no violation of the policy may come up."""
-    context = browser.new_context(**options)
+    context = patient(browser.new_context(**options))
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -87,7 +87,7 @@ def ask(page: Any) -> str:
 
 
 def answered(page: Any) -> str:
-    page.wait_for_selector("#said:has-text('The model says')", timeout=60 * SECONDS)
+    page.wait_for_selector("#said:has-text('The model says')")
     said: str = page.inner_text("#said")
     page.evaluate("document.querySelector('#said').textContent = ''")
     return said
@@ -96,7 +96,7 @@ def answered(page: Any) -> str:
 def play(page: Any, queries: int) -> None:
     """Let the extractor ask so often, then stop it."""
     page.click("#extract")
-    page.wait_for_selector(f"#sent canvas >> nth={queries - 1}", timeout=60 * SECONDS)
+    page.wait_for_selector(f"#sent canvas >> nth={queries - 1}")
     page.click("#extract")
     page.wait_for_selector("#extract:has-text('Play')")
 
@@ -161,7 +161,7 @@ def test_the_operator_sees_what_the_tariff_says(shop: Shop, url: str) -> None:
     headers = {"authorization": "Bearer visitor.somebody"}
     with httpx.Client(base_url=url, headers=headers, auth=PowAuth(max_work=2**40)) as client:
         for image in images:
-            answer = client.post("/v1/predict", json={"images": [image.tolist()]}, timeout=120)
+            answer = client.post("/v1/predict", json={"images": [image.tolist()]}, timeout=600)
             assert answer.status_code == 200
         view = client.get("/demo/operator").json()
     prices, state = shop.tariff.work(shop.victim.evidence(images))
@@ -315,7 +315,7 @@ def test_nothing_moves_for_whom_motion_disturbs(browser: Any, url: str) -> None:
 
 def test_the_measured_profile_can_be_downloaded(page: Any, tmp_path: Path) -> None:
     page.click("#measure")
-    page.wait_for_selector("#download:visible", timeout=120 * SECONDS)
+    page.wait_for_selector("#download:visible", timeout=600 * SECONDS)
     with page.expect_download() as waiting:
         page.click("#download")
     waiting.value.save_as(tmp_path / "profile.json")

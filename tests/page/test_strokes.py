@@ -79,7 +79,7 @@ def test_the_page_prepares_drawings_as_python_does(tmp_path: Path) -> None:
     script = tmp_path / "strokes.mjs"
     strokes = json.dumps([[stroke.tolist() for stroke in one] for one in drawn])
     script.write_text(f"{module}\nconsole.log(JSON.stringify({strokes}.map(normalised)));")
-    done = subprocess.run([node, script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([node, script], capture_output=True, text=True, timeout=600, check=True)
     ours, theirs = np.stack([normalised(one) for one in drawn]), np.array(json.loads(done.stdout))
     assert (ours == theirs).mean() > 0.999  # but for the last bit of a distance
     assert np.abs(ours - theirs).max() <= 1 / 16

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from conftest import PATIENCE
 from service import BASE, KEYS
 
 from powfast.challenge import Issuer, solve
@@ -190,12 +191,12 @@ class Served:
     def call(self, method: str, request: Any = ASK, metadata: Any = ALICE, **limits: Any) -> Any:
         """Call with a paying client."""
         with self.channel(PayingInterceptor(**limits)) as channel:
-            return unary(channel, method)(request, metadata=metadata, timeout=30)
+            return unary(channel, method)(request, metadata=metadata, timeout=PATIENCE)
 
     def refused(self, method: str, request: Any = ASK, metadata: Any = ALICE) -> grpc.RpcError:
         """Call with a client that does not pay."""
         with self.channel() as channel, pytest.raises(grpc.RpcError) as caught:
-            unary(channel, method)(request, metadata=metadata, timeout=30)
+            unary(channel, method)(request, metadata=metadata, timeout=PATIENCE)
         return caught.value
 
 
@@ -262,7 +263,7 @@ def awaited(gate: Gate, **options: Any) -> Iterator[Served]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert ready.wait(10), "the server did not start"
+    assert ready.wait(PATIENCE), "the server did not start"
     try:
         yield Served(model, gate, f"127.0.0.1:{found[0]}")
     finally:

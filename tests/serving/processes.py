@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import ROOT, missing
+from conftest import PATIENCE, ROOT, missing
 
 from powfast.tariff import EvidenceTariff
 
@@ -33,10 +33,10 @@ def program(name: str) -> str:
 
 
 def settings(folder: Path, store: str, base_work: float = 1000.0, **more: str) -> dict[str, str]:
-    """An environment from which a server starts."""
+    """An environment from which a server starts, whose store may take its time."""
     tariff = folder / "tariff.json"
     tariff.write_text(EvidenceTariff(base_work=base_work).to_json())
-    given = {"tariff": str(tariff), "keys": KEYS, "store": store, **more}
+    given = {"tariff": str(tariff), "keys": KEYS, "store": store, "store_timeout": "60", **more}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("POWFAST_")}
     return {
         **clean,
@@ -55,7 +55,7 @@ def started(
             command, env=environ, cwd=folder, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while not _listening(port):
                 if server.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
@@ -65,7 +65,7 @@ def started(
         finally:
             server.terminate()
             try:
-                server.wait(20)
+                server.wait(60)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
@@ -106,15 +106,19 @@ def traefik(example: Path, folder: Path, **ports: int) -> Iterator[str]:
     _copied(example, folder, ports, "traefik.yaml", "powfast.yaml")
     command = [program("traefik"), "--configFile=traefik.yaml"]
     with started(command, ports["p8080"], environ=dict(os.environ), folder=folder) as url:
+        deadline = time.monotonic() + PATIENCE
         while httpx.get(f"{url}/v1/").status_code == 404:
+            assert time.monotonic() < deadline, "traefik has no routes"
             time.sleep(0.02)
         yield url
 
 
 @contextmanager
 def envoy(example: Path, folder: Path, **ports: int) -> Iterator[str]:
-    """Run Envoy on an example, its ports replaced."""
-    _copied(example, folder, ports, "envoy.yaml")
+    """Run Envoy on an example, its ports replaced, and with more patience for the gate."""
+    (text,) = _copied(example, folder, ports, "envoy.yaml")
+    assert "timeout: 1s" in text
+    (folder / "envoy.yaml").write_text(text.replace("timeout: 1s", "timeout: 60s"))
     options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
     command = [program("envoy"), "-c", "envoy.yaml", *options]
     with started(command, ports["p8080"], environ=dict(os.environ), folder=folder) as url:

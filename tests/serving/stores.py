@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -19,33 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from conftest import missing
+from conftest import PATIENCE, missing
+from ports import free_port as free_port
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-PATIENCE = 10.0  # seconds that a server may take to start or stop
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def cluster_port() -> int:
-    """A free port whose number leaves room for the cluster's bus, 10000 above."""
-    return next(port for port in iter(free_port, None) if port + 10_000 < 65_536)
+from powfast.errors import StoreUnavailable
 
 
 class RedisServer:
     """A redis-server on a port of this machine; `flags` as on its command line."""
 
-    def __init__(self, folder: Path, *flags: str, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         program = shutil.which("redis-server")
         if program is None:
             missing("redis-server is not installed")
-        self.port = free_port() if port is None else port
+        self.port = free_port()
         self._folder = folder
         self._command = [program, "--port", str(self.port), "--dir", str(folder), *flags]
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,7 +44,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client that waits longer than any test lets a server sleep."""
-        return redis.Redis(port=self.port, socket_timeout=30.0, retry=Retry(NoBackoff(), 0))
+        return redis.Redis(port=self.port, socket_timeout=PATIENCE, retry=Retry(NoBackoff(), 0))
 
     def launch(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
@@ -102,6 +90,16 @@ def until(holds: Callable[[], Any], *errors: type[Exception]) -> None:
         time.sleep(0.01)
 
 
+def heard(operation: Callable[..., Any], *arguments: Any) -> Any:
+    """Ask a store that is there; again, where a machine that stood still made its answer late."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return operation(*arguments)
+        except StoreUnavailable:
+            assert time.monotonic() < end, "the store is away"
+
+
 @contextmanager
 def redis_serving(folder: Path, *flags: str) -> Iterator[RedisServer]:
     with RedisServer(folder, "--save", "", *flags) as server:
@@ -112,14 +110,14 @@ def redis_serving(folder: Path, *flags: str) -> Iterator[RedisServer]:
 def cluster_serving(folder: Path) -> Iterator[tuple[RedisServer, str]]:
     """One node that owns every slot; gives it, and the cluster's URL."""
     flags = ("--save", "", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "yes")
-    with RedisServer(folder, *flags, port=cluster_port()) as server, server.client() as client:
+    with RedisServer(folder, *flags) as server, server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
         yield server, server.url.replace("redis://", "redis+cluster://")
 
 
 class Cluster:
-    """Three masters with a replica each; a master that is lost has a successor after 2 s or so."""
+    """Three masters with a replica each; a master that is lost has a successor after 4 s or so."""
 
     def __init__(self, nodes: list[RedisServer]) -> None:
         self._nodes = nodes
@@ -168,7 +166,7 @@ class Cluster:
         client = self.clients[source.port]
         keys = client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1)
         if keys:
-            client.migrate("127.0.0.1", target.port, keys[0], 0, 1000)
+            client.migrate("127.0.0.1", target.port, keys[0], 0, 60_000)
         return bool(keys)
 
     def end_move(self, slot: int, target: RedisServer) -> None:
@@ -186,12 +184,12 @@ class Cluster:
 @contextmanager
 def nodes_serving(folder: Path) -> Iterator[Cluster]:
     flags = ("--save", "", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
-    patience = ("--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
+    patience = ("--cluster-node-timeout", "3000", "--repl-diskless-sync-delay", "0")
     with contextlib.ExitStack() as stack:
         nodes = []
         for number in range(6):
             (folder / str(number)).mkdir()
-            node = RedisServer(folder / str(number), *flags, *patience, port=cluster_port())
+            node = RedisServer(folder / str(number), *flags, *patience)
             nodes.append(stack.enter_context(node))
         cluster = Cluster(nodes)
         yield cluster
@@ -238,12 +236,16 @@ def slow_proxy(port: int) -> Iterator[tuple[int, Callable[[float], None]]]:
         writer.close()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
         try:
             there, back = await asyncio.open_connection("127.0.0.1", port)
+            ends.append(back)
+            await asyncio.gather(passing(reader, back), passing(there, writer))
         except ConnectionError:
-            writer.transport.abort()
-            return
-        await asyncio.gather(passing(reader, back), passing(there, writer))
+            pass
+        finally:  # of one that is still open when the proxy stops, Python would warn
+            for end in ends:
+                end.transport.abort()
 
     async def stop(server: asyncio.Server) -> None:
         server.close()

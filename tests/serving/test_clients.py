@@ -17,6 +17,7 @@ import httpx
 import httpx2
 import pytest
 import requests
+from conftest import PATIENCE
 from service import BASE, Seen, Service, served
 
 import powfast.clients.aiohttp
@@ -43,7 +44,7 @@ KEY = {"authorization": "Bearer alice"}
 
 def httpx_post(library: Any, auth: Any) -> Callable[..., Any]:
     def post(url: str, body: Any, **limits: Any) -> Any:
-        with library.Client(auth=auth(**limits), headers=KEY, timeout=60) as client:
+        with library.Client(auth=auth(**limits), headers=KEY) as client:
             return client.post(url, json=body).json()
 
     return post
@@ -52,12 +53,12 @@ def httpx_post(library: Any, auth: Any) -> Callable[..., Any]:
 def requests_post(url: str, body: Any, **limits: Any) -> Any:
     with requests.Session() as session:
         session.auth = powfast.clients.requests.PowAuth(**limits)
-        return session.post(url, json=body, headers=KEY, timeout=60).json()
+        return session.post(url, json=body, headers=KEY, timeout=PATIENCE).json()
 
 
 def httpx_post_async(library: Any, auth: Any) -> Callable[..., Awaitable[Any]]:
     async def post(url: str, body: Any, **limits: Any) -> Any:
-        async with library.AsyncClient(auth=auth(**limits), headers=KEY, timeout=60) as client:
+        async with library.AsyncClient(auth=auth(**limits), headers=KEY) as client:
             return (await client.post(url, json=body)).json()
 
     return post
@@ -138,8 +139,8 @@ def test_its_owner_limits_what_it_pays(post: Any) -> None:
         began = time.monotonic()
         with pytest.raises(TooMuchTime, match=r"0\.2 s"):
             post(url + "/v1/predict", HARD, max_work=2**62, max_seconds=0.2)
-        assert 0.2 <= time.monotonic() - began < 10
-        paid = post(url + "/v1/predict", ASK, policy=lambda _: True, max_seconds=60)
+        assert 0.2 <= time.monotonic() - began < PATIENCE
+        paid = post(url + "/v1/predict", ASK, policy=lambda _: True, max_seconds=PATIENCE)
     assert [challenge.work for challenge in asked] == [2 * BASE]
     assert paid == {"answer": 1}
 
@@ -153,8 +154,8 @@ def requests_session() -> requests.Session:
 @pytest.mark.parametrize(
     "client_of",
     [
-        lambda: httpx.Client(auth=powfast.clients.httpx.PowAuth(), timeout=60),
-        lambda: httpx2.Client(auth=powfast.clients.httpx2.PowAuth(), timeout=60),
+        lambda: httpx.Client(auth=powfast.clients.httpx.PowAuth()),
+        lambda: httpx2.Client(auth=powfast.clients.httpx2.PowAuth()),
         requests_session,
     ],
     ids=SYNC,
@@ -202,10 +203,11 @@ async def test_cancelling_the_request_cancels_the_solving(post: Any) -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        await asyncio.sleep(0.2)  # what was under way reports no more than this
-        solving.clear()
-        await asyncio.sleep(0.6)
-        assert not solving.is_set()
+        end = time.monotonic() + PATIENCE
+        while solving.is_set():  # what was under way may report once more
+            assert time.monotonic() < end, "it is still being solved"
+            solving.clear()
+            await asyncio.sleep(0.6)
 
 
 async def longest_gap(stop: asyncio.Event) -> float:
@@ -226,7 +228,7 @@ async def test_solving_does_not_stall_the_loop(post: Any) -> None:
     stalls = []
     ledger = MemoryLedger(EvidenceTariff(base_work=half_a_second))
     with served(Service(ledger=ledger).app) as url:
-        for x in range(5):  # the machine may be busy with something else
+        for x in range(20):  # the machine may be busy with something else
             stop = asyncio.Event()
             watching = asyncio.create_task(longest_gap(stop))
             assert await post(url + "/v1/predict", {"x": x, "evidence": [1.0]}) == {"answer": x}

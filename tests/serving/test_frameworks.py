@@ -18,7 +18,7 @@ import litestar
 import openai
 import pytest
 import websockets
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 from django.conf import settings as django_settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
@@ -70,11 +70,11 @@ class Model:
 
     def pieces(self) -> Iterator[bytes]:
         yield b"first "
-        yield b"second" if self.seen.wait(10) else b"late"
+        yield b"second" if self.seen.wait(PATIENCE) else b"late"
 
     async def pieces_async(self) -> AsyncIterator[bytes]:
         yield b"first "
-        yield b"second" if await asyncio.to_thread(self.seen.wait, 10) else b"late"
+        yield b"second" if await asyncio.to_thread(self.seen.wait, PATIENCE) else b"late"
 
 
 # -- the same service in each framework: /v1/charge, /v1/require, /v1/stream, /free
@@ -339,7 +339,8 @@ async def test_websockets_pass_untouched() -> None:
     app = Starlette(routes=[WebSocketRoute("/v1/talk", echo)])
     guarded = asgi.PowMiddleware(app, new_gate(), evidence=lambda exchange: [1.0])
     with served(guarded) as url:
-        async with websockets.connect(f"ws{url.removeprefix('http')}/v1/talk") as talk:
+        talking = f"ws{url.removeprefix('http')}/v1/talk"
+        async with websockets.connect(talking, open_timeout=PATIENCE) as talk:
             for text in ("one", "two"):
                 await talk.send(text)
                 assert await talk.recv() == text

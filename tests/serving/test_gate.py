@@ -76,9 +76,11 @@ def test_a_name_fits_into_a_token(name: Any) -> None:
 
 def test_two_nodes_admit_one_of_64_copies_and_charge_once(tmp_path: Path) -> None:
     tariff = EvidenceTariff(base_work=BASE)
-    nodes = [Service(ledger=SQLiteLedger(tmp_path / "shared.db", tariff)) for _ in range(2)]
+    nodes = [
+        Service(ledger=SQLiteLedger(tmp_path / "shared.db", tariff, timeout=60)) for _ in range(2)
+    ]
     body = {"x": 1, "evidence": [1.0, 1.0]}
-    with served(nodes[0].app) as one, served(nodes[1].app) as two, httpx.Client(timeout=60) as http:
+    with served(nodes[0].app) as one, served(nodes[1].app) as two, httpx.Client() as http:
         asked = [http.post(url + "/v1/predict", json=body) for url in (one, two, one)]
         tokens = [challenge_in(r.status_code, r.headers["www-authenticate"]) for r in asked]
         assert {decode(token or b"").work for token in tokens} == {2 * BASE}

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from conftest import PATIENCE
 from processes import program, settings, started
 from service import BASE, KEYS, served
 from starlette.responses import PlainTextResponse
@@ -354,7 +355,7 @@ def test_the_command_says_what_is_wrong(
 ) -> None:
     command = [sys.executable, "-m", "powfast.cli", "serve", "--workers", "2"]
     environ = settings(tmp_path, "memory://", **given)
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 2
     assert all(word in ended.stderr for word in said)
     assert "short" not in ended.stderr

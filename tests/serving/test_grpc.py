@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from conftest import missing
+from conftest import PATIENCE, missing
 from grpc_service import (
     ALICE,
     ASK,
@@ -206,8 +206,8 @@ def test_two_servers_share_what_is_held(serve: Serve, tmp_path: Path) -> None:
     def over(url: str) -> Gate:
         asynchronous = serve is awaited
         tariff = EvidenceTariff(base_work=BASE)
-        ledger = open_ledger(url, tariff, asynchronous=asynchronous, timeout=10.0)
-        return new_gate(ledger=ledger, held=open_held(url, asynchronous=asynchronous, timeout=10.0))
+        ledger = open_ledger(url, tariff, asynchronous=asynchronous, timeout=60.0)
+        return new_gate(ledger=ledger, held=open_held(url, asynchronous=asynchronous, timeout=60.0))
 
     with (
         redis_serving(tmp_path) as store,
@@ -278,5 +278,5 @@ def test_a_certificate_names_the_account(certificates: Callable[[str], bytes]) -
     with blocking(new_gate(), server, account=certificate()) as served:
         target = served.target.replace("127.0.0.1", "localhost")
         with grpc.secure_channel(target, client) as channel, pytest.raises(grpc.RpcError) as caught:
-            unary(channel, "predict")(ASK, timeout=30)
+            unary(channel, "predict")(ASK, timeout=PATIENCE)
     assert decode(token_of(caught.value)).account == name_of("CN=alice,O=Example")

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from conftest import PATIENCE
 from grpc_service import (
     ALICE,
     ASK,
@@ -83,7 +84,7 @@ def test_cancelling_a_stream_cancels_its_solving() -> None:
     paying = PayingInterceptor(progress=progress, threads=1, max_work=2**60)
     with blocking(new_gate()) as served, served.channel(paying) as channel:
         call = streaming(channel, "stream")({"x": 1, "evidence": [1e6] * 8}, metadata=ALICE)
-        threading.Thread(target=lambda: started.wait(30) and call.cancel()).start()
+        threading.Thread(target=lambda: started.wait(PATIENCE) and call.cancel()).start()
         with pytest.raises(Cancelled):
             next(call)
 
@@ -142,11 +143,11 @@ def test_cancelling_an_asynchronous_call_cancels_its_solving() -> None:
         async with grpc.aio.insecure_channel(served.target, interceptors=interceptors) as channel:
             call = unary(channel, "predict")({"x": 1, "evidence": [1e6] * 8}, metadata=ALICE)
             waiting = asyncio.ensure_future(call)
-            await asyncio.to_thread(started.wait, 10)
+            await asyncio.to_thread(started.wait, PATIENCE)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            assert await asyncio.to_thread(stopped.wait, 10)
+            assert await asyncio.to_thread(stopped.wait, PATIENCE)
 
     with blocking(new_gate()) as served:
         asyncio.run(calls(served))

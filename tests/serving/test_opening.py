@@ -86,8 +86,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_names_that_pay_nothing_leave_nothing(url: str) -> None:
-    ledger: Any = open_ledger(url, EvidenceTariff(base_work=BASE, opening_work=OPENING))
-    service = Service(ledger=ledger, held=open_held(url))
+    tariff = EvidenceTariff(base_work=BASE, opening_work=OPENING)
+    ledger: Any = open_ledger(url, tariff, timeout=60)
+    service = Service(ledger=ledger, held=open_held(url, timeout=60))
     with served(service.app) as at, httpx.Client(base_url=at) as client:
         for name in range(50):
             client.headers["authorization"] = f"Bearer {name}"

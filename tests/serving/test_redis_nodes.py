@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import redis
+from conftest import PATIENCE
 from stores import (
     Cluster,
     OnALoop,
     RedisServer,
+    heard,
     loop_in_a_thread,
     nodes_serving,
     redis_serving,
@@ -33,6 +35,7 @@ Fault = Callable[[RedisServer], None]
 TARIFF = EvidenceTariff(1000.0, 50_000.0)
 TIMEOUT = 0.5
 SLACK = 1.0  # for a machine that is busy with other things
+TRIES = 20  # it may also stand still: what is in time at all is so in one of these
 ACCOUNTS = [f"account {number}" for number in range(12)]
 KINDS = {"blocking": False, "awaiting": True}
 FAULTS = {RedisServer.kill: RedisServer.start, RedisServer.pause: RedisServer.resume}
@@ -45,11 +48,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @contextmanager
-def opened(url: str) -> Iterator[list[Any]]:
+def opened(url: str, timeout: float = PATIENCE) -> Iterator[list[Any]]:
     """A blocking and an awaiting ledger."""
     with loop_in_a_thread() as run:
-        awaiting = open_ledger(url, TARIFF, timeout=TIMEOUT, asynchronous=True)
-        ledgers = [open_ledger(url, TARIFF, timeout=TIMEOUT), OnALoop(awaiting, run)]
+        awaiting = open_ledger(url, TARIFF, timeout=timeout, asynchronous=True)
+        ledgers = [open_ledger(url, TARIFF, timeout=timeout), OnALoop(awaiting, run)]
         yield ledgers
         for ledger in ledgers:
             ledger.close()
@@ -57,14 +60,23 @@ def opened(url: str) -> Iterator[list[Any]]:
 
 def served(ledger: Any, account: str) -> bool:
     """Whether a new request is charged; either way its caller knows in time."""
-    started = time.monotonic()
-    try:
-        ledger.charge(account, "", os.urandom(8), [1.0])
-    except StoreUnavailable:
-        return False
-    finally:
-        assert time.monotonic() - started < 2 * TIMEOUT + SLACK
-    return True
+    tries = []
+    while len(tries) < TRIES:
+        started = time.monotonic()
+        try:
+            ledger.charge(account, "", os.urandom(8), [1.0])
+            charged = True
+        except StoreUnavailable:
+            charged = False
+        tries.append(time.monotonic() - started)
+        if tries[-1] < 2 * TIMEOUT + SLACK:
+            return charged
+    pytest.fail(f"whether it is charged, its caller knew after {tries} s")
+
+
+def served_at_once(ledger: Any, account: str) -> bool:
+    """The same of whom no fault concerns; a machine that stands still delays one answer."""
+    return any(served(ledger, account) for _ in range(3))
 
 
 def slot_of(cluster: Cluster, account: str) -> int:
@@ -93,8 +105,8 @@ def test_a_cluster_prices_like_one_process(cluster: Cluster) -> None:
 def test_held_answers_lie_on_one_node(cluster: Cluster) -> None:
     answer = Answer(200, (), b"the answer")
     with loop_in_a_thread() as run:
-        blocking = open_held(cluster.url, timeout=TIMEOUT)
-        awaiting = OnALoop(open_held(cluster.url, timeout=TIMEOUT, asynchronous=True), run)
+        blocking = open_held(cluster.url, timeout=PATIENCE)
+        awaiting = OnALoop(open_held(cluster.url, timeout=PATIENCE, asynchronous=True), run)
         for number, account in enumerate(ACCOUNTS):
             one, other = (blocking, awaiting) if number % 2 else (awaiting, blocking)
             one.reserve(account, b"1")
@@ -134,19 +146,21 @@ def test_a_master_of_a_cluster_is_lost(cluster: Cluster, fault: Fault) -> None:
     others = [a for a in ACCOUNTS if a not in theirs]
     assert theirs
     assert others
-    with opened(cluster.url) as ledgers:
+    slot = slot_of(cluster, theirs[0])
+    with opened(cluster.url, TIMEOUT) as ledgers:
         for account in ACCOUNTS:
-            assert all(served(ledger, account) for ledger in ledgers)
+            assert all(served_at_once(ledger, account) for ledger in ledgers)
         fault(lost)
         for ledger in ledgers:
-            assert not served(ledger, theirs[0])
-            assert all(served(ledger, account) for account in others)
-        with opened(cluster.url) as latecomers:
+            # a machine that stands still may find its successor there already
+            assert not served(ledger, theirs[0]) or cluster.master_of(slot) is not lost
+            assert all(served_at_once(ledger, account) for account in others)
+        with opened(cluster.url, TIMEOUT) as latecomers:
             for ledger in latecomers:  # which may meet the silent node first
                 until(lambda ledger=ledger: served(ledger, others[0]))
             for ledger in [*ledgers, *latecomers]:  # by itself, once a replica has taken over
                 until(lambda ledger=ledger: all(served(ledger, account) for account in theirs))
-        assert ledgers[0].state(theirs[0])[0] >= 2  # and nothing is forgotten
+        assert heard(ledgers[0].state, theirs[0])[0] >= 2  # and nothing is forgotten
     FAULTS[fault](lost)
     cluster.settle()
 
@@ -159,8 +173,8 @@ def test_a_watched_master_is_lost(fault: Fault, tmp_path: Path) -> None:
     with (
         redis_serving(folders[0], "--repl-diskless-sync-delay", "0") as master,
         redis_serving(folders[1], "--replicaof", f"127.0.0.1 {master.port}") as replica,
-        sentinel_serving(folders[2], master.port, down_after=1000) as url,
-        opened(url) as ledgers,
+        sentinel_serving(folders[2], master.port, down_after=3000) as url,
+        opened(url, TIMEOUT) as ledgers,
         replica.client() as client,
     ):
         until(lambda: client.info("replication")["master_link_status"] == "up")
@@ -168,11 +182,12 @@ def test_a_watched_master_is_lost(fault: Fault, tmp_path: Path) -> None:
             until(lambda: sentinel.sentinel_slaves("main"))
         for ledger in ledgers:
             until(lambda ledger=ledger: served(ledger, "a"))
-        assert ledgers[0].claim(b"x" * 16, 4e9)
+        assert heard(ledgers[0].claim, b"x" * 16, 4e9)
         until(lambda: client.dbsize() == 4)
         fault(master)
-        assert not any(served(ledger, "a") for ledger in ledgers)
+        for ledger in ledgers:  # a machine that stands still may find the successor there already
+            assert not served(ledger, "a") or client.info("replication")["role"] == "master"
         for ledger in ledgers:
             until(lambda ledger=ledger: served(ledger, "a"))
-        assert ledgers[0].state("a")[0] >= 4
-        assert not ledgers[1].claim(b"x" * 16, 4e9)
+        assert heard(ledgers[0].state, "a")[0] >= 4
+        assert not heard(ledgers[1].claim, b"x" * 16, 4e9)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import missing
+from conftest import PATIENCE, missing
 from stores import (
     OnALoop,
     cluster_serving,
@@ -74,8 +74,8 @@ def opened(request: pytest.FixtureRequest, url: str) -> Iterator[tuple[Any, Any]
     """A ledger and the held answers of one URL."""
     asynchronous = request.param
     stores = [
-        open_ledger(url, TARIFF, asynchronous=asynchronous, timeout=5.0),
-        open_held(url, asynchronous=asynchronous, timeout=5.0),
+        open_ledger(url, TARIFF, asynchronous=asynchronous, timeout=60.0),
+        open_held(url, asynchronous=asynchronous, timeout=60.0),
     ]
     with loop_in_a_thread() as run:
         if asynchronous:
@@ -162,7 +162,7 @@ def test_redis_over_tls(asynchronous: bool, tmp_path: Path) -> None:
     url = f"rediss://127.0.0.1:{port}"
     with redis_serving(tmp_path, *flags), loop_in_a_thread() as run:
         for given, trusted in ((f"{url}?ssl_ca_certs={certificate}", True), (url, False)):
-            ledger: Any = open_ledger(given, TARIFF, asynchronous=asynchronous, timeout=5.0)
+            ledger: Any = open_ledger(given, TARIFF, asynchronous=asynchronous, timeout=60.0)
             if asynchronous:
                 ledger = OnALoop(ledger, run)
             if trusted:
@@ -259,7 +259,7 @@ def test_memory_notices_a_fork() -> None:
 
 
 def test_a_file_is_opened_anew_after_a_fork(tmp_path: Path) -> None:
-    ledger = SQLiteLedger(tmp_path / "ledger.db", TARIFF)
+    ledger = SQLiteLedger(tmp_path / "ledger.db", TARIFF, timeout=60)
     ledger.charge("a", "", b"0", [1.0])
     context = multiprocessing.get_context("fork")
     children = [
@@ -299,7 +299,7 @@ def test_gunicorn_s_workers_are_told(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert "MemoryLedger serves one process" in ran.stderr

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from chromium import patient
 from conftest import ROOT, missing
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
@@ -137,7 +138,7 @@ class Node:
             f"console.log(JSON.stringify((await ({script})()) ?? null));"
         )
         done = subprocess.run(
-            [self.program, file], capture_output=True, text=True, timeout=60, check=False
+            [self.program, file], capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -154,7 +155,7 @@ class Chromium:
     def page(
         self, policy: str = "strict", origin: str | None = None, init: str = ""
     ) -> Iterator[Any]:
-        context = self.browser.new_context()
+        context = patient(self.browser.new_context())
         try:
             page = context.new_page()
             if init:
