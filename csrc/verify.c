@@ -1,6 +1,6 @@
 #include "powfast_impl.h"
 
-enum { BATCH = 128 }; /* a multiple of every lane count, and many times the longest pipeline */
+enum { BATCH = 192 }; /* a multiple of every kernel's group, and many times the longest pipeline */
 
 /* Clear `ok` of each candidate whose digest is above its limit. */
 static void judge(const powfast_kernel *kernel, const struct powfast_candidate *candidates,

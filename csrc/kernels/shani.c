@@ -159,22 +159,34 @@ TARGET static uint32_t search(const struct powfast_job *job, uint32_t low, uint3
 
 /* ---- digests of any block ---- */
 
-/* streams: a constant, STREAMS at most. */
-INLINE void digest_streams(uint64_t *digests, const struct powfast_candidate *candidates,
-                           int streams) {
-    struct chain start = pack(powfast_h), s[STREAMS];
+/* What the candidates of one seed share: schedule words 0 .. 7, and the rounds over them. */
+struct seeded {
+    struct chain after8;
+    vec w0, w4;
+};
+
+INLINE struct seeded over_seed(const uint8_t *seed) {
+    struct seeded shared = {pack(powfast_h), big_endian(seed), big_endian(seed + 16)};
+    rounds(&shared.after8, _mm_add_epi32(shared.w0, k(0)));
+    rounds(&shared.after8, _mm_add_epi32(shared.w4, k(4)));
+    return shared;
+}
+
+/* Each with what its seed gives; streams: a constant, STREAMS at most. */
+INLINE void digest_streams(uint64_t *digests, const struct seeded *shared,
+                           const struct powfast_candidate *candidates, int streams) {
+    struct chain s[STREAMS];
     vec w[4][STREAMS];
     for (int i = 0; i < streams; i++) {
-        const uint8_t *seed = candidates[i].seed;
         uint32_t tail[8];
         powfast_block_tail(tail, candidates[i].part, candidates[i].nonce);
-        w[0][i] = big_endian(seed), w[1][i] = big_endian(seed + 16);
+        w[0][i] = shared[i].w0, w[1][i] = shared[i].w4;
         w[2][i] = _mm_set_epi32((int)tail[3], (int)tail[2], (int)tail[1], (int)tail[0]);
         w[3][i] = _mm_set_epi32((int)tail[7], (int)tail[6], (int)tail[5], (int)tail[4]);
-        s[i] = start;
+        s[i] = shared[i].after8;
     }
-#pragma GCC unroll 16
-    for (int t = 0; t < 64; t += 4) {
+#pragma GCC unroll 14
+    for (int t = 8; t < 64; t += 4) {
         vec *now = w[(t / 4) & 3], *w1 = w[(t / 4 + 1) & 3];
         vec *w2 = w[(t / 4 + 2) & 3], *w3 = w[(t / 4 + 3) & 3];
         for (int i = 0; i < streams && t >= 16; i++)
@@ -183,18 +195,30 @@ INLINE void digest_streams(uint64_t *digests, const struct powfast_candidate *ca
             rounds(&s[i], _mm_add_epi32(now[i], k(t)));
     }
     for (int i = 0; i < streams; i++) {
-        vec sum = _mm_add_epi32(s[i].abef, start.abef); /* a, b on top: already in order */
+        /* a, b on top: already in order */
+        vec sum = _mm_add_epi32(s[i].abef, pack(powfast_h).abef);
         _mm_storeh_pd((double *)&digests[i], _mm_castsi128_pd(sum));
     }
 }
 
 TARGET static void digest(uint64_t *digests, const struct powfast_candidate *candidates,
                           size_t count) {
+    struct seeded shared[STREAMS], last = {0};
+    const uint8_t *seed = NULL;
     size_t n = 0;
-    for (; n + STREAMS <= count; n += STREAMS)
-        digest_streams(digests + n, candidates + n, STREAMS);
-    for (; n < count; n++)
-        digest_streams(digests + n, candidates + n, 1);
+    for (; n + STREAMS <= count; n += STREAMS) {
+        EACH {
+            if (candidates[n + i].seed != seed)
+                last = over_seed(seed = candidates[n + i].seed);
+            shared[i] = last;
+        }
+        digest_streams(digests + n, shared, candidates + n, STREAMS);
+    }
+    for (; n < count; n++) {
+        if (candidates[n].seed != seed)
+            last = over_seed(seed = candidates[n].seed);
+        digest_streams(digests + n, &last, candidates + n, 1);
+    }
 }
 
 /* ---- any message ---- */
