@@ -53,8 +53,8 @@ struct constants {
 struct pass {
     uint32_t (*now)[GROUP][4], (*ahead)[GROUP][4];
     struct chain s[STREAMS];
-    vec w[AHEAD][4];     /* the last sixteen schedule words */
-    vec w13, ahead13;    /* word 13 of the candidate that is next, here and there */
+    vec w[AHEAD][4];  /* the last sixteen schedule words */
+    vec w13, ahead13; /* word 13 of the candidate that is next, here and there */
     uint32_t hits;
 };
 
