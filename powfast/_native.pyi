@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,24 @@ class Kernel:
     ) -> npt.NDArray[np.bool_]: ...
 
 def decode(kernel: Kernel, token: object) -> tuple[Fields, bytes] | int: ...
+
+Numbers = tuple[float, float, float, float]
+
+def price_few(
+    evidence: list[float],
+    state: Sequence[float],
+    multiples: list[float] | None,
+    numbers: Numbers,
+    bets: tuple[float, ...],
+    /,
+) -> tuple[float, tuple[float, ...]] | None: ...
+def price_many(
+    evidence: npt.NDArray[np.float64],
+    state: npt.NDArray[np.float64],
+    multiples: npt.NDArray[np.float64] | None,
+    numbers: Numbers,
+    bets: tuple[float, ...],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None: ...
 
 class Ring:
     def __init__(self, kernel: Kernel, keys: list[tuple[str, bytes]]) -> None: ...

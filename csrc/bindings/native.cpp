@@ -2,9 +2,11 @@
 // releases the GIL, and hands over.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -87,6 +89,21 @@ bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
             PyErr_Clear();
             return false;
         }
+    }
+    return true;
+}
+
+// A tuple or list of exactly `count` floats.
+bool doubles_of(PyObject *object, double *values, size_t count) {
+    if (!PyTuple_Check(object) && !PyList_Check(object))
+        return false;
+    if ((size_t)PySequence_Fast_GET_SIZE(object) != count)
+        return false;
+    PyObject **items = PySequence_Fast_ITEMS(object);
+    for (size_t i = 0; i < count; i++) {
+        if (!PyFloat_CheckExact(items[i]))
+            return false;
+        values[i] = PyFloat_AS_DOUBLE(items[i]);
     }
     return true;
 }
@@ -462,6 +479,75 @@ py::object decode(const Kernel &kernel, py::handle token) {
     return py::make_tuple(fields_of(challenge), raw(seed));
 }
 
+// A tariff read from its (base, most, opening, cap) and its bets.
+class Tariff {
+  public:
+    static constexpr size_t kMostBets = 64;
+
+    bool read(PyObject *numbers, PyObject *bets) {
+        double given[4];
+        size_t count = PyTuple_Check(bets) ? (size_t)PyTuple_GET_SIZE(bets) : 0;
+        if (count > kMostBets || !doubles_of(numbers, given, 4) ||
+            !doubles_of(bets, bets_, count))
+            return false;
+        tariff_ = {given[0], given[1], given[2], given[3], bets_, count};
+        return true;
+    }
+
+    const powfast_tariff *get() const { return &tariff_; }
+    size_t state_size() const { return 1 + tariff_.bet_count; }
+
+  private:
+    double bets_[kMostBets];
+    powfast_tariff tariff_;
+};
+
+// price_few(evidence, state, multiples, numbers, bets) -> the sum of the prices and the state after
+// them, None where a value is out of its range: lists or tuples of floats, without a detour over
+// arrays, on the way of every request. multiples may be None.
+PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
+    Tariff tariff;
+    double state[1 + Tariff::kMostBets], sum = 0;
+    if (count != 5 || !PyList_Check(args[0]) || !tariff.read(args[3], args[4])) {
+        PyErr_SetString(PyExc_TypeError, "price_few(evidence, state, multiples, numbers, bets)");
+        return nullptr;
+    }
+    auto queries = (size_t)PyList_GET_SIZE(args[0]);
+    std::vector<double> evidence(queries), multiples(queries), prices(queries);
+    bool unit = args[2] == Py_None;
+    if (!doubles_of(args[0], evidence.data(), queries) ||
+        !doubles_of(args[1], state, tariff.state_size()) ||
+        !(unit || doubles_of(args[2], multiples.data(), queries)) ||
+        powfast_price(prices.data(), &sum, state, tariff.get(), evidence.data(),
+                      unit ? nullptr : multiples.data(), queries) != POWFAST_OK)
+        Py_RETURN_NONE;
+    PyObject *after = PyTuple_New((Py_ssize_t)tariff.state_size());
+    for (size_t i = 0; after && i < tariff.state_size(); i++)
+        PyTuple_SET_ITEM(after, (Py_ssize_t)i, PyFloat_FromDouble(state[i]));
+    return after ? Py_BuildValue("dN", sum, after) : nullptr;
+}
+
+// The same over arrays: prices (n,) and the state after them.
+py::object price_many(const Array<double> &evidence, const Array<double> &state,
+                      const std::optional<Array<double>> &multiples, const py::tuple &numbers,
+                      const py::tuple &bets) {
+    Tariff tariff;
+    if (!tariff.read(numbers.ptr(), bets.ptr()) || evidence.ndim() != 1 || state.ndim() != 1 ||
+        (size_t)state.size() != tariff.state_size() ||
+        (multiples && multiples->size() != evidence.size()))
+        throw std::invalid_argument("shapes must be (n,), (1 + bets,) and (n,)");
+    Array<double> prices(evidence.size()), after(state.size());
+    std::copy_n(state.data(), state.size(), after.mutable_data());
+    double sum, *out = prices.mutable_data(), *advanced = after.mutable_data();
+    powfast_status status;
+    {
+        py::gil_scoped_release release;
+        status = powfast_price(out, &sum, advanced, tariff.get(), evidence.data(),
+                               multiples ? multiples->data() : nullptr, (size_t)evidence.size());
+    }
+    return status == POWFAST_OK ? py::object(py::make_tuple(prices, after)) : py::none();
+}
+
 } // namespace
 
 PYBIND11_MODULE(_native, m) {
@@ -479,6 +565,8 @@ PYBIND11_MODULE(_native, m) {
         .def("verify_tuples", &Kernel::verify_tuples)
         .def("verify_batch", &Kernel::verify_batch);
     m.def("decode", &decode);
+    m.def("price_many", &price_many);
+    m.attr("price_few") = bare<price_few>("price_few", py::none());
     py::class_<Ring>(m, "Ring")
         .def(py::init<const Kernel &, const py::list &>())
         .def("issue", &Ring::issue)

@@ -1,5 +1,5 @@
 /*
- * powfast.h: proof-of-work puzzles of one SHA-256 block, solved and checked.
+ * powfast.h: proof-of-work puzzles of one SHA-256 block, solved, checked and priced.
  *
  * Conventions. Outputs come first, then inputs; a length follows its array. No pointer may be
  * null unless it says so. The library allocates nothing, keeps no mutable global state and may
@@ -203,6 +203,25 @@ powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_k
                                    const powfast_key *keys, size_t key_count,
                                    const uint8_t *token, size_t length, uint64_t now,
                                    powfast_field account, powfast_field request);
+
+/* ---- prices: what an account's queries owe (docs/tariff.md) ---- */
+
+typedef struct powfast_tariff {
+    double base_work;    /* expected evaluations of an ordinary query */
+    double max_work;     /* of any query, the opening aside */
+    double opening_work; /* on top of an account's first query */
+    double wealth_cap;   /* of each bet: above every price there can be, such as 2^100 */
+    const double *bets;  /* each in 0 .. 1 */
+    size_t bet_count;    /* at least 1 */
+} powfast_tariff;
+
+/* Price an account's next queries, in order. *owed: the sum of prices. state: queries so far, then
+ * one wealth for each bet; zeros are a new account; it is advanced. evidence: at least 0 each, at
+ * most 1 on average where queries are ordinary. multiples: of the price of each query; null: 1.
+ * POWFAST_INVALID_ARGUMENT changes nothing. */
+powfast_status powfast_price(double *prices, double *owed, double *state,
+                             const powfast_tariff *tariff, const double *evidence,
+                             const double *multiples, size_t count);
 
 /* cdef: end */
 

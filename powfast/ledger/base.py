@@ -130,7 +130,7 @@ class Tariff(Protocol):
 
     def owed(
         self, evidence: list[float], state: Sequence[float] | None, idle: float
-    ) -> tuple[float, list[float]]:
+    ) -> tuple[float, Sequence[float]]:
         """Price a request of at least one query after `idle` seconds; `None` is a new account."""
         ...
 

@@ -28,8 +28,8 @@ from powfast.ledger.base import (
 )
 from powfast.ledger.redis_calls import Calls
 from powfast.tariff import EvidenceTariff
-from powfast.tariff.evidence import LAMBDAS, MOST_WORK
-from powfast.tariff.recursion import HALVING_TERMS, NO_HALF_LEFT, WEALTH_CAP
+from powfast.tariff.decay import HALVING_TERMS, NO_HALF_LEFT
+from powfast.tariff.evidence import LAMBDAS, MOST_WORK, WEALTH_CAP
 
 if TYPE_CHECKING:
     from powfast.ledger.redis_calls import Client

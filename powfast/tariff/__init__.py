@@ -10,7 +10,6 @@ from powfast.tariff.drift import check
 from powfast.tariff.evidence import LAMBDAS, EvidenceTariff
 from powfast.tariff.iclr2022 import Iclr2022Tariff
 from powfast.tariff.loading import Tariff, from_json
-from powfast.tariff.recursion import warmup
 from powfast.tariff.simulation import Simulation, simulate
 from powfast.tariff.traces import load_traces, save_traces
 
@@ -28,5 +27,4 @@ __all__ = [
     "load_traces",
     "save_traces",
     "simulate",
-    "warmup",
 ]

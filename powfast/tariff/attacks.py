@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from powfast.tariff.checks import FloatArray
 from powfast.tariff.evidence import COVERED, EvidenceTariff
-from powfast.tariff.recursion import FloatArray
 
 DILUTIONS = sorted({round(1.12**k) for k in range(6, 53)})
 """One query in so many is useful to the extractor, the others are as ordinary as can be."""

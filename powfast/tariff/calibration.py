@@ -14,11 +14,10 @@ import numpy.typing as npt
 from powfast import __version__
 from powfast.errors import InvalidInput
 from powfast.tariff import attacks, document
-from powfast.tariff.checks import nonnegative_array, number
+from powfast.tariff.checks import FloatArray, nonnegative_array, number
 from powfast.tariff.evidence import EvidenceTariff
 from powfast.tariff.honest import SHORTEST, Running, extended, mean_logs, read, usable
 from powfast.tariff.loading import from_json
-from powfast.tariff.recursion import FloatArray
 
 # Every query as unusual as the most unusual hundredth of honest ones in every score gets about 6.
 _NOMINAL = {"nominal": np.array([6.0])}

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.errors import InvalidInput
-from powfast.tariff.recursion import FloatArray
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def floats(values: Any, name: str) -> list[float]:

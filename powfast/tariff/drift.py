@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.tariff.calibration import Calibration
+from powfast.tariff.checks import FloatArray
 from powfast.tariff.honest import Running, extended, mean_logs, read, usable
-from powfast.tariff.recursion import FloatArray
 
 
 def check(

@@ -10,12 +10,19 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from powfast import _native
 from powfast.errors import InvalidInput
 from powfast.tariff import document
-from powfast.tariff.checks import floats, nonnegative_array, number
-from powfast.tariff.recursion import WEALTH_CAP, FloatArray, Values, advance, halved
+from powfast.tariff.checks import FloatArray, floats, nonnegative_array, number
+from powfast.tariff.decay import halved
 
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
+
+_NEW = (0.0,) * (1 + len(LAMBDAS))
+
+# A bettor may throw wealth away, so a cap keeps the supermartingale; it lies above every price
+# that 64 bits can ask for, and far from overflow.
+WEALTH_CAP = 2.0**100
 
 # The most that 64 bits publish with every grid point below it a double.
 MOST_WORK = 2.0**63
@@ -118,13 +125,17 @@ class EvidenceTariff:
         InvalidInput
             If evidence is negative, NaN or not one-dimensional, or the state is not one.
         """
-        evidence = nonnegative_array(evidence, "evidence")
-        _, work, after = self._advance(evidence, self._state(state))
-        return np.asarray(work), np.array(after)
+        queries = nonnegative_array(evidence, "evidence")
+        before = self._state(state)
+        multiples = self._multiples(before[0], len(queries)) if self.volume else None
+        priced = _native.price_many(queries, np.array(before), multiples, self._numbers, LAMBDAS)
+        if priced is None:
+            raise _no_state(state)
+        return priced
 
     def owed(
         self, evidence: list[float], state: Sequence[float] | None, idle: float = 0.0
-    ) -> tuple[float, list[float]]:
+    ) -> tuple[float, Sequence[float]]:
         """Return the sum of the `work` of a request's queries, and the state after them.
 
         What a ledger asks at every charge: the evidence is checked, and has one query at least.
@@ -134,7 +145,7 @@ class EvidenceTariff:
         evidence : list of float
             Nonnegative.
         state : sequence of float, optional
-            As of `work`, before the account was idle; `None` is a new one.
+            What the previous call returned, before the account was idle; `None` is a new one.
         idle : float
             Seconds without a query until these.
 
@@ -143,21 +154,25 @@ class EvidenceTariff:
         InvalidInput
             If the state is not one.
         """
-        owed, _, after = self._advance(evidence, self._left(self._state(state), idle))
-        return owed, after
-
-    def _advance(self, evidence: Values, before: list[float]) -> tuple[float, Values, list[float]]:
+        before = _NEW if state is None else state
         multiples = None
-        if self.volume:
-            multiples = self._volume(before[0] + np.arange(1.0, len(evidence) + 1.0))
-        limits = (self.base_work, self.max_work, self.opening_work)
-        return advance(evidence, before, LAMBDAS, limits, multiples)
+        if self.half_life is not None or self.volume:
+            before = self._left(self._state(before), idle)
+            multiples = self._multiples(before[0], len(evidence)).tolist()
+        priced = _native.price_few(evidence, before, multiples, self._numbers, LAMBDAS)
+        if priced is None:
+            raise _no_state(state)
+        return priced
+
+    @property
+    def _numbers(self) -> tuple[float, float, float, float]:
+        return self.base_work, self.max_work, self.opening_work, WEALTH_CAP
 
     def price(self, state: npt.ArrayLike | None = None) -> float:
         """Price of the account's latest query in base prices, 1 for a new account."""
         queries, *wealth = self._state(state)
-        multiple = max(1.0, sum(wealth) / len(wealth)) * float(self._volume(np.array(queries)))
-        return min(multiple, self.max_work / self.base_work)
+        volume = float(self._multiples(queries - 1.0, 1)[0])
+        return min(max(1.0, sum(wealth) / len(wealth)) * volume, self.max_work / self.base_work)
 
     def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
         """Return the state after `seconds` without a query, the wealth halved per half-life.
@@ -216,26 +231,28 @@ class EvidenceTariff:
         """Return this tariff as a versioned JSON document, which `from_json` reads."""
         return document.write({"input": self.input, "parameters": asdict(self)})
 
-    def _volume(self, queries: FloatArray) -> FloatArray:
-        """Multiple of the price at the account's so-manieth query, elementwise."""
+    def _multiples(self, queries: float, more: int) -> FloatArray:
+        """Multiples of the price of an account's next queries, (more,), by the volume schedule."""
         starts = np.array([start for start, _ in self.volume])
         multiples = np.array([1.0, *(multiple for _, multiple in self.volume)])
-        return multiples[starts.searchsorted(queries, side="right")]
+        return multiples[starts.searchsorted(queries + np.arange(1.0, more + 1.0), side="right")]
 
     def _state(self, state: Any) -> list[float]:
-        if state is None:
-            return [0.0] * (1 + len(LAMBDAS))
-        vector = floats(state, "state")
+        vector = floats(_NEW if state is None else state, "state")
         if (
-            len(vector) != 1 + len(LAMBDAS)
+            len(vector) != len(_NEW)
             or not all(map((0.0).__le__, vector))
             or not all(map(WEALTH_CAP.__ge__, vector))
             or vector[0] % 1.0
         ):
-            raise InvalidInput(
-                f"state of the evidence tariff is a count and {len(LAMBDAS)} wealths, got {state}"
-            )
+            raise _no_state(state)
         return vector
+
+
+def _no_state(state: Any) -> InvalidInput:
+    return InvalidInput(
+        f"state of the evidence tariff is a count and {len(LAMBDAS)} wealths, got {state}"
+    )
 
 
 def _schedule(volume: Any) -> tuple[tuple[int, float], ...]:

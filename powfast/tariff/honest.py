@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.errors import InvalidInput
-from powfast.tariff.checks import nonnegative_array
+from powfast.tariff.checks import FloatArray, nonnegative_array
 from powfast.tariff.evidence import EvidenceTariff
-from powfast.tariff.recursion import FloatArray
 
 # The overhead is that of a whole account of at least so many queries.
 ACCOUNT_QUERIES = 1000

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from powfast.errors import InvalidInput
 from powfast.tariff import document
-from powfast.tariff.checks import nonnegative_array, number
-from powfast.tariff.recursion import FloatArray
+from powfast.tariff.checks import FloatArray, nonnegative_array, number
 
 _GROWTH = 1.0075  # seconds per unit of difference, as a factor
 LEAST_SECONDS, MOST_SECONDS = 0.1, 2948.467908
@@ -119,7 +118,7 @@ class Iclr2022Tariff:
 
     def owed(
         self, costs: list[float], state: Sequence[float] | None, idle: float = 0.0
-    ) -> tuple[float, list[float]]:
+    ) -> tuple[float, Sequence[float]]:
         """Return the puzzle of a request as `work` does, and the state after it."""
         work, after = self.work(costs, state)
         return float(work[-1]), after.tolist()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from powfast.tariff.checks import FloatArray
 from powfast.tariff.loading import Tariff
-from powfast.tariff.recursion import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

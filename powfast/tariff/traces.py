@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.errors import InvalidInput
-from powfast.tariff.checks import nonnegative_array
-from powfast.tariff.recursion import FloatArray
+from powfast.tariff.checks import FloatArray, nonnegative_array
 
 
 def save_traces(file: Path, traces: Iterable[npt.ArrayLike], kind: str = "evidence") -> None:

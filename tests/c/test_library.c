@@ -1,4 +1,5 @@
-/* The C library alone: known answers, the shared solver, and arguments out of range. */
+/* The C library alone: known answers, the shared solver, prices, and arguments out of range. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,39 @@ static void test_tokens(const powfast_kernel *kernel) {
     CHECK(powfast_token_decode(&said, kernel, token, sizeof token + 1) == POWFAST_MALFORMED_TOKEN);
 }
 
+/* By hand: after evidence 11 a bet of l is worth (1 + 10 l) / 2. These l sum to 1.344. */
+static void test_prices(void) {
+    static const double bets[7] = {.001, .003, .01, .03, .1, .3, .9}, multiples[2] = {1, 2};
+    static const double refused[] = {-1, -1e-300, NAN, -INFINITY};
+    powfast_tariff tariff = {.base_work = 100, .max_work = 1000, .opening_work = 5,
+                             .wealth_cap = 0x1p100, .bets = bets, .bet_count = 7};
+    double prices[2], owed, state[8] = {0}, kept[8], evidence[2] = {11, INFINITY};
+
+    CHECK(powfast_price(prices, &owed, state, &tariff, evidence, NULL, 1) == POWFAST_OK);
+    CHECK(fabs(prices[0] - (100 * (7 + 13.44) / 14 + 5)) < 1e-9 && owed == prices[0]);
+    CHECK(state[0] == 1 && fabs(state[7] - 5) < 1e-12);
+    CHECK(powfast_price(prices, &owed, state, &tariff, evidence, multiples, 2) == POWFAST_OK);
+    CHECK(prices[1] == 1000 && owed == prices[0] + 1000);
+    CHECK(state[0] == 3 && state[1] == tariff.wealth_cap);
+
+    memcpy(kept, state, sizeof kept);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        evidence[1] = refused[i];
+        CHECK(powfast_price(prices, &owed, state, &tariff, evidence, NULL, 2) ==
+              POWFAST_INVALID_ARGUMENT);
+        CHECK(memcmp(kept, state, sizeof kept) == 0);
+    }
+    for (size_t i = 0; i < 8; i++) {
+        state[i] = i ? 0x1p101 : 1.5;
+        CHECK(powfast_price(prices, &owed, state, &tariff, evidence, NULL, 1) ==
+              POWFAST_INVALID_ARGUMENT);
+        state[i] = kept[i];
+    }
+    tariff.bet_count = 0;
+    CHECK(powfast_price(prices, &owed, state, &tariff, evidence, NULL, 1) ==
+          POWFAST_INVALID_ARGUMENT);
+}
+
 int main(void) {
     const powfast_kernel *chosen;
     uint32_t features = powfast_cpu_features();
@@ -163,6 +197,7 @@ int main(void) {
         test_out_of_range(kernel);
         test_tokens(kernel);
     }
+    test_prices();
     printf("%d checks passed\n", checks);
     return 0;
 }

@@ -216,7 +216,7 @@ def test_published_work_and_states_are_the_tariff_s_to_the_last_bit(
         clock.now += wait
         evidence = rng.exponential(1.5, size)
         evidence[rng.integers(size)] = rng.choice([30.0, np.inf if size == 9 else 0.0])
-        expected, mine, ours = settle(tariff, evidence, mine, ours, clock.now)
+        expected, mine, ours = settle(tariff, evidence.tolist(), mine, ours, clock.now)
         assert ledger.charge("a", "g", bytes([batch]), evidence) == expected
         assert np.array_equal(ledger.state("a", "g"), mine.state)
         assert np.array_equal(ledger.state("", "g"), ours.state)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import reduce
+from operator import add
 
 import mpmath
 import numpy as np
@@ -12,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powfast.errors import InvalidInput
-from powfast.tariff import EvidenceTariff, from_json, recursion, simulate
+from powfast.tariff import LAMBDAS, EvidenceTariff, from_json, simulate
+from powfast.tariff.decay import halved
 
 BETS = [Fraction(text) for text in (".001", ".003", ".01", ".03", ".1", ".3", ".9")]
 BASE, OPENING, MOST = 1000, 7000, 10**9
 TARIFF = EvidenceTariff(float(BASE), float(OPENING), max_work=float(MOST))
+FORGETS = EvidenceTariff(float(BASE), half_life=60.0, volume=[(5, 2.0)])
 
 evidence_lists = st.lists(st.floats(0.0, 50.0), min_size=1, max_size=150)
 
@@ -57,12 +61,28 @@ def test_the_first_prices_by_hand() -> None:
     assert state[0] == 1 and state[7] == pytest.approx(5.0)
 
 
-def test_engines_agree_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    evidence = np.random.default_rng(2).exponential(1.3, 20_000)
-    compiled = TARIFF.work(evidence)
-    monkeypatch.setattr(recursion, "_compiled", lambda bets: None)
-    for fast, plain in zip(compiled, TARIFF.work(evidence), strict=True):
-        assert (fast == plain).all()
+def in_doubles(evidence: list[float]) -> tuple[list[float], float]:
+    """Work per query and its sum in plain Python, operation by operation as every engine has it."""
+    wealth, work, owed = [0.0] * len(LAMBDAS), [], 0.0
+    for n, e in enumerate(evidence, 1):
+        restart = 1.0 / (n * (n + 1.0))
+        wealth = [
+            min((had + restart) * (1.0 + bet * (e - 1.0)), 2.0**100)
+            for had, bet in zip(wealth, LAMBDAS, strict=True)
+        ]
+        mean = reduce(add, wealth) / len(wealth)  # as sum did before Python 3.12
+        price = min(BASE * max(1.0, mean), MOST) + (OPENING if n == 1 else 0.0)
+        work.append(price)
+        owed += price
+    return work, owed
+
+
+@pytest.mark.parametrize("mean", [0.7, 1.3, 1e6])
+def test_agrees_to_the_last_bit_with_plain_python(mean: float) -> None:
+    evidence = np.random.default_rng(2).exponential(mean, 20_000)
+    work, owed = in_doubles(evidence.tolist())
+    assert TARIFF.work(evidence)[0].tolist() == work
+    assert TARIFF.owed(evidence.tolist(), None)[0] == owed
 
 
 @given(evidence_lists, st.data())
@@ -146,14 +166,16 @@ def test_refuses_what_is_not_evidence(evidence: object) -> None:
         [1.0] + [math.nan] * 7,
         [math.inf] + [0.0] * 7,
         [1.0] + [1e300] * 7,
+        [2.0**60] + [0.0] * 7,
         [[0.0] * 8],
         "state",
     ],
     ids=repr,
 )
 def test_refuses_what_is_not_a_state(state: object) -> None:
-    with pytest.raises(InvalidInput):
-        TARIFF.work([1.0], state)
+    for price in (TARIFF.work, TARIFF.owed, FORGETS.owed):
+        with pytest.raises(InvalidInput, match="state"):
+            price([1.0], state)
 
 
 @pytest.mark.parametrize(
@@ -228,12 +250,12 @@ def test_half_life() -> None:
 @given(st.floats(0.0, 1073.0))  # below, doubles become coarse
 def test_halving_is_a_power_of_two(half_lives: float) -> None:
     with mpmath.workdps(40):
-        assert recursion.halved(half_lives) == pytest.approx(
+        assert halved(half_lives) == pytest.approx(
             float(mpmath.power(2, -mpmath.mpf(half_lives))), rel=2e-15, abs=5e-324
         )
-    assert recursion.halved(half_lives) <= 1.0
-    assert recursion.halved(math.floor(half_lives)) == math.ldexp(1.0, -math.floor(half_lives))
-    assert recursion.halved(half_lives + 1100.0) == 0.0
+    assert halved(half_lives) <= 1.0
+    assert halved(math.floor(half_lives)) == math.ldexp(1.0, -math.floor(half_lives))
+    assert halved(half_lives + 1100.0) == 0.0
 
 
 @given(evidence_lists, evidence_lists, st.floats(0.0, 1e6))

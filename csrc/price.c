@@ -1,0 +1,54 @@
+#include "powfast.h"
+
+#include <math.h>
+
+/* Only additions, multiplications, divisions and comparisons, in a fixed order: every engine that
+ * computes in IEEE 754 doubles (a Lua script in a store, say) agrees to the last bit. GCC keeps to
+ * it under -std=c11. */
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+#define MOST_QUERIES 0x1p53 /* doubles count no further */
+
+static int within(double low, double high, const double *values, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!(values[i] >= low && values[i] <= high)) /* NaN is not */
+            return 0;
+    return 1;
+}
+
+/* The mean of the bets' wealth after one more query. */
+static double bet(double *wealth, const powfast_tariff *tariff, double queries, double evidence) {
+    double restart = 1 / (queries * (queries + 1)), gain = evidence - 1, total = 0;
+    for (size_t i = 0; i < tariff->bet_count; i++) {
+        double after = (wealth[i] + restart) * (1 + tariff->bets[i] * gain);
+        wealth[i] = after > tariff->wealth_cap ? tariff->wealth_cap : after;
+        total += wealth[i];
+    }
+    return total / (double)tariff->bet_count;
+}
+
+powfast_status powfast_price(double *prices, double *owed, double *state,
+                             const powfast_tariff *tariff, const double *evidence,
+                             const double *multiples, size_t count) {
+    if (tariff->bet_count < 1 || !within(0, 1, tariff->bets, tariff->bet_count) ||
+        !within(0, MOST_QUERIES, state, 1) || state[0] != (double)(uint64_t)state[0] ||
+        !within(0, tariff->wealth_cap, state + 1, tariff->bet_count) ||
+        !within(0, INFINITY, evidence, count))
+        return POWFAST_INVALID_ARGUMENT;
+    *owed = 0;
+    for (size_t i = 0; i < count; i++) {
+        double mean = bet(state + 1, tariff, state[0] + 1, evidence[i]);
+        double price = tariff->base_work * (mean > 1 ? mean : 1);
+        if (multiples)
+            price *= multiples[i];
+        if (price > tariff->max_work)
+            price = tariff->max_work;
+        if (state[0]++ == 0)
+            price += tariff->opening_work;
+        prices[i] = price;
+        *owed += price;
+    }
+    return POWFAST_OK;
+}
