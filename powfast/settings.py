@@ -192,7 +192,7 @@ class Settings:
     keys_file: Path | None = None
     ttl: float = 120.0
     store: str = field(default="memory://", repr=False)
-    store_timeout: float = 0.5
+    store_timeout: float = 1.0
     on_store_error: OnStoreError = "closed"
     refuse_above: int | None = None
     held_lifetime: float | None = None
@@ -234,18 +234,19 @@ class Settings:
         MissingExtra
             The store's or an observer's package is not installed.
         """
+        timeout = self.store_timeout / 2  # a request may wait twice: for its place, for its charge
         ledger = open_ledger(
             self.store,
             self.tariff,
             asynchronous=asynchronous,
-            timeout=self.store_timeout,
+            timeout=timeout,
             remember=max(3600.0, self.ttl),
         )
         observer = self.observer() if observer is None else observer
         held = open_held(
             self.store,
             asynchronous=asynchronous,
-            timeout=self.store_timeout,
+            timeout=timeout,
             lifetime=self.ttl if self.held_lifetime is None else self.held_lifetime,
             per_account=self.held_per_account,
             in_all=self.held_in_all,

@@ -26,9 +26,7 @@ from powfast.http import RECEIPT_HEADER, challenge_in, format_solution
 from powfast.ledger import open_ledger
 from powfast.tariff import EvidenceTariff
 
-TIMEOUT, SLACK = 0.3, 1.0
-# Where requests go on without the ledger, one may have waited for the held answers before it.
-WAITS = {"closed": 1, "local": 2, "open": 2}
+TIMEOUT, SLACK = 0.6, 1.0
 TRIES = 5  # a machine may stand still: what is in time at all is so in one of these
 BASE, OPENING = 1000, 16_000
 HOUR = 3600.0
@@ -265,7 +263,7 @@ def test_traffic_through_a_fault(site: Site, mode: str, fault: Callable[..., Non
     waited = []
     while len(waited) < TRIES:
         waited.append(longest_waits(site, mode, fault))
-        if waited[-1][0] < SLACK and waited[-1][1] < WAITS[mode] * TIMEOUT + SLACK:
+        if waited[-1][0] < SLACK and waited[-1][1] < TIMEOUT + SLACK:
             return
     pytest.fail(f"a look at the node's health, and any answer, took {waited} s")
 
