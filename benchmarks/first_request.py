@@ -4,10 +4,8 @@
 
 No two requests are alike, and before each of them the process does something else, as a server
 does: whatever comes right after its like is twice as fast, be it the second request or the
-thousandth. That other work is not new to the process, nor is the making of requests: both come
-before the warm-up, so that between it and the first request lies what lies between any two. "after
-other work": the caches keep what they can. "cold": they are emptied before each request. What is
-done once would show in both.
+thousandth. "after other work": the caches keep what they can. "cold": they are emptied before each
+request. What is done once would show in both.
 """
 
 from __future__ import annotations
@@ -32,26 +30,26 @@ BEYOND_CACHES = 1 << 28  # bytes
 OTHER_WORK = 100  # calls
 
 Request = Callable[[], object]
-Warmed = tuple[Callable[[], object], Callable[[], Request]]
-"""A warm-up, and what makes a request."""
 
 
-def votes(rng: np.random.Generator, saved: Path) -> Warmed:
+def votes(rng: np.random.Generator, saved: Path) -> Callable[[], Request]:
+    leakage.warmup(10.0, "rdp", exact=False)
+
     def make() -> Request:
         batch = rng.multinomial(250, rng.dirichlet(np.full(10, 0.05)), 64)
         return partial(leakage.from_votes, batch, 10.0, "rdp", exact=False)
 
-    return partial(leakage.warmup, 10.0, "rdp", exact=False), make
+    return make
 
 
-def evidence(queries: int, rng: np.random.Generator, saved: Path) -> Warmed:
-    estimator = leakage.LeakageEstimator.load(saved)
+def evidence(queries: int, rng: np.random.Generator, saved: Path) -> Callable[[], Request]:
+    estimator = leakage.LeakageEstimator.load(saved).warmup()
 
     def make() -> Request:
         features = rng.normal(size=(queries, 64))
         return partial(estimator.evidence, features, rng.dirichlet(np.ones(10), queries))
 
-    return estimator.warmup, make
+    return make
 
 
 WARMED = {
@@ -72,21 +70,14 @@ def run(name: str, cold: bool, saved: Path) -> None:
     """Print the microseconds of ten requests: what each process does."""
     rng = np.random.default_rng()
     large = np.zeros(BEYOND_CACHES // 8)
-
-    def do_other_work() -> None:
-        nonlocal large
+    make = WARMED[name](rng, saved)
+    times = []
+    for _ in range(10):
+        request = make()
         for _ in range(OTHER_WORK):
             timed(partial(rng.normal, size=64))
         if cold:
             large += 1.0
-
-    warm, make = WARMED[name](rng, saved)
-    requests = [make() for _ in range(10)]
-    do_other_work()
-    warm()
-    times = []
-    for request in requests:
-        do_other_work()
         times.append(timed(request))
     print(json.dumps(times))
 
