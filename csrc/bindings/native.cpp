@@ -74,11 +74,14 @@ bool utf8_of(PyObject *object, powfast_field *field) {
     return true;
 }
 
+bool has_items(PyObject *object, size_t count) {
+    return (PyTuple_Check(object) || PyList_Check(object)) &&
+           (size_t)PySequence_Fast_GET_SIZE(object) == count;
+}
+
 // A tuple or list of exactly `count` integers (no bools) of 64 bits.
 bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
-    if (!PyTuple_Check(object) && !PyList_Check(object))
-        return false;
-    if ((size_t)PySequence_Fast_GET_SIZE(object) != count)
+    if (!has_items(object, count))
         return false;
     PyObject **items = PySequence_Fast_ITEMS(object);
     for (size_t i = 0; i < count; i++) {
@@ -95,9 +98,7 @@ bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
 
 // A tuple or list of exactly `count` floats.
 bool doubles_of(PyObject *object, double *values, size_t count) {
-    if (!PyTuple_Check(object) && !PyList_Check(object))
-        return false;
-    if ((size_t)PySequence_Fast_GET_SIZE(object) != count)
+    if (!has_items(object, count))
         return false;
     PyObject **items = PySequence_Fast_ITEMS(object);
     for (size_t i = 0; i < count; i++) {
