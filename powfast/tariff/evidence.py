@@ -155,10 +155,9 @@ class EvidenceTariff:
             If the state is not one.
         """
         before = _NEW if state is None else state
-        multiples = None
         if self.half_life is not None or self.volume:
             before = self._left(self._state(before), idle)
-            multiples = self._multiples(before[0], len(evidence)).tolist()
+        multiples = self._multiples(before[0], len(evidence)).tolist() if self.volume else None
         priced = _native.price_few(evidence, before, multiples, self._numbers, LAMBDAS)
         if priced is None:
             raise _no_state(state)
