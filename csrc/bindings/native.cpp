@@ -96,16 +96,20 @@ bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
     return true;
 }
 
+bool double_of(PyObject *object, double *value) {
+    if (!PyFloat_CheckExact(object))
+        return false;
+    *value = PyFloat_AS_DOUBLE(object);
+    return true;
+}
+
 // A tuple or list of exactly `count` floats.
 bool doubles_of(PyObject *object, double *values, size_t count) {
     if (!has_items(object, count))
         return false;
-    PyObject **items = PySequence_Fast_ITEMS(object);
-    for (size_t i = 0; i < count; i++) {
-        if (!PyFloat_CheckExact(items[i]))
+    for (size_t i = 0; i < count; i++)
+        if (!double_of(PySequence_Fast_GET_ITEM(object, i), &values[i]))
             return false;
-        values[i] = PyFloat_AS_DOUBLE(items[i]);
-    }
     return true;
 }
 
@@ -514,14 +518,19 @@ PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
         return nullptr;
     }
     auto queries = (size_t)PyList_GET_SIZE(args[0]);
-    std::vector<double> evidence(queries), multiples(queries), prices(queries);
-    bool unit = args[2] == Py_None;
-    if (!doubles_of(args[0], evidence.data(), queries) ||
-        !doubles_of(args[1], state, tariff.state_size()) ||
-        !(unit || doubles_of(args[2], multiples.data(), queries)) ||
-        powfast_price(prices.data(), &sum, state, tariff.get(), evidence.data(),
-                      unit ? nullptr : multiples.data(), queries) != POWFAST_OK)
+    bool volume = args[2] != Py_None;
+    if (!doubles_of(args[1], state, tariff.state_size()) ||
+        (volume && !has_items(args[2], queries)))
         Py_RETURN_NONE;
+    for (size_t i = 0; i < queries; i++) {
+        double evidence, multiple = 1, price, owed;
+        if (!double_of(PyList_GET_ITEM(args[0], i), &evidence) ||
+            (volume && !double_of(PySequence_Fast_GET_ITEM(args[2], i), &multiple)) ||
+            powfast_price(&price, &owed, state, tariff.get(), &evidence, &multiple, 1) !=
+                POWFAST_OK)
+            Py_RETURN_NONE;
+        sum += price;
+    }
     PyObject *after = PyTuple_New((Py_ssize_t)tariff.state_size());
     for (size_t i = 0; after && i < tariff.state_size(); i++)
         PyTuple_SET_ITEM(after, (Py_ssize_t)i, PyFloat_FromDouble(state[i]));
