@@ -46,9 +46,9 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "powfast._native",
-            ["csrc/bindings/native.cpp"],
+            ["csrc/bindings/native.cpp", "csrc/bindings/prices.cpp"],
             include_dirs=["csrc/include"],
-            depends=HEADERS + SOURCES,
+            depends=["csrc/bindings/objects.h", *HEADERS, *SOURCES],
             extra_compile_args=NO_DEBUG,
             cxx_std=17,
         )

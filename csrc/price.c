@@ -1,6 +1,8 @@
 #include "powfast.h"
 
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 /* Only additions, multiplications, divisions and comparisons, in a fixed order: every engine that
  * computes in IEEE 754 doubles (a Lua script in a store, say) agrees to the last bit. GCC keeps to
@@ -50,5 +52,35 @@ powfast_status powfast_price(double *prices, double *owed, double *state,
         prices[i] = price;
         *owed += price;
     }
+    return POWFAST_OK;
+}
+
+enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023, MOST_DIGITS = 20 };
+
+static uint64_t bits_of(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* `value` with all but the first `digits` binary places behind its leading one cleared. */
+static double rounded_down(double value, unsigned digits) {
+    uint64_t bits = bits_of(value) & ~(uint64_t)0 << (MANTISSA_BITS - digits);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+powfast_status powfast_publish(uint64_t *work, double *carry, const powfast_tariff *tariff,
+                               double owed) {
+    unsigned digits = EXPONENT_BIAS - (unsigned)(bits_of(tariff->step) >> MANTISSA_BITS);
+    if (!(owed >= 1 && owed <= DBL_MAX && *carry >= 0 && *carry <= DBL_MAX) ||
+        !(tariff->base_work >= 1 && tariff->base_work <= DBL_MAX) || digits < 1 ||
+        digits > MOST_DIGITS || rounded_down(tariff->step, 0) != tariff->step)
+        return POWFAST_INVALID_ARGUMENT;
+    uint64_t most = ~(uint64_t)0 << (63 - digits); /* below 2^64, of as few digits */
+    double total = owed + *carry, all = total < 0x1p64 ? total : 0x1p64;
+    double published = rounded_down(all / tariff->base_work, digits) * tariff->base_work;
+    *work = published < 1 ? 1 : published < (double)most ? (uint64_t)published : most;
+    *carry = total > (double)*work ? total - (double)*work : 0;
     return POWFAST_OK;
 }

@@ -21,6 +21,38 @@ void powfast_sha256(uint8_t digest[32], const powfast_kernel *kernel, const uint
     finish(digest, kernel, powfast_h, bytes, length, 0);
 }
 
+/* Absorb a piece of a message of which block[0 .. length % 64 - 1] is not in the state yet. */
+static uint64_t absorb(uint32_t state[8], uint8_t block[64], uint64_t length,
+                       const powfast_kernel *kernel, const uint8_t *bytes, size_t more) {
+    size_t pending = length % 64, fits = 64 - pending;
+    length += more;
+    if (more >= fits) {
+        memcpy(block + pending, bytes, fits);
+        kernel->compress(state, block, 1);
+        bytes += fits, more -= fits, pending = 0;
+        kernel->compress(state, bytes, more / 64);
+        bytes += more / 64 * 64, more %= 64;
+    }
+    if (more)
+        memcpy(block + pending, bytes, more);
+    return length;
+}
+
+void powfast_request_digest(uint8_t digest[32], const powfast_kernel *kernel, powfast_field method,
+                            powfast_field target, powfast_field body) {
+    const powfast_field fields[] = {method, target, body};
+    uint32_t state[8];
+    uint8_t block[64], size[8];
+    uint64_t length = 0;
+    memcpy(state, powfast_h, sizeof state);
+    for (int i = 0; i < 3; i++) {
+        store_be64(size, fields[i].length);
+        length = absorb(state, block, length, kernel, size, sizeof size);
+        length = absorb(state, block, length, kernel, fields[i].bytes, fields[i].length);
+    }
+    finish(digest, kernel, state, block, length % 64, length / 64 * 64);
+}
+
 void powfast_hmac_key(powfast_key *key, const powfast_kernel *kernel, const uint8_t *secret,
                       size_t length) {
     uint8_t block[64] = {0};

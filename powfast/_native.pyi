@@ -19,6 +19,7 @@ class Kernel:
     @property
     def name(self) -> str: ...
     def verifier(self) -> Callable[[bytes, int, int, Solution], bool]: ...
+    def digester(self) -> Callable[[bytes, bytes, bytes], bytes]: ...
     def verify_tuples(
         self,
         seeds: npt.NDArray[np.uint8],
@@ -35,7 +36,7 @@ class Kernel:
 
 def decode(kernel: Kernel, token: object) -> tuple[Fields, bytes] | int: ...
 
-Numbers = tuple[float, float, float, float]
+Numbers = tuple[float, float, float, float, float]
 
 def price_few(
     evidence: list[float],
@@ -52,20 +53,15 @@ def price_many(
     numbers: Numbers,
     bets: tuple[float, ...],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None: ...
+def publish(
+    owed: float, carry: float, base_work: float, step: float, /
+) -> tuple[int, float] | None: ...
 
 class Ring:
     def __init__(self, kernel: Kernel, keys: list[tuple[str, bytes]]) -> None: ...
-    def issue(
+    def issuer(
         self,
-        id: bytes,
-        work: int,
-        parts: int,
-        issued: int,
-        expires: int,
-        account: object,
-        group: object,
-        request: object,
-    ) -> bytes | int: ...
+    ) -> Callable[[bytes, int, int, float, int, object, object, object], bytes | None]: ...
     def checker(
         self, refusals: Mapping[int, tuple[type[Exception], str]]
     ) -> Callable[[object, object, float, object, object], Fields]: ...

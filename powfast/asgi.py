@@ -27,11 +27,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 def header(scope: Scope, name: str) -> str | None:
     """Return a request header, repeated ones joined by a comma; `None` where there is none."""
     wanted = _lowered(name)
-    found: bytes | None = None
-    for key, value in scope["headers"]:
-        if key == wanted:
-            found = value if found is None else found + b", " + value
-    return None if found is None else found.decode("latin-1")
+    found = [value for key, value in scope["headers"] if key == wanted]
+    return b", ".join(found).decode("latin-1") if found else None
 
 
 @lru_cache(256)

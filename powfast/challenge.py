@@ -31,6 +31,8 @@ from powfast.puzzle import MAX_PARTS, MAX_WORK, CancelFlag, Progress, Puzzle, So
 
 MAX_TOKEN_BYTES = _native.MAX_TOKEN_BYTES
 
+_PRICE, _PRICE_AT = struct.Struct(">QHQQ"), 27
+
 Claim = Callable[[bytes, float], bool]
 """Called with a challenge id and its expiry in seconds; true exactly once for each id."""
 
@@ -128,9 +130,9 @@ def decode(token: bytes) -> Challenge:
 
 
 def price_of(token: bytes) -> tuple[int, int, float]:
-    """Return the work, the parts and the seconds that `token` gives for them, as `decode` does."""
-    _, _, work, parts, _, _, _, issued, expires = _decoded(token)[0]
-    return work, parts, expires - issued
+    """Return the work, the parts and the seconds that a token of an `Issuer` gives for them."""
+    work, parts, issued, expires = _PRICE.unpack_from(token, _PRICE_AT)
+    return work, parts, (expires - issued) / 1000
 
 
 def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:
@@ -291,6 +293,7 @@ class Issuer:
             if not isinstance(secret, bytes) or len(secret) < 32:
                 raise InvalidInput(f"the secret of key {key_id!r} must be at least 32 bytes")
         self._ring = _native.Ring(puzzle.native_kernel(), list(keys.items()))
+        self._issue = self._ring.issuer()
         self._check = self._ring.checker(_REFUSALS)
 
     def _refresh(self) -> None:
@@ -334,11 +337,9 @@ class Issuer:
             parts = puzzle.default_parts(work)
         else:
             parts = puzzle.require_int("parts", parts, 1, MAX_PARTS)
-        now = self._now()
-        token = self._ring.issue(
-            os.urandom(16), work, parts, now, now + self._ttl_ms, account, group, request
-        )
-        if isinstance(token, int):
+        now = self._clock()
+        token = self._issue(os.urandom(16), work, parts, now, self._ttl_ms, account, group, request)
+        if token is None:
             raise InvalidInput(
                 "account and group must be text of at most 255 bytes in UTF-8,"
                 " and request at most 255 bytes"

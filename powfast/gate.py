@@ -22,7 +22,7 @@ from powfast.errors import (
     StoreUnavailable,
     TooManyUnpaid,
 )
-from powfast.held import Held, HeldAnswers, Place
+from powfast.held import Held, HeldAnswers
 from powfast.http import RECEIPT_HEADER, Answer, parse_solution, payment_required, refusal
 from powfast.ledger import AsyncLedger, Ledger
 from powfast.ledger.base import queries_of
@@ -33,7 +33,6 @@ MAX_NAME_BYTES = 255
 MAX_OPENED = 100_000
 """Accounts that a process knows to be open, without asking the ledger again."""
 
-_NO_PLACE = Place(0.0)
 _GONE = "a store has failed this request before"
 
 OnStoreError = Literal["closed", "local", "open"]
@@ -52,11 +51,14 @@ class Asked:
     """Which store has failed this request, and is not asked again; after the ledger, neither is."""
 
     def __post_init__(self) -> None:
-        for name in (self.account, self.group):
-            if not isinstance(name, str) or len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
-                raise InvalidInput(
-                    f"an account or group is text of at most {MAX_NAME_BYTES} bytes in UTF-8"
-                )
+        if not (_is_name(self.account) and _is_name(self.group)):
+            raise InvalidInput(
+                f"an account or group is text of at most {MAX_NAME_BYTES} bytes in UTF-8"
+            )
+
+
+def _is_name(name: str) -> bool:
+    return isinstance(name, str) and len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
 
 
 class Bill:
@@ -73,24 +75,25 @@ class Bill:
         it may be a coroutine function.
     """
 
+    receipt: Receipt | None = None
+    work = 0
+    """Work still owed for this request: an expected number of SHA-256 evaluations."""
+    stopped: PaymentRequired | StoreUnavailable | None = None
+    """Why the endpoint was stopped before it had an answer."""
+    answering = False
+    """Whether the answer is on its way out."""
+    pending = False
+    """Whether a charge has begun that nobody has awaited."""
+    credit = 0
+    """Work that the opening just paid covers of this request's price; 0 where none was paid."""
+    _charged = False
+
     def __init__(
         self, gate: Gate, asked: Asked, price: Callable[[Answer], Any] | None = None
     ) -> None:
         self._gate = gate
         self._price = price
-        self._charged = False
         self.asked = asked
-        self.receipt: Receipt | None = None
-        self.work = 0
-        """Work still owed for this request: an expected number of SHA-256 evaluations."""
-        self.stopped: PaymentRequired | StoreUnavailable | None = None
-        """Why the endpoint was stopped before it had an answer."""
-        self.answering = False
-        """Whether the answer is on its way out."""
-        self.pending = False
-        """Whether a charge has begun that nobody has awaited."""
-        self.credit = 0
-        """Work that the opening just paid covers of this request's price; 0 where none was paid."""
 
     @property
     def settled(self) -> bool:
@@ -404,9 +407,8 @@ class Gate:
     async def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Answer | None:
         """Find what a request owes; return its answer where that has not gone out yet."""
         asked = bill.asked
-        place = await self._kept(asked, "reserve", _NO_PLACE)
-        if place.work:
-            bill.work = place.work
+        bill.work = await self._kept(asked, "reserve", 0)
+        if bill.work:
             return None
         try:
             answer = await self._priced_answer(bill, endpoint)

@@ -22,7 +22,6 @@ from powfast.accounts import Caller, Resolver, bearer, nobody
 from powfast.asgi import header
 from powfast.errors import BodyTooLarge, InvalidInput, MissingExtra, StoreUnavailable
 from powfast.gate import Asked, Bill, Gate
-from powfast.held import Place
 from powfast.http import SOLUTION_HEADER, Answer, problem, refusal, request_digest
 from powfast.observers import Several
 from powfast.settings import Settings
@@ -183,8 +182,8 @@ class _NothingHeld:
 
     max_answer = 0
 
-    def reserve(self, account: str, digest: bytes) -> Place:
-        return Place(0.0)
+    def reserve(self, account: str, digest: bytes) -> int:
+        return 0
 
     def fill(self, *filling: Any) -> None:
         pass

@@ -11,20 +11,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from powfast.errors import TooManyUnpaid
 from powfast.http import Answer
 from powfast.observer import Observer, Unobserved
 
 Key = tuple[str, bytes]
-
-
-class Place(NamedTuple):
-    """One unpaid request: reserved while the model runs, then with its price."""
-
-    expires: float
-    work: int = 0
 
 
 class Held(Protocol):
@@ -103,8 +96,10 @@ class HeldAnswers:
             self._drop_expired()
             return self._bytes
 
-    def reserve(self, account: str, digest: bytes) -> Place:
-        """Take the place of a request; the one it has already, where it was asked before.
+    def reserve(self, account: str, digest: bytes) -> int:
+        """Take the place of a request; return its price, 0 where that is not known yet.
+
+        A request that was asked before keeps its place.
 
         Raises
         ------
@@ -115,12 +110,19 @@ class HeldAnswers:
         with self._lock:
             expires = self._drop_expired() + self._lifetime
             known = self._places.pop(key, None)
-            if known is None:
-                self._refuse_beyond_limits(account)
-                self._count(account, 1, 0)
-            _, work, *filled = known or (0.0, 0, 0)
-            self._places[key] = (expires, work, *filled)
-            return Place(expires, work)
+            if known is not None:
+                self._places[key] = (expires, *known[1:])
+                work: int = known[1]
+                return work
+            places, size = self._of.get(account, (0, 0))
+            per_account, in_all = self._limits
+            if places >= per_account:
+                raise TooManyUnpaid(beyond_limits(per_account), self._lifetime)
+            if len(self._places) >= in_all:
+                raise TooManyUnpaid(beyond_limits(None), self._lifetime)
+            self._of[account] = (places + 1, size)
+            self._places[key] = (expires, 0, 0)
+            return 0
 
     def fill(
         self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
@@ -131,12 +133,14 @@ class HeldAnswers:
             place = self._places.get(key)
             if place is None:
                 return
-            self._count(account, 0, -place[2])
+            places, held = self._of[account]
             account_bytes, all_bytes = self._byte_limits
-            if self._of[account][1] + size > account_bytes or self._bytes + size > all_bytes:
-                answer, size = None, 0
+            more = size - place[2]
+            if held + more > account_bytes or self._bytes + more > all_bytes:
+                answer, size, more = None, 0, -place[2]
             self._places[key] = (place[0], work, size, *_flat(answer))
-            self._count(account, 0, size)
+            self._of[account] = (places, held + more)
+            self._bytes += more
             self._report()
 
     def release(self, account: str, digest: bytes) -> Answer | None:
@@ -147,25 +151,14 @@ class HeldAnswers:
             self._report()
             return answer
 
-    def _refuse_beyond_limits(self, account: str) -> None:
-        per_account, in_all = self._limits
-        if self._of.get(account, (0, 0))[0] >= per_account:
-            raise TooManyUnpaid(beyond_limits(per_account), self._lifetime)
-        if len(self._places) >= in_all:
-            raise TooManyUnpaid(beyond_limits(None), self._lifetime)
-
-    def _count(self, account: str, places: int, size: int) -> None:
-        self._bytes += size
-        before = self._of.get(account, (0, 0))
-        self._of[account] = after = (before[0] + places, before[1] + size)
-        if not after[0]:
-            del self._of[account]
-
     def _drop(self, key: Key) -> Answer | None:
         place = self._places.pop(key, None)
         if place is None:
             return None
-        self._count(key[0], -1, -place[2])
+        places, held = self._of.pop(key[0])
+        if places > 1:
+            self._of[key[0]] = (places - 1, held - place[2])
+        self._bytes -= place[2]
         return _answer(place[3:])
 
     def _report(self) -> None:
@@ -174,13 +167,9 @@ class HeldAnswers:
     def _drop_expired(self) -> float:
         """Give up what nobody paid for in time; return the time."""
         now = self._clock()
-        while self._places:
-            key = next(iter(self._places))
-            expires, work = self._places[key][:2]
-            if expires > now:
-                break
-            self._drop(key)
-            if work:
+        while self._places and (oldest := next(iter(self._places.items())))[1][0] <= now:
+            self._drop(oldest[0])
+            if oldest[1][1]:
                 self._observer.event("abandoned", count=1)
         return now
 

@@ -5,11 +5,10 @@ Servers and clients share it; it knows no framework and sends nothing.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-import struct
 from collections.abc import Callable
+from functools import cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ from powfast.errors import (
     StoreUnavailable,
     TooManyUnpaid,
 )
-from powfast.puzzle import Solution
+from powfast.puzzle import Solution, native_kernel
 
 SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"
@@ -43,8 +42,6 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     TooManyUnpaid: (429, "Too Many Requests"),
     StoreUnavailable: (503, "Service Unavailable"),
 }
-
-_LENGTH = struct.Struct(">Q").pack
 
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
@@ -103,12 +100,12 @@ def request_digest(method: str, target: bytes, body: bytes) -> bytes:
 
     Each field is preceded by its length, so that no two requests share a digest.
     """
-    verb = method.upper().encode("ascii", "replace")
-    digest = hashlib.sha256(
-        b"%b%b%b%b%b" % (_LENGTH(len(verb)), verb, _LENGTH(len(target)), target, _LENGTH(len(body)))
-    )
-    digest.update(body)
-    return digest.digest()
+    return _digester()(method.upper().encode("ascii", "replace"), target, body)
+
+
+@cache
+def _digester() -> Callable[[bytes, bytes, bytes], bytes]:
+    return native_kernel().digester()
 
 
 def problem(

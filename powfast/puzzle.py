@@ -43,6 +43,8 @@ class CancelFlag(Protocol):
 
 def require_int(name: str, value: object, low: int, high: int) -> int:
     """Return `value` if it is an integer, not a bool, in low .. high; else raise InvalidInput."""
+    if type(value) is int and low <= value <= high:
+        return value  # on the way of every request
     if type(value) is not int and not isinstance(value, np.integer):
         raise InvalidInput(f"{name} must be an integer, not {type(value).__name__}")
     if not low <= value <= high:

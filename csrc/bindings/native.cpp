@@ -1,21 +1,14 @@
 // powfast._native: the C library as Python objects. No logic of its own: it checks shapes,
 // releases the GIL, and hands over.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <chrono>
-#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
-#include "powfast.h"
+#include "objects.h"
 
-namespace py = pybind11;
 using Clock = std::chrono::steady_clock;
-template <typename T> using Array = py::array_t<T, py::array::c_style>;
 
 namespace {
 
@@ -50,67 +43,6 @@ py::tuple select_kernel() {
             above.append(powfast_kernel_name(powfast_kernel_at(i)));
     return py::make_tuple(kernel ? py::cast(powfast_kernel_name(kernel)) : py::none(), status,
                           above);
-}
-
-// What verification reads of Python objects, as it finds them: nothing here trusts a type.
-
-bool bytes_of(PyObject *object, powfast_field *field) {
-    if (!PyBytes_CheckExact(object))
-        return false;
-    field->bytes = reinterpret_cast<const uint8_t *>(PyBytes_AS_STRING(object));
-    field->length = (size_t)PyBytes_GET_SIZE(object);
-    return true;
-}
-
-bool utf8_of(PyObject *object, powfast_field *field) {
-    Py_ssize_t length;
-    const char *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, &length) : nullptr;
-    if (!text) {
-        PyErr_Clear();
-        return false;
-    }
-    field->bytes = reinterpret_cast<const uint8_t *>(text);
-    field->length = (size_t)length;
-    return true;
-}
-
-bool has_items(PyObject *object, size_t count) {
-    return (PyTuple_Check(object) || PyList_Check(object)) &&
-           (size_t)PySequence_Fast_GET_SIZE(object) == count;
-}
-
-// A tuple or list of exactly `count` integers (no bools) of 64 bits.
-bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
-    if (!has_items(object, count))
-        return false;
-    PyObject **items = PySequence_Fast_ITEMS(object);
-    for (size_t i = 0; i < count; i++) {
-        if (!PyLong_CheckExact(items[i]))
-            return false;
-        nonces[i] = PyLong_AsUnsignedLongLong(items[i]);
-        if (nonces[i] == ~0ull && PyErr_Occurred()) {
-            PyErr_Clear();
-            return false;
-        }
-    }
-    return true;
-}
-
-bool double_of(PyObject *object, double *value) {
-    if (!PyFloat_CheckExact(object))
-        return false;
-    *value = PyFloat_AS_DOUBLE(object);
-    return true;
-}
-
-// A tuple or list of exactly `count` floats.
-bool doubles_of(PyObject *object, double *values, size_t count) {
-    if (!has_items(object, count))
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (!double_of(PySequence_Fast_GET_ITEM(object, i), &values[i]))
-            return false;
-    return true;
 }
 
 powfast_puzzle make_puzzle(const py::bytes &seed, uint64_t work, uint32_t parts) {
@@ -170,6 +102,8 @@ class Kernel {
     const powfast_kernel *kernel_;
 };
 
+constexpr size_t kLongBody = 1 << 14; // bytes; hashed in more time than the GIL takes to let go
+
 // verify(seed, work, parts, solution) -> bool, as a bare C function: pybind11's casting of the
 // arguments would take longer than the hash. `self` is a capsule of the kernel.
 PyObject *verify_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
@@ -193,17 +127,32 @@ PyObject *verify_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     return PyBool_FromLong(solved);
 }
 
-using BareFunction = PyObject *(PyObject *, PyObject *const *, Py_ssize_t);
-
-// A callable that keeps `self` alive.
-template <BareFunction *function> py::object bare(const char *name, const py::object &self) {
-    static PyMethodDef definition = {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL,
-                                     nullptr};
-    return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
-}
-
 py::object verifier(const Kernel &kernel) {
     return bare<verify_one>("verify", py::capsule(kernel.get(), "powfast_kernel"));
+}
+
+// digest(method, target, body) -> bytes, bare as verify_one.
+PyObject *digest_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    auto *kernel =
+        static_cast<const powfast_kernel *>(PyCapsule_GetPointer(self, "powfast_kernel"));
+    powfast_field method, target, body;
+    uint8_t digest[32];
+    if (!kernel || count != 3 || !bytes_of(args[0], &method) || !bytes_of(args[1], &target) ||
+        !bytes_of(args[2], &body)) {
+        PyErr_SetString(PyExc_TypeError, "digest(method, target, body) of bytes");
+        return nullptr;
+    }
+    if (body.length < kLongBody) {
+        powfast_request_digest(digest, kernel, method, target, body);
+    } else {
+        py::gil_scoped_release release;
+        powfast_request_digest(digest, kernel, method, target, body);
+    }
+    return PyBytes_FromStringAndSize(reinterpret_cast<const char *>(digest), sizeof digest);
+}
+
+py::object digester(const Kernel &kernel) {
+    return bare<digest_one>("digest", py::capsule(kernel.get(), "powfast_kernel"));
 }
 
 // One puzzle being solved by the thread that calls run, and by helpers once that takes long.
@@ -292,27 +241,9 @@ class Ring {
         }
     }
 
-    py::object issue(py::handle id, uint64_t work, uint32_t parts, uint64_t issued,
-                     uint64_t expires, py::handle account, py::handle group,
-                     py::handle request) const {
-        powfast_challenge challenge{};
-        powfast_field unique;
-        uint8_t token[POWFAST_MAX_TOKEN_BYTES];
-        size_t length;
-        challenge.puzzle.work = work;
-        challenge.puzzle.parts = parts;
-        challenge.issued = issued;
-        challenge.expires = expires;
-        if (!bytes_of(id.ptr(), &unique) || unique.length != sizeof challenge.id ||
-            !utf8_of(account.ptr(), &challenge.account) ||
-            !utf8_of(group.ptr(), &challenge.group) ||
-            !bytes_of(request.ptr(), &challenge.request))
-            return py::int_((int)POWFAST_INVALID_ARGUMENT);
-        std::copy(unique.bytes, unique.bytes + unique.length, challenge.id);
-        int status = powfast_token_issue(token, &length, kernel_, &keys_.back(), &challenge);
-        if (status != POWFAST_OK)
-            return py::int_(status);
-        return raw({token, length});
+    // Sign with the newest key, into a token of POWFAST_MAX_TOKEN_BYTES.
+    int issue(uint8_t *token, size_t *length, const powfast_challenge &challenge) const {
+        return powfast_token_issue(token, length, kernel_, &keys_.back(), &challenge);
     }
 
     // Whether a token holds and its solution is right.
@@ -432,6 +363,39 @@ class Ring {
     std::vector<powfast_key> keys_;
 };
 
+// A clock that makes no sense is before every token.
+uint64_t milliseconds(double seconds) {
+    return seconds > 0 && seconds < 1e15 ? (uint64_t)(seconds * 1000) : 0;
+}
+
+// issue(id, work, parts, seconds, lifetime in ms, account, group, request) -> the token, None where
+// account, group or request is none: a bare C function as verify_one. `self` is a tuple of a
+// capsule of the ring and the ring.
+PyObject *issue_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    auto *ring = static_cast<const Ring *>(PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 0), "ring"));
+    powfast_challenge challenge{};
+    powfast_field id;
+    if (!ring || count != 8 || !bytes_of(args[0], &id) || id.length != sizeof challenge.id) {
+        PyErr_SetString(PyExc_TypeError,
+                        "issue(id, work, parts, seconds, lifetime, account, group, request)");
+        return nullptr;
+    }
+    std::copy(id.bytes, id.bytes + id.length, challenge.id);
+    challenge.puzzle.work = PyLong_AsUnsignedLongLong(args[1]);
+    challenge.puzzle.parts = (uint32_t)PyLong_AsUnsignedLong(args[2]);
+    challenge.issued = milliseconds(PyFloat_AsDouble(args[3]));
+    challenge.expires = challenge.issued + PyLong_AsUnsignedLongLong(args[4]);
+    if (PyErr_Occurred())
+        return nullptr;
+    uint8_t token[POWFAST_MAX_TOKEN_BYTES];
+    size_t length;
+    if (!utf8_of(args[5], &challenge.account) || !utf8_of(args[6], &challenge.group) ||
+        !bytes_of(args[7], &challenge.request) ||
+        ring->issue(token, &length, challenge) != POWFAST_OK)
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize(reinterpret_cast<const char *>(token), (Py_ssize_t)length);
+}
+
 // check(token, solution, seconds, account, request) -> fields, or the error of the status is
 // raised: a bare C function as verify_one, for a C++ exception takes longer than the check.
 // `self` is a tuple of a capsule of the ring, a dict of status to (class, message), and the ring.
@@ -441,13 +405,11 @@ PyObject *check_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
         PyErr_SetString(PyExc_TypeError, "check(token, solution, seconds, account, request)");
         return nullptr;
     }
-    double now = PyFloat_AsDouble(args[2]);
+    uint64_t now = milliseconds(PyFloat_AsDouble(args[2]));
     if (PyErr_Occurred())
         return nullptr;
-    // A clock that makes no sense is before every token.
-    uint64_t milliseconds = now > 0 && now < 1e15 ? (uint64_t)(now * 1000) : 0;
     powfast_challenge challenge;
-    int status = ring->check(&challenge, args[0], args[1], milliseconds, args[3], args[4]);
+    int status = ring->check(&challenge, args[0], args[1], now, args[3], args[4]);
     if (status != POWFAST_OK) {
         PyObject *number = PyLong_FromLong(status);
         PyObject *error = PyObject_GetItem(PyTuple_GET_ITEM(self, 1), number);
@@ -465,10 +427,17 @@ PyObject *check_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     }
 }
 
+py::capsule pointer_to(const py::object &ring) {
+    return py::capsule(&ring.cast<const Ring &>(), "ring");
+}
+
+// The ring itself, last, keeps the pointer valid.
+py::object issuer(const py::object &ring) {
+    return bare<issue_one>("issue", py::make_tuple(pointer_to(ring), ring));
+}
+
 py::object checker(const py::object &ring, const py::dict &refusals) {
-    py::capsule pointer(&ring.cast<const Ring &>(), "ring");
-    // the ring itself, last, keeps the pointer valid
-    return bare<check_one>("check", py::make_tuple(pointer, refusals, ring));
+    return bare<check_one>("check", py::make_tuple(pointer_to(ring), refusals, ring));
 }
 
 // The fields of a token and the puzzle's seed, else the status.
@@ -482,80 +451,6 @@ py::object decode(const Kernel &kernel, py::handle token) {
         return py::int_(status);
     powfast_field seed{challenge.puzzle.seed, sizeof challenge.puzzle.seed};
     return py::make_tuple(fields_of(challenge), raw(seed));
-}
-
-// A tariff read from its (base, most, opening, cap) and its bets.
-class Tariff {
-  public:
-    static constexpr size_t kMostBets = 64;
-
-    bool read(PyObject *numbers, PyObject *bets) {
-        double given[4];
-        size_t count = PyTuple_Check(bets) ? (size_t)PyTuple_GET_SIZE(bets) : 0;
-        if (count > kMostBets || !doubles_of(numbers, given, 4) ||
-            !doubles_of(bets, bets_, count))
-            return false;
-        tariff_ = {given[0], given[1], given[2], given[3], bets_, count};
-        return true;
-    }
-
-    const powfast_tariff *get() const { return &tariff_; }
-    size_t state_size() const { return 1 + tariff_.bet_count; }
-
-  private:
-    double bets_[kMostBets];
-    powfast_tariff tariff_;
-};
-
-// price_few(evidence, state, multiples, numbers, bets) -> the sum of the prices and the state after
-// them, None where a value is out of its range: lists or tuples of floats, without a detour over
-// arrays, on the way of every request. multiples may be None.
-PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
-    Tariff tariff;
-    double state[1 + Tariff::kMostBets], sum = 0;
-    if (count != 5 || !PyList_Check(args[0]) || !tariff.read(args[3], args[4])) {
-        PyErr_SetString(PyExc_TypeError, "price_few(evidence, state, multiples, numbers, bets)");
-        return nullptr;
-    }
-    auto queries = (size_t)PyList_GET_SIZE(args[0]);
-    bool volume = args[2] != Py_None;
-    if (!doubles_of(args[1], state, tariff.state_size()) ||
-        (volume && !has_items(args[2], queries)))
-        Py_RETURN_NONE;
-    for (size_t i = 0; i < queries; i++) {
-        double evidence, multiple = 1, price, owed;
-        if (!double_of(PyList_GET_ITEM(args[0], i), &evidence) ||
-            (volume && !double_of(PySequence_Fast_GET_ITEM(args[2], i), &multiple)) ||
-            powfast_price(&price, &owed, state, tariff.get(), &evidence, &multiple, 1) !=
-                POWFAST_OK)
-            Py_RETURN_NONE;
-        sum += price;
-    }
-    PyObject *after = PyTuple_New((Py_ssize_t)tariff.state_size());
-    for (size_t i = 0; after && i < tariff.state_size(); i++)
-        PyTuple_SET_ITEM(after, (Py_ssize_t)i, PyFloat_FromDouble(state[i]));
-    return after ? Py_BuildValue("dN", sum, after) : nullptr;
-}
-
-// The same over arrays: prices (n,) and the state after them.
-py::object price_many(const Array<double> &evidence, const Array<double> &state,
-                      const std::optional<Array<double>> &multiples, const py::tuple &numbers,
-                      const py::tuple &bets) {
-    Tariff tariff;
-    if (!tariff.read(numbers.ptr(), bets.ptr()) || evidence.ndim() != 1 || state.ndim() != 1 ||
-        (size_t)state.size() != tariff.state_size() ||
-        (multiples && multiples->size() != evidence.size()))
-        throw std::invalid_argument("shapes must be (n,), (1 + bets,) and (n,)");
-    Array<double> prices(evidence.size()), after(state.size());
-    std::copy_n(state.data(), state.size(), after.mutable_data());
-    double sum, *out = prices.mutable_data(), *advanced = after.mutable_data();
-    powfast_status status;
-    {
-        py::gil_scoped_release release;
-        status = powfast_price(out, &sum, advanced, tariff.get(), evidence.data(),
-                               multiples ? multiples->data() : nullptr, (size_t)evidence.size());
-    }
-    return status == POWFAST_OK ? py::object(py::make_tuple(prices, after)) : py::none();
 }
 
 } // namespace
@@ -572,14 +467,14 @@ PYBIND11_MODULE(_native, m) {
         .def(py::init<const std::string &>())
         .def_property_readonly("name", &Kernel::name)
         .def("verifier", &verifier)
+        .def("digester", &digester)
         .def("verify_tuples", &Kernel::verify_tuples)
         .def("verify_batch", &Kernel::verify_batch);
     m.def("decode", &decode);
-    m.def("price_many", &price_many);
-    m.attr("price_few") = bare<price_few>("price_few", py::none());
+    define_prices(m);
     py::class_<Ring>(m, "Ring")
         .def(py::init<const Kernel &, const py::list &>())
-        .def("issue", &Ring::issue)
+        .def("issuer", &issuer)
         .def("checker", &checker)
         .def("check_many", &Ring::check_many);
     py::class_<Solver>(m, "Solver")

@@ -204,12 +204,18 @@ powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_k
                                    const uint8_t *token, size_t length, uint64_t now,
                                    powfast_field account, powfast_field request);
 
+/* What a challenge of an HTTP request is bound to, so that it pays for no other: SHA-256 over method,
+ * path with query, and body, each after its length as u64 big-endian. The method in capitals. */
+void powfast_request_digest(uint8_t digest[32], const powfast_kernel *kernel, powfast_field method,
+                            powfast_field target, powfast_field body);
+
 /* ---- prices: what an account's queries owe (docs/tariff.md) ---- */
 
 typedef struct powfast_tariff {
     double base_work;    /* expected evaluations of an ordinary query */
     double max_work;     /* of any query, the opening aside */
     double opening_work; /* on top of an account's first query */
+    double step;         /* of the published work, relative: a power of two, 2^-20 .. 1/2 */
     double wealth_cap;   /* of each bet: above every price there can be, such as 2^100 */
     const double *bets;  /* each in 0 .. 1 */
     size_t bet_count;    /* at least 1 */
@@ -222,6 +228,12 @@ typedef struct powfast_tariff {
 powfast_status powfast_price(double *prices, double *owed, double *state,
                              const powfast_tariff *tariff, const double *evidence,
                              const double *multiples, size_t count);
+
+/* Round what a request owes, at least 1, down to the work of its challenge: base_work times a number
+ * of few binary digits, which tells little of the evidence. *carry: what earlier requests of the
+ * account left, at least 0; it is owed as well, and becomes what this one leaves. */
+powfast_status powfast_publish(uint64_t *work, double *carry, const powfast_tariff *tariff,
+                               double owed);
 
 /* cdef: end */
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from powfast.errors import TooManyUnpaid
-from powfast.held import Place, beyond_limits
+from powfast.held import beyond_limits
 from powfast.http import Answer
 from powfast.ledger.redis_calls import Calls
 from powfast.observer import Observer, Unobserved
@@ -148,12 +148,12 @@ class _Commands:
     def _reserve(self, account: str, digest: bytes) -> Any:
         return self._reserving(self._keys, [*self._place(account, digest), *self._limits])
 
-    def _reserved(self, reply: Any) -> Place:
+    def _reserved(self, reply: Any) -> int:
         said = self._read(reply)
         if said in (b"account", b"all"):
             limit = self._limits[0] if said == b"account" else None
             raise TooManyUnpaid(beyond_limits(limit), self._lifetime)
-        return Place(self._clock() + self._lifetime, int(said))
+        return int(said)
 
     def _fill(
         self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
@@ -208,8 +208,10 @@ class RedisHeldAnswers(_Commands):
         Is told how much is held, and how many answers nobody paid for in time.
     """
 
-    def reserve(self, account: str, digest: bytes) -> Place:
-        """Take the place of a request; the one it has already, where it was asked before.
+    def reserve(self, account: str, digest: bytes) -> int:
+        """Take the place of a request; return its price, 0 where that is not known yet.
+
+        A request that was asked before keeps its place.
 
         Raises
         ------
@@ -250,7 +252,7 @@ class RedisHeldAnswers(_Commands):
 class AsyncRedisHeldAnswers(_Commands):
     """`RedisHeldAnswers` behind an event loop: the same, with a client of redis.asyncio."""
 
-    async def reserve(self, account: str, digest: bytes) -> Place:
+    async def reserve(self, account: str, digest: bytes) -> int:
         """See `RedisHeldAnswers.reserve`."""
         return self._reserved(await self._calls.wait(self._reserve, account, digest))
 

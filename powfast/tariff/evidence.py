@@ -164,8 +164,8 @@ class EvidenceTariff:
         return priced
 
     @property
-    def _numbers(self) -> tuple[float, float, float, float]:
-        return self.base_work, self.max_work, self.opening_work, WEALTH_CAP
+    def _numbers(self) -> tuple[float, float, float, float, float]:
+        return self.base_work, self.max_work, self.opening_work, self.step, WEALTH_CAP
 
     def price(self, state: npt.ArrayLike | None = None) -> float:
         """Price of the account's latest query in base prices, 1 for a new account."""
@@ -218,13 +218,10 @@ class EvidenceTariff:
         carry : float
             At least 0; published + carry is owed plus the previous carry.
         """
-        total = number(owed, "owed", 1.0) + number(carry, "carry", 0.0)
-        fraction, exponent = math.frexp(min(total, 2 * MOST_WORK) / self.base_work)
-        quantum = self.step / 2
-        multiple = math.ldexp(math.floor(fraction / quantum) * quantum, exponent)
-        published = max(1, math.floor(multiple * self.base_work))
-        published = min(published, int(2 * MOST_WORK * (1 - quantum)))
-        return published, max(0.0, total - published)
+        published = _native.publish(owed, carry, self.base_work, self.step)
+        if published is None:  # a number of another type, or none that can be owed
+            return self.publish(number(owed, "owed", 1.0), number(carry, "carry", 0.0))
+        return published
 
     def to_json(self) -> str:
         """Return this tariff as a versioned JSON document, which `from_json` reads."""

@@ -180,6 +180,54 @@ static void test_prices(void) {
           POWFAST_INVALID_ARGUMENT);
 }
 
+/* By hand: multiples of 100 with two binary digits are 100, 150, 200, 300, 400, 600, ... */
+static void test_published_work(void) {
+    powfast_tariff tariff = {.base_work = 100, .step = 0.5};
+    static const double steps[] = {0, 1, 0.3, 0x1p-21, -0.5, NAN, INFINITY};
+    uint64_t work;
+    double carry = 0;
+
+    CHECK(powfast_publish(&work, &carry, &tariff, 299) == POWFAST_OK);
+    CHECK(work == 200 && carry == 99);
+    CHECK(powfast_publish(&work, &carry, &tariff, 500.5) == POWFAST_OK);
+    CHECK(work == 400 && carry == 199.5);
+    CHECK(powfast_publish(&work, &carry, &tariff, 1e300) == POWFAST_OK);
+    CHECK(work == (uint64_t)3 << 62 && carry > 9e299);
+    carry = 0.25;
+    CHECK(powfast_publish(&work, &carry, &tariff, 1) == POWFAST_OK && work == 1 && carry == 0.25);
+
+    CHECK(powfast_publish(&work, &carry, &tariff, NAN) == POWFAST_INVALID_ARGUMENT);
+    CHECK(powfast_publish(&work, &carry, &tariff, 0) == POWFAST_INVALID_ARGUMENT);
+    CHECK(powfast_publish(&work, &carry, &tariff, INFINITY) == POWFAST_INVALID_ARGUMENT);
+    carry = -1;
+    CHECK(powfast_publish(&work, &carry, &tariff, 5) == POWFAST_INVALID_ARGUMENT);
+    carry = 0;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        tariff.step = steps[i];
+        CHECK(powfast_publish(&work, &carry, &tariff, 5) == POWFAST_INVALID_ARGUMENT);
+    }
+}
+
+/* Over bodies of 0 .. 299 bytes, so that every piece ends anywhere in a block; all digests xored, from
+ * Python's hashlib. */
+static void test_request_digests(const powfast_kernel *kernel) {
+    static const uint8_t expected[32] = {
+        0xc4, 0xa5, 0xfe, 0x66, 0x40, 0x71, 0xfd, 0x76, 0x2a, 0x59, 0x38,
+        0x37, 0xe2, 0x95, 0x11, 0x8b, 0x20, 0x90, 0xa9, 0x10, 0xd8, 0x0c,
+        0x7a, 0x98, 0x85, 0x1d, 0x03, 0x79, 0xe3, 0x24, 0xc5, 0xf7};
+    uint8_t bytes[300], digest[32], all[32] = {0};
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(7 * i);
+    for (size_t length = 0; length < sizeof bytes; length++) {
+        powfast_field method = {bytes, length % 11}, target = {bytes, length % 70};
+        powfast_request_digest(digest, kernel, method, target,
+                               (powfast_field){length ? bytes : NULL, length});
+        for (size_t i = 0; i < sizeof digest; i++)
+            all[i] ^= digest[i];
+    }
+    CHECK(memcmp(all, expected, sizeof all) == 0);
+}
+
 int main(void) {
     const powfast_kernel *chosen;
     uint32_t features = powfast_cpu_features();
@@ -196,8 +244,10 @@ int main(void) {
         test_solver(kernel);
         test_out_of_range(kernel);
         test_tokens(kernel);
+        test_request_digests(kernel);
     }
     test_prices();
+    test_published_work();
     printf("%d checks passed\n", checks);
     return 0;
 }

@@ -1,0 +1,87 @@
+// Python objects read and made without pybind11's casts, on the way of every request.
+#ifndef POWFAST_OBJECTS_H
+#define POWFAST_OBJECTS_H
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "powfast.h"
+
+namespace py = pybind11;
+template <typename T> using Array = py::array_t<T, py::array::c_style>;
+
+// What is read of Python objects, as it is found: nothing here trusts a type.
+
+inline bool bytes_of(PyObject *object, powfast_field *field) {
+    if (!PyBytes_CheckExact(object))
+        return false;
+    field->bytes = reinterpret_cast<const uint8_t *>(PyBytes_AS_STRING(object));
+    field->length = (size_t)PyBytes_GET_SIZE(object);
+    return true;
+}
+
+inline bool utf8_of(PyObject *object, powfast_field *field) {
+    Py_ssize_t length;
+    const char *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, &length) : nullptr;
+    if (!text) {
+        PyErr_Clear();
+        return false;
+    }
+    field->bytes = reinterpret_cast<const uint8_t *>(text);
+    field->length = (size_t)length;
+    return true;
+}
+
+inline bool has_items(PyObject *object, size_t count) {
+    return (PyTuple_Check(object) || PyList_Check(object)) &&
+           (size_t)PySequence_Fast_GET_SIZE(object) == count;
+}
+
+// A tuple or list of exactly `count` integers (no bools) of 64 bits.
+inline bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
+    if (!has_items(object, count))
+        return false;
+    PyObject **items = PySequence_Fast_ITEMS(object);
+    for (size_t i = 0; i < count; i++) {
+        if (!PyLong_CheckExact(items[i]))
+            return false;
+        nonces[i] = PyLong_AsUnsignedLongLong(items[i]);
+        if (nonces[i] == ~0ull && PyErr_Occurred()) {
+            PyErr_Clear();
+            return false;
+        }
+    }
+    return true;
+}
+
+inline bool double_of(PyObject *object, double *value) {
+    if (!PyFloat_CheckExact(object))
+        return false;
+    *value = PyFloat_AS_DOUBLE(object);
+    return true;
+}
+
+// A tuple or list of exactly `count` floats.
+inline bool doubles_of(PyObject *object, double *values, size_t count) {
+    if (!has_items(object, count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!double_of(PySequence_Fast_GET_ITEM(object, i), &values[i]))
+            return false;
+    return true;
+}
+
+using BareFunction = PyObject *(PyObject *, PyObject *const *, Py_ssize_t);
+
+// A callable that keeps `self` alive.
+template <BareFunction *function> py::object bare(const char *name, const py::object &self) {
+    static PyMethodDef definition = {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL,
+                                     nullptr};
+    return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
+}
+
+// prices.cpp
+void define_prices(py::module_ &module);
+
+#endif

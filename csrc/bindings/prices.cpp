@@ -1,0 +1,107 @@
+// What queries owe, as Python asks for it.
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+
+#include "objects.h"
+
+namespace {
+
+// A tariff read from its (base, most, opening, step, cap) and its bets.
+class Tariff {
+  public:
+    static constexpr size_t kMostBets = 64;
+
+    bool read(PyObject *numbers, PyObject *bets) {
+        double given[5];
+        size_t count = PyTuple_Check(bets) ? (size_t)PyTuple_GET_SIZE(bets) : 0;
+        if (count > kMostBets || !doubles_of(numbers, given, 5) ||
+            !doubles_of(bets, bets_, count))
+            return false;
+        tariff_ = {given[0], given[1], given[2], given[3], given[4], bets_, count};
+        return true;
+    }
+
+    const powfast_tariff *get() const { return &tariff_; }
+    size_t state_size() const { return 1 + tariff_.bet_count; }
+
+  private:
+    double bets_[kMostBets];
+    powfast_tariff tariff_;
+};
+
+// price_few(evidence, state, multiples, numbers, bets) -> the sum of the prices and the state after
+// them, None where a value is out of its range: lists or tuples of floats, without a detour over
+// arrays, on the way of every request. multiples may be None.
+PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
+    Tariff tariff;
+    double state[1 + Tariff::kMostBets], sum = 0;
+    if (count != 5 || !PyList_Check(args[0]) || !tariff.read(args[3], args[4])) {
+        PyErr_SetString(PyExc_TypeError, "price_few(evidence, state, multiples, numbers, bets)");
+        return nullptr;
+    }
+    auto queries = (size_t)PyList_GET_SIZE(args[0]);
+    bool volume = args[2] != Py_None;
+    if (!doubles_of(args[1], state, tariff.state_size()) ||
+        (volume && !has_items(args[2], queries)))
+        Py_RETURN_NONE;
+    for (size_t i = 0; i < queries; i++) {
+        double evidence, multiple = 1, price, owed;
+        if (!double_of(PyList_GET_ITEM(args[0], i), &evidence) ||
+            (volume && !double_of(PySequence_Fast_GET_ITEM(args[2], i), &multiple)) ||
+            powfast_price(&price, &owed, state, tariff.get(), &evidence, &multiple, 1) !=
+                POWFAST_OK)
+            Py_RETURN_NONE;
+        sum += price;
+    }
+    PyObject *after = PyTuple_New((Py_ssize_t)tariff.state_size());
+    for (size_t i = 0; after && i < tariff.state_size(); i++)
+        PyTuple_SET_ITEM(after, (Py_ssize_t)i, PyFloat_FromDouble(state[i]));
+    return after ? Py_BuildValue("dN", sum, after) : nullptr;
+}
+
+// The same over arrays: prices (n,) and the state after them.
+py::object price_many(const Array<double> &evidence, const Array<double> &state,
+                      const std::optional<Array<double>> &multiples, const py::tuple &numbers,
+                      const py::tuple &bets) {
+    Tariff tariff;
+    if (!tariff.read(numbers.ptr(), bets.ptr()) || evidence.ndim() != 1 || state.ndim() != 1 ||
+        (size_t)state.size() != tariff.state_size() ||
+        (multiples && multiples->size() != evidence.size()))
+        throw std::invalid_argument("shapes must be (n,), (1 + bets,) and (n,)");
+    Array<double> prices(evidence.size()), after(state.size());
+    std::copy_n(state.data(), state.size(), after.mutable_data());
+    double sum, *out = prices.mutable_data(), *advanced = after.mutable_data();
+    powfast_status status;
+    {
+        py::gil_scoped_release release;
+        status = powfast_price(out, &sum, advanced, tariff.get(), evidence.data(),
+                               multiples ? multiples->data() : nullptr, (size_t)evidence.size());
+    }
+    return status == POWFAST_OK ? py::object(py::make_tuple(prices, after)) : py::none();
+}
+
+// publish(owed, carry, base_work, step) -> the published work and the carry, None where a value is
+// no float or out of its range.
+PyObject *publish(PyObject *, PyObject *const *args, Py_ssize_t count) {
+    powfast_tariff tariff{};
+    double owed, carry;
+    uint64_t work;
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError, "publish(owed, carry, base_work, step)");
+        return nullptr;
+    }
+    if (!double_of(args[0], &owed) || !double_of(args[1], &carry) ||
+        !double_of(args[2], &tariff.base_work) || !double_of(args[3], &tariff.step) ||
+        powfast_publish(&work, &carry, &tariff, owed) != POWFAST_OK)
+        Py_RETURN_NONE;
+    return Py_BuildValue("Kd", (unsigned long long)work, carry);
+}
+
+} // namespace
+
+void define_prices(py::module_ &module) {
+    module.def("price_many", &price_many);
+    module.attr("price_few") = bare<price_few>("price_few", py::none());
+    module.attr("publish") = bare<publish>("publish", py::none());
+}
