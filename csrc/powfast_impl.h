@@ -80,8 +80,6 @@ static const uint32_t powfast_k[64] = {
 void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint64_t limit);
 
 /* sha256.c */
-void powfast_sha256(uint8_t digest[32], const powfast_kernel *kernel, const uint8_t *bytes,
-                    size_t length);
 void powfast_hmac_key(powfast_key *key, const powfast_kernel *kernel, const uint8_t *secret,
                       size_t length);
 void powfast_hmac(uint8_t mac[32], const powfast_kernel *kernel, const powfast_key *key,

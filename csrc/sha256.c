@@ -8,7 +8,8 @@ static void finish(uint8_t digest[32], const powfast_kernel *kernel, const uint3
     size_t whole = length / 64, rest = length % 64, tail_blocks = rest < 56 ? 1 : 2;
     memcpy(state, start, sizeof state);
     kernel->compress(state, bytes, whole);
-    memcpy(tail, bytes + 64 * whole, rest);
+    if (rest)
+        memcpy(tail, bytes + 64 * whole, rest);
     tail[rest] = 0x80;
     store_be64(tail + 64 * tail_blocks - 8, 8 * (before + length));
     kernel->compress(state, tail, tail_blocks);
@@ -19,38 +20,6 @@ static void finish(uint8_t digest[32], const powfast_kernel *kernel, const uint3
 void powfast_sha256(uint8_t digest[32], const powfast_kernel *kernel, const uint8_t *bytes,
                     size_t length) {
     finish(digest, kernel, powfast_h, bytes, length, 0);
-}
-
-/* Absorb a piece of a message of which block[0 .. length % 64 - 1] is not in the state yet. */
-static uint64_t absorb(uint32_t state[8], uint8_t block[64], uint64_t length,
-                       const powfast_kernel *kernel, const uint8_t *bytes, size_t more) {
-    size_t pending = length % 64, fits = 64 - pending;
-    length += more;
-    if (more >= fits) {
-        memcpy(block + pending, bytes, fits);
-        kernel->compress(state, block, 1);
-        bytes += fits, more -= fits, pending = 0;
-        kernel->compress(state, bytes, more / 64);
-        bytes += more / 64 * 64, more %= 64;
-    }
-    if (more)
-        memcpy(block + pending, bytes, more);
-    return length;
-}
-
-void powfast_request_digest(uint8_t digest[32], const powfast_kernel *kernel, powfast_field method,
-                            powfast_field target, powfast_field body) {
-    const powfast_field fields[] = {method, target, body};
-    uint32_t state[8];
-    uint8_t block[64], size[8];
-    uint64_t length = 0;
-    memcpy(state, powfast_h, sizeof state);
-    for (int i = 0; i < 3; i++) {
-        store_be64(size, fields[i].length);
-        length = absorb(state, block, length, kernel, size, sizeof size);
-        length = absorb(state, block, length, kernel, fields[i].bytes, fields[i].length);
-    }
-    finish(digest, kernel, state, block, length % 64, length / 64 * 64);
 }
 
 void powfast_hmac_key(powfast_key *key, const powfast_kernel *kernel, const uint8_t *secret,

@@ -6,19 +6,17 @@ be told apart shares the account "anonymous".
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from powfast.errors import InvalidInput
+from powfast.puzzle import sha256
 
 ANONYMOUS = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks, in the same terms for every server.
 
     Attributes
@@ -44,7 +42,7 @@ def name_of(identity: str | None) -> str:
     """Name who has this key, user name or subject: a hash of it; "anonymous" without one."""
     if not identity:
         return ANONYMOUS
-    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return sha256(identity.encode("utf-8", "surrogateescape")).hex()[:32]
 
 
 def nobody(caller: Caller) -> str:

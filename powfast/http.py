@@ -5,10 +5,11 @@ Servers and clients share it; it knows no framework and sends nothing.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+import struct
 from collections.abc import Callable
-from functools import cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from powfast.errors import (
     StoreUnavailable,
     TooManyUnpaid,
 )
-from powfast.puzzle import Solution, native_kernel
+from powfast.puzzle import Solution, sha256
 
 SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"
@@ -42,6 +43,10 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     TooManyUnpaid: (429, "Too Many Requests"),
     StoreUnavailable: (503, "Service Unavailable"),
 }
+
+_LENGTH = struct.Struct(">Q").pack
+
+_SHORT = 2048  # bytes; beyond, hashlib is at least as fast, and lets other threads run
 
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
@@ -100,12 +105,13 @@ def request_digest(method: str, target: bytes, body: bytes) -> bytes:
 
     Each field is preceded by its length, so that no two requests share a digest.
     """
-    return _digester()(method.upper().encode("ascii", "replace"), target, body)
-
-
-@cache
-def _digester() -> Callable[[bytes, bytes, bytes], bytes]:
-    return native_kernel().digester()
+    verb = method.upper().encode("ascii", "replace")
+    head = b"".join((_LENGTH(len(verb)), verb, _LENGTH(len(target)), target, _LENGTH(len(body))))
+    if len(body) < _SHORT:
+        return sha256(head + body)
+    digest = hashlib.sha256(head)
+    digest.update(body)
+    return digest.digest()
 
 
 def problem(

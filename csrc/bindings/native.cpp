@@ -10,6 +10,8 @@
 
 using Clock = std::chrono::steady_clock;
 
+void define_prices(py::module_ &module); // prices.cpp
+
 namespace {
 
 const powfast_kernel *kernel_named(const std::string &name) {
@@ -102,8 +104,6 @@ class Kernel {
     const powfast_kernel *kernel_;
 };
 
-constexpr size_t kLongBody = 1 << 14; // bytes; hashed in more time than the GIL takes to let go
-
 // verify(seed, work, parts, solution) -> bool, as a bare C function: pybind11's casting of the
 // arguments would take longer than the hash. `self` is a capsule of the kernel.
 PyObject *verify_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
@@ -131,28 +131,22 @@ py::object verifier(const Kernel &kernel) {
     return bare<verify_one>("verify", py::capsule(kernel.get(), "powfast_kernel"));
 }
 
-// digest(method, target, body) -> bytes, bare as verify_one.
-PyObject *digest_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+// sha256(bytes) -> bytes, bare as verify_one.
+PyObject *hash_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     auto *kernel =
         static_cast<const powfast_kernel *>(PyCapsule_GetPointer(self, "powfast_kernel"));
-    powfast_field method, target, body;
+    powfast_field message;
     uint8_t digest[32];
-    if (!kernel || count != 3 || !bytes_of(args[0], &method) || !bytes_of(args[1], &target) ||
-        !bytes_of(args[2], &body)) {
-        PyErr_SetString(PyExc_TypeError, "digest(method, target, body) of bytes");
+    if (!kernel || count != 1 || !bytes_of(args[0], &message)) {
+        PyErr_SetString(PyExc_TypeError, "sha256(bytes)");
         return nullptr;
     }
-    if (body.length < kLongBody) {
-        powfast_request_digest(digest, kernel, method, target, body);
-    } else {
-        py::gil_scoped_release release;
-        powfast_request_digest(digest, kernel, method, target, body);
-    }
+    powfast_sha256(digest, kernel, message.bytes, message.length);
     return PyBytes_FromStringAndSize(reinterpret_cast<const char *>(digest), sizeof digest);
 }
 
-py::object digester(const Kernel &kernel) {
-    return bare<digest_one>("digest", py::capsule(kernel.get(), "powfast_kernel"));
+py::object hasher(const Kernel &kernel) {
+    return bare<hash_one>("sha256", py::capsule(kernel.get(), "powfast_kernel"));
 }
 
 // One puzzle being solved by the thread that calls run, and by helpers once that takes long.
@@ -467,7 +461,7 @@ PYBIND11_MODULE(_native, m) {
         .def(py::init<const std::string &>())
         .def_property_readonly("name", &Kernel::name)
         .def("verifier", &verifier)
-        .def("digester", &digester)
+        .def("hasher", &hasher)
         .def("verify_tuples", &Kernel::verify_tuples)
         .def("verify_batch", &Kernel::verify_batch);
     m.def("decode", &decode);

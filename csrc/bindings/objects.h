@@ -81,7 +81,4 @@ template <BareFunction *function> py::object bare(const char *name, const py::ob
     return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
 }
 
-// prices.cpp
-void define_prices(py::module_ &module);
-
 #endif

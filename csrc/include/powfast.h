@@ -80,6 +80,10 @@ powfast_status powfast_kernel_selftest(const powfast_kernel *kernel);
 powfast_status powfast_kernel_select(const powfast_kernel **kernel, const char *name,
                                      uint32_t features);
 
+/* SHA-256 of any bytes. Short ones are hashed in less time than larger libraries take to begin. */
+void powfast_sha256(uint8_t digest[32], const powfast_kernel *kernel, const uint8_t *bytes,
+                    size_t length);
+
 /* ---- puzzles ---- */
 
 typedef struct powfast_puzzle {
@@ -203,11 +207,6 @@ powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_k
                                    const powfast_key *keys, size_t key_count,
                                    const uint8_t *token, size_t length, uint64_t now,
                                    powfast_field account, powfast_field request);
-
-/* What a challenge of an HTTP request is bound to, so that it pays for no other: SHA-256 over method,
- * path with query, and body, each after its length as u64 big-endian. The method in capitals. */
-void powfast_request_digest(uint8_t digest[32], const powfast_kernel *kernel, powfast_field method,
-                            powfast_field target, powfast_field body);
 
 /* ---- prices: what an account's queries owe (docs/tariff.md) ---- */
 
