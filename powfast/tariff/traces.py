@@ -47,9 +47,10 @@ def load_traces(file: Path, kind: str = "evidence") -> list[FloatArray]:
     """
     try:
         with Path(file).open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            found, values, queries = (archive[name] for name in ("kind", "values", "queries"))
+            members = [archive[name] for name in ("kind", "values", "queries")]
     except Exception as error:  # damaged bytes make NumPy's and zip's readers raise many kinds
         raise InvalidInput(f"{file} is no archive of traces: {error}") from None
+    found, values, queries = map(np.asarray, members)  # what is no array comes as bytes
     if found.shape != () or str(found) != kind:
         raise InvalidInput(f"{file} holds {str(found)!r}, the tariff takes {kind!r}")
     if queries.ndim != 1 or queries.dtype.kind not in "iu" or (queries < 0).any():

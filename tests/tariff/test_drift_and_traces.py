@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,15 @@ GOOD = {"kind": np.array("evidence"), "values": np.ones(3), "queries": np.array(
 )
 def test_refuses_other_archives(tmp_path: Path, change: dict[str, np.ndarray]) -> None:
     np.savez(tmp_path / "x.npz", **(GOOD | change))
+    with pytest.raises(InvalidInput):
+        load_traces(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_refuses_members_that_are_no_arrays(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "x.npz", **{other: GOOD[other] for other in GOOD if other != name})
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        archive.writestr(f"{name}.npy", b"evidence")
     with pytest.raises(InvalidInput):
         load_traces(tmp_path / "x.npz")
 
