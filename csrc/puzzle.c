@@ -5,6 +5,13 @@ powfast_status powfast_puzzle_check(const powfast_puzzle *puzzle) {
     return valid ? POWFAST_OK : POWFAST_INVALID_ARGUMENT;
 }
 
+enum { USUAL_PARTS = 16, SMALLEST_PART = 256 };
+
+uint32_t powfast_default_parts(uint64_t work) {
+    uint64_t parts = work / SMALLEST_PART;
+    return parts < 1 ? 1 : parts < USUAL_PARTS ? (uint32_t)parts : USUAL_PARTS;
+}
+
 uint64_t powfast_part_work(const powfast_puzzle *puzzle) {
     return part_work(puzzle->work, puzzle->parts);
 }

@@ -37,7 +37,8 @@ int main(void) {
         return 1;
 
     /* server: what the caller has to do for its answer */
-    powfast_challenge challenge = {.puzzle = {.work = 2000000, .parts = 16}, .account = account};
+    powfast_challenge challenge = {.puzzle = {.work = 2000000}, .account = account};
+    challenge.puzzle.parts = powfast_default_parts(challenge.puzzle.work);
     challenge.issued = milliseconds();
     challenge.expires = challenge.issued + 120000;
     if (!draw(challenge.id, sizeof challenge.id) ||

@@ -129,10 +129,10 @@ def decode(token: bytes) -> Challenge:
     return Challenge(*fields, Puzzle(seed, fields[2], fields[3]))
 
 
-def price_of(token: bytes) -> tuple[int, int, float]:
+def price_of(token: bytes) -> tuple[int, int, int]:
     """Return the work, the parts and the seconds that a token of an `Issuer` gives for them."""
     work, parts, issued, expires = _PRICE.unpack_from(token, _PRICE_AT)
-    return work, parts, (expires - issued) / 1000
+    return work, parts, round((expires - issued) / 1000)
 
 
 def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:
@@ -332,13 +332,13 @@ class Issuer:
             If an argument is out of its range.
         """
         self._refresh()
-        work = puzzle.require_int("work", work, 1, MAX_WORK)
-        if parts is None:
-            parts = puzzle.default_parts(work)
-        else:
-            parts = puzzle.require_int("parts", parts, 1, MAX_PARTS)
-        now = self._clock()
-        token = self._issue(os.urandom(16), work, parts, now, self._ttl_ms, account, group, request)
+        id_, now, lifetime = os.urandom(16), self._clock(), self._ttl_ms
+        token = self._issue(id_, work, parts, now, lifetime, account, group, request)
+        if token is None:  # an integer of another type, or what cannot be issued
+            work = puzzle.require_int("work", work, 1, MAX_WORK)
+            if parts is not None:
+                parts = puzzle.require_int("parts", parts, 1, MAX_PARTS)
+            token = self._issue(id_, work, parts, now, lifetime, account, group, request)
         if token is None:
             raise InvalidInput(
                 "account and group must be text of at most 255 bytes in UTF-8,"

@@ -21,8 +21,6 @@ from powfast.errors import Cancelled, InvalidInput, KernelError, TooMuchWork
 
 MAX_PARTS = _native.MAX_PARTS
 MAX_WORK = 2**64 - 1
-SMALLEST_PART = 256
-"""Part work below which `default_parts` lowers the number of parts."""
 
 Solution = tuple[int, ...]
 """One nonce for each part."""
@@ -54,7 +52,7 @@ def require_int(name: str, value: object, low: int, high: int) -> int:
 
 def default_parts(work: int) -> int:
     """Return the number of parts for `work`: 16, or fewer so that none is below 256."""
-    return max(1, min(16, require_int("work", work, 1, MAX_WORK) // SMALLEST_PART))
+    return _native.default_parts(require_int("work", work, 1, MAX_WORK))
 
 
 @dataclass(frozen=True, slots=True)

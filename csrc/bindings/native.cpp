@@ -363,8 +363,8 @@ uint64_t milliseconds(double seconds) {
 }
 
 // issue(id, work, parts, seconds, lifetime in ms, account, group, request) -> the token, None where
-// account, group or request is none: a bare C function as verify_one. `self` is a tuple of a
-// capsule of the ring and the ring.
+// work, parts, account, group or request is none: a bare C function as verify_one. Parts that are
+// None are as many as usual. `self` is a tuple of a capsule of the ring and the ring.
 PyObject *issue_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     auto *ring = static_cast<const Ring *>(PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 0), "ring"));
     powfast_challenge challenge{};
@@ -375,8 +375,12 @@ PyObject *issue_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
         return nullptr;
     }
     std::copy(id.bytes, id.bytes + id.length, challenge.id);
-    challenge.puzzle.work = PyLong_AsUnsignedLongLong(args[1]);
-    challenge.puzzle.parts = (uint32_t)PyLong_AsUnsignedLong(args[2]);
+    uint64_t parts = 0;
+    if (!integers_of(&args[1], &challenge.puzzle.work, 1) ||
+        (args[2] != Py_None && !integers_of(&args[2], &parts, 1)) || parts > POWFAST_MAX_PARTS)
+        Py_RETURN_NONE;
+    challenge.puzzle.parts = args[2] == Py_None ? powfast_default_parts(challenge.puzzle.work)
+                                                : (uint32_t)parts;
     challenge.issued = milliseconds(PyFloat_AsDouble(args[3]));
     challenge.expires = challenge.issued + PyLong_AsUnsignedLongLong(args[4]);
     if (PyErr_Occurred())
@@ -465,6 +469,7 @@ PYBIND11_MODULE(_native, m) {
         .def("verify_tuples", &Kernel::verify_tuples)
         .def("verify_batch", &Kernel::verify_batch);
     m.def("decode", &decode);
+    m.def("default_parts", &powfast_default_parts);
     define_prices(m);
     py::class_<Ring>(m, "Ring")
         .def(py::init<const Kernel &, const py::list &>())

@@ -38,21 +38,23 @@ inline bool has_items(PyObject *object, size_t count) {
            (size_t)PySequence_Fast_GET_SIZE(object) == count;
 }
 
-// A tuple or list of exactly `count` integers (no bools) of 64 bits.
-inline bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
-    if (!has_items(object, count))
-        return false;
-    PyObject **items = PySequence_Fast_ITEMS(object);
+// Integers (no bools) of 64 bits.
+inline bool integers_of(PyObject *const *items, uint64_t *values, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (!PyLong_CheckExact(items[i]))
             return false;
-        nonces[i] = PyLong_AsUnsignedLongLong(items[i]);
-        if (nonces[i] == ~0ull && PyErr_Occurred()) {
+        values[i] = PyLong_AsUnsignedLongLong(items[i]);
+        if (values[i] == ~0ull && PyErr_Occurred()) {
             PyErr_Clear();
             return false;
         }
     }
     return true;
+}
+
+// A tuple or list of exactly `count` of them.
+inline bool nonces_of(PyObject *object, uint64_t *nonces, size_t count) {
+    return has_items(object, count) && integers_of(PySequence_Fast_ITEMS(object), nonces, count);
 }
 
 inline bool double_of(PyObject *object, double *value) {

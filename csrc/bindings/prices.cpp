@@ -81,6 +81,22 @@ py::object price_many(const Array<double> &evidence, const Array<double> &state,
     return status == POWFAST_OK ? py::object(py::make_tuple(prices, after)) : py::none();
 }
 
+// are_nonnegative(values) -> whether they are a list or tuple of nonnegative floats, none NaN.
+PyObject *are_nonnegative(PyObject *, PyObject *const *args, Py_ssize_t count) {
+    if (count != 1) {
+        PyErr_SetString(PyExc_TypeError, "are_nonnegative(values)");
+        return nullptr;
+    }
+    if (!PyList_CheckExact(args[0]) && !PyTuple_CheckExact(args[0]))
+        Py_RETURN_FALSE;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(args[0]); i++) {
+        double value;
+        if (!double_of(PySequence_Fast_GET_ITEM(args[0], i), &value) || !(value >= 0))
+            Py_RETURN_FALSE;
+    }
+    Py_RETURN_TRUE;
+}
+
 // publish(owed, carry, base_work, step) -> the published work and the carry, None where a value is
 // no float or out of its range.
 PyObject *publish(PyObject *, PyObject *const *args, Py_ssize_t count) {
@@ -103,5 +119,6 @@ PyObject *publish(PyObject *, PyObject *const *args, Py_ssize_t count) {
 void define_prices(py::module_ &module) {
     module.def("price_many", &price_many);
     module.attr("price_few") = bare<price_few>("price_few", py::none());
+    module.attr("are_nonnegative") = bare<are_nonnegative>("are_nonnegative", py::none());
     module.attr("publish") = bare<publish>("publish", py::none());
 }

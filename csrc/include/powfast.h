@@ -95,6 +95,10 @@ typedef struct powfast_puzzle {
 /* POWFAST_OK, or POWFAST_INVALID_ARGUMENT. Every function below checks this itself. */
 powfast_status powfast_puzzle_check(const powfast_puzzle *puzzle);
 
+/* How many parts a puzzle of this work has where nobody chooses: 16, or fewer, so that none of
+ * them is below 256. */
+uint32_t powfast_default_parts(uint64_t work);
+
 /* ceil(work / parts), and the largest 64-bit value that solves a part: floor(2^64 / w) - 1. */
 uint64_t powfast_part_work(const powfast_puzzle *puzzle);
 uint64_t powfast_part_limit(const powfast_puzzle *puzzle);

@@ -8,27 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from powfast import _native
 from powfast.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float64]
 
 
-def floats(values: Any, name: str) -> list[float]:
-    """`values` as a list of n floats; one that is such a list already is not copied.
+def nonnegative(values: Any, name: str) -> list[float]:
+    """`values` as a list of n floats, none of them negative or NaN; infinity passes.
 
     NumPy takes longer to look at the few numbers of a request than their price takes.
     """
-    if type(values) in (list, tuple) and set(map(type, values)) <= {float}:
-        return values if type(values) is list else list(values)
-    numbers: list[float] = _vector(values, name).tolist()
-    return numbers
-
-
-def nonnegative(values: npt.ArrayLike, name: str) -> list[float]:
-    """`values` as `floats`, none of them negative or NaN; infinity passes."""
-    numbers = floats(values, name)
-    if not all(map((0.0).__le__, numbers)):
-        raise InvalidInput(f"{name} must be nonnegative, and no NaN")
+    if _native.are_nonnegative(values):
+        return list(values)
+    numbers: list[float] = nonnegative_array(values, name).tolist()
     return numbers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from powfast import _native
 from powfast.errors import InvalidInput
 from powfast.tariff import document
-from powfast.tariff.checks import FloatArray, floats, nonnegative_array, number
+from powfast.tariff.checks import FloatArray, nonnegative, nonnegative_array, number
 from powfast.tariff.decay import halved
 
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
@@ -135,7 +136,7 @@ class EvidenceTariff:
 
     def owed(
         self, evidence: list[float], state: Sequence[float] | None, idle: float = 0.0
-    ) -> tuple[float, Sequence[float]]:
+    ) -> tuple[float, tuple[float, ...]]:
         """Return the sum of the `work` of a request's queries, and the state after them.
 
         What a ledger asks at every charge: the evidence is checked, and has one query at least.
@@ -163,7 +164,7 @@ class EvidenceTariff:
             raise _no_state(state)
         return priced
 
-    @property
+    @cached_property
     def _numbers(self) -> tuple[float, float, float, float, float]:
         return self.base_work, self.max_work, self.opening_work, self.step, WEALTH_CAP
 
@@ -234,13 +235,8 @@ class EvidenceTariff:
         return multiples[starts.searchsorted(queries + np.arange(1.0, more + 1.0), side="right")]
 
     def _state(self, state: Any) -> list[float]:
-        vector = floats(_NEW if state is None else state, "state")
-        if (
-            len(vector) != len(_NEW)
-            or not all(map((0.0).__le__, vector))
-            or not all(map(WEALTH_CAP.__ge__, vector))
-            or vector[0] % 1.0
-        ):
+        vector = nonnegative(_NEW if state is None else state, "state")
+        if len(vector) != len(_NEW) or not all(map(WEALTH_CAP.__ge__, vector)) or vector[0] % 1.0:
             raise _no_state(state)
         return vector
 
