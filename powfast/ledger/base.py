@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -130,7 +130,7 @@ class Tariff(Protocol):
 
     def owed(
         self, evidence: list[float], state: Sequence[float] | None, idle: float
-    ) -> tuple[float, Sequence[float]]:
+    ) -> tuple[float, tuple[float, ...]]:
         """Price a request of at least one query after `idle` seconds; `None` is a new account."""
         ...
 
@@ -153,26 +153,26 @@ class Tariff(Protocol):
         ...
 
 
-class Page(NamedTuple):
-    """What is remembered of an account, or of a group (which carries nothing).
+Page = tuple[Sequence[float] | None, float, float]
+"""State, carry and time of the latest charge of an account, or of a group (which carries nothing).
 
-    The carry is owed with the next charge; below 0 it is credit, for an opening paid beforehand.
-    `charged` is the latest time of a charge: a clock that goes backwards counts as no time.
-    """
+The carry is owed with the next charge; below 0 it is credit, for an opening paid beforehand. A
+plain tuple, as are states: the garbage collector lets go of it, and need not walk a million.
+"""
 
-    state: Sequence[float] | None = None
-    carry: float = 0.0
-    charged: float = 0.0
+NEW: Page = (None, 0.0, 0.0)
+"""The page of who was never charged."""
 
-    def state_at(self, now: float, tariff: Tariff) -> State | None:
-        """Return the state that a charge at `now` finds."""
-        if self.state is None:
-            return None
-        return tariff.decayed(self.state, self.idle(now))
 
-    def idle(self, now: float) -> float:
-        """Return the seconds since the latest charge."""
-        return max(0.0, now - self.charged)
+def state_at(page: Page, now: float, tariff: Tariff) -> State | None:
+    """Return the state that a charge at `now` finds."""
+    state, _, charged = page
+    return None if state is None else tariff.decayed(state, _idle(charged, now))
+
+
+def _idle(charged: float, now: float) -> float:
+    # a clock that goes backwards counts as no time
+    return now - charged if now > charged else 0.0
 
 
 def opening_of(tariff: Tariff) -> int:
@@ -182,12 +182,12 @@ def opening_of(tariff: Tariff) -> int:
 
 def pardoned(tariff: Tariff, now: float) -> Page:
     """Return the page of an account that has paid its opening and done nothing unusual."""
-    return Page(tuple(tariff.pardoned.tolist()), charged=now)
+    return tuple(tariff.pardoned.tolist()), 0.0, now
 
 
 def opened(tariff: Tariff, now: float) -> Page:
     """Return the page of an account that has paid its opening and asked nothing yet."""
-    return Page((0.0,) * len(tariff.pardoned), -tariff.opening_work, now)
+    return (0.0,) * len(tariff.pardoned), -tariff.opening_work, now
 
 
 class Queries(list[float]):
@@ -203,11 +203,14 @@ def settle(
     tariff: Tariff, queries: list[float], account: Page, group: Page | None, now: float
 ) -> tuple[int, Page, Page | None]:
     """Return the published work of a request of at least one query, and the pages after it."""
-    owed, state = tariff.owed(queries, account.state, account.idle(now))
+    state, carry, charged = account
+    owed, state = tariff.owed(queries, state, _idle(charged, now))
     if group is not None:
-        ours, group_state = tariff.owed(queries, group.state, group.idle(now))
+        shared, _, charged_group = group
+        ours, shared = tariff.owed(queries, shared, _idle(charged_group, now))
         owed = max(owed, ours)
-        group = Page(tuple(group_state), charged=max(now, group.charged))
-    credit = min(account.carry, 0.0)
-    work, carry = tariff.publish(max(owed + credit, 1.0), account.carry - credit)
-    return work, Page(tuple(state), carry, max(now, account.charged)), group
+        group = shared, 0.0, max(now, charged_group)
+    if carry < 0.0:
+        owed, carry = max(owed + carry, 1.0), 0.0
+    work, carry = tariff.publish(owed, carry)
+    return work, (state, carry, max(now, charged)), group

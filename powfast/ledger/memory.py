@@ -6,14 +6,15 @@ import logging
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from numpy.typing import ArrayLike
 
 from powfast.challenge import SpentChallenges
 from powfast.ledger.base import (
     CLOCK_SKEW,
+    NEW,
     Page,
     State,
     Tariff,
@@ -22,6 +23,7 @@ from powfast.ledger.base import (
     pardoned,
     queries_of,
     settle,
+    state_at,
 )
 from powfast.ledger.workers import several_workers
 
@@ -59,8 +61,8 @@ class MemoryLedger:
         self._tariff = tariff
         self._max_accounts = max_accounts
         self._clock = clock
-        # The one that asked last stands last. Plain tuples: the collector need not walk a million.
-        self._pages: dict[tuple[str, str], tuple[Any, ...]] = {}
+        # The one that asked last stands last.
+        self._pages: OrderedDict[tuple[str, str], Page] = OrderedDict()
         self._charged = _Recent(remember, clock())
         self._spent = SpentChallenges(clock=lambda: clock() - CLOCK_SKEW)
         self._lock = threading.Lock()
@@ -75,8 +77,7 @@ class MemoryLedger:
         if not queries:
             return 0
         with self._lock:
-            request = (account, group, request_id)
-            now = self._clock()
+            request, now = (account, group, request_id), self._clock()
             known = self._charged.get(request, now)
             if known is not None:
                 return known
@@ -107,7 +108,7 @@ class MemoryLedger:
     def state(self, account: str, group: str = "") -> State | None:
         """See `Ledger.state`."""
         with self._lock:
-            return self._page(account, group).state_at(self._clock(), self._tariff)
+            return state_at(self._page(account, group), self._clock(), self._tariff)
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
@@ -118,13 +119,14 @@ class MemoryLedger:
         """Nothing is open."""
 
     def _page(self, account: str, group: str) -> Page:
-        return Page(*self._pages.get((account, group), ()))
+        return self._pages.get((account, group), NEW)
 
     def _write(self, account: str, group: str, page: Page) -> None:
-        self._pages.pop((account, group), None)
-        self._pages[account, group] = tuple(page)
-        if len(self._pages) > self._max_accounts:
-            del self._pages[next(iter(self._pages))]
+        pages, whose = self._pages, (account, group)
+        pages[whose] = page
+        pages.move_to_end(whose)
+        if len(pages) > self._max_accounts:
+            pages.popitem(last=False)
 
     def _notice_fork(self) -> None:
         if os.getpid() != self._process:
@@ -142,18 +144,19 @@ class _Recent:
         self._old: dict[tuple[str, str, bytes], int] = {}
 
     def get(self, key: tuple[str, str, bytes], now: float) -> int | None:
-        self._turn(now)
-        return self._new.get(key, self._old.get(key))
+        elapsed = now - self._turned
+        if elapsed >= self._remember:
+            self._turn(elapsed)
+        price = self._new.get(key)
+        return self._old.get(key) if price is None else price
 
     def put(self, key: tuple[str, str, bytes], work: int) -> None:
         self._new[key] = work
 
-    def _turn(self, now: float) -> None:
-        elapsed = now - self._turned
-        if elapsed >= self._remember:
-            self._old = self._new if elapsed < 2 * self._remember else {}
-            self._new = {}
-            self._turned += elapsed
+    def _turn(self, elapsed: float) -> None:
+        self._old = self._new if elapsed < 2 * self._remember else {}
+        self._new = {}
+        self._turned += elapsed
 
 
 def _warn(reason: str) -> None:

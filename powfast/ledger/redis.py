@@ -25,6 +25,7 @@ from powfast.ledger.base import (
     opening_of,
     pardoned,
     queries_of,
+    state_at,
 )
 from powfast.ledger.redis_calls import Calls
 from powfast.tariff import EvidenceTariff
@@ -175,7 +176,7 @@ class _Commands:
             *state, carry, charged = np.frombuffer(packed, "<f8").tolist()
         except ValueError:
             raise StoreUnavailable("the page of this account is damaged") from None
-        return Page(state, carry, charged).state_at(self._clock(), self._tariff)
+        return state_at((state, carry, charged), self._clock(), self._tariff)
 
     def _is_open(self, account: str, group: str) -> Any:
         return self._client.exists(self._page(account, group))
@@ -311,7 +312,8 @@ def _work(published: bytes) -> int:
 
 
 def _packed(page: Page) -> bytes:
-    return _doubles([*(page.state or ()), page.carry, page.charged])
+    state, carry, charged = page
+    return _doubles([*(state or ()), carry, charged])
 
 
 def _doubles(values: Any) -> bytes:

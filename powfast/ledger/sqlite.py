@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from powfast.errors import StoreUnavailable
 from powfast.ledger.base import (
     CLOCK_SKEW,
+    NEW,
     Page,
     State,
     Tariff,
@@ -28,6 +29,7 @@ from powfast.ledger.base import (
     pardoned,
     queries_of,
     settle,
+    state_at,
 )
 
 T = TypeVar("T")
@@ -115,12 +117,12 @@ class SQLiteLedger:
         if not work:
             return 0
         with self._transaction():
-            return work if self._page(account, group).state is None else 0
+            return work if self._page(account, group) is NEW else 0
 
     def open(self, account: str, group: str) -> None:
         """See `Ledger.open`."""
         with self._transaction() as (_, now):
-            if self._page(account, group).state is None:
+            if self._page(account, group) is NEW:
                 self._write(account, group, opened(self._tariff, now))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
@@ -134,7 +136,7 @@ class SQLiteLedger:
     def state(self, account: str, group: str = "") -> State | None:
         """See `Ledger.state`."""
         with self._transaction() as (_, now):
-            return self._page(account, group).state_at(now, self._tariff)
+            return state_at(self._page(account, group), now, self._tariff)
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
@@ -214,17 +216,19 @@ class SQLiteLedger:
             (account, group),
         ).fetchone()
         if row is None:
-            return Page()
+            return NEW
+        packed, carry, charged = row
         try:
-            return Page(np.frombuffer(row[0], _DOUBLE).tolist(), *row[1:])
+            return np.frombuffer(packed, _DOUBLE).tolist(), carry, charged
         except (TypeError, ValueError):
             raise StoreUnavailable("the page of this account is damaged") from None
 
     def _write(self, account: str, group: str, page: Page) -> None:
-        state = np.asarray(page.state, _DOUBLE).tobytes()
+        state, carry, charged = page
+        packed = np.asarray(state, _DOUBLE).tobytes()
         self._database.execute(
             "INSERT OR REPLACE INTO page VALUES (?, ?, ?, ?, ?)",
-            (account, group, state, page.carry, page.charged),
+            (account, group, packed, carry, charged),
         )
 
 

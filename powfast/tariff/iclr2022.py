@@ -118,10 +118,10 @@ class Iclr2022Tariff:
 
     def owed(
         self, costs: list[float], state: Sequence[float] | None, idle: float = 0.0
-    ) -> tuple[float, Sequence[float]]:
+    ) -> tuple[float, tuple[float, ...]]:
         """Return the puzzle of a request as `work` does, and the state after it."""
         work, after = self.work(costs, state)
-        return float(work[-1]), after.tolist()
+        return float(work[-1]), tuple(after.tolist())
 
     def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
         """Return the state as it is: the paper's tariff forgets nothing."""

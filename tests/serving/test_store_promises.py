@@ -23,7 +23,7 @@ from powfast.errors import InvalidInput, Refused
 from powfast.gate import Asked, Gate, run
 from powfast.http import format_solution
 from powfast.ledger import open_ledger
-from powfast.ledger.base import Page, settle
+from powfast.ledger.base import NEW, settle
 from powfast.tariff import EvidenceTariff
 
 BASE = 1000.0
@@ -150,12 +150,12 @@ def concrete(step: Step, run_number: str) -> Step:
 
 def is_outcome(order: tuple[bytes, ...], charged: dict[bytes, int], state: Any) -> bool:
     """Whether charging in this order asks for these prices and leaves this state."""
-    page = Page()
+    page = NEW
     for request in order:
         work, page, _ = settle(TARIFF, EVIDENCE[request], page, None, 0.0)
         if work != charged[request]:
             return False
-    return np.array_equal(page.state, state) if page.state is not None else state is None
+    return np.array_equal(page[0], state) if page[0] is not None else state is None
 
 
 def test_1000_concurrent_queries_cost_what_1000_serial_ones_do(gateways: TwoGateways) -> None:
@@ -164,21 +164,21 @@ def test_1000_concurrent_queries_cost_what_1000_serial_ones_do(gateways: TwoGate
         for process in range(2)
     ]
     published = gateways.do(*steps, threads=16)
-    page, owed = Page(), 0
+    page, owed = NEW, 0
     for _ in range(1000):
         work, page, _ = settle(TARIFF, [1.3], page, None, 0.0)
         owed += work
-    assert np.array_equal(gateways.ledger.state("many"), page.state)  # type: ignore[arg-type]
+    assert np.array_equal(gateways.ledger.state("many"), page[0])  # type: ignore[arg-type]
     assert sum(published[0] + published[1]) == owed
 
 
 def test_one_request_charged_by_all_at_once_counts_once(gateways: TwoGateways) -> None:
     step: Step = ("charge", ("one", "of a group", b"1", [5.0]))
     published = gateways.do([step] * 32, [step] * 32, threads=32)
-    expected, page, _ = settle(TARIFF, [5.0], Page(), Page(), 0.0)
+    expected, page, _ = settle(TARIFF, [5.0], NEW, NEW, 0.0)
     assert set(published[0] + published[1]) == {expected}
     for name in (("one", "of a group"), ("", "of a group")):
-        assert np.array_equal(gateways.ledger.state(*name), page.state)  # type: ignore[arg-type]
+        assert np.array_equal(gateways.ledger.state(*name), page[0])  # type: ignore[arg-type]
 
 
 def test_64_redemptions_of_one_solution_admit_one(gateways: TwoGateways) -> None:

@@ -31,7 +31,7 @@ from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.held import HeldAnswers
 from powfast.http import Answer
 from powfast.ledger import MemoryLedger, SQLiteLedger, open_held, open_ledger
-from powfast.ledger.base import Page, settle
+from powfast.ledger.base import NEW, settle
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff
 
 TARIFF = EvidenceTariff(1000.0, 50_000.0, half_life=3600.0, volume=((3, 2.0),))
@@ -91,10 +91,10 @@ def opened(request: pytest.FixtureRequest, url: str) -> Iterator[tuple[Any, Any]
 def test_charges_claims_and_holds(opened: tuple[Any, Any], request: pytest.FixtureRequest) -> None:
     ledger, held = opened
     account, evidence = request.node.name, [3.0, 9.0, 0.5]
-    expected, page, _ = settle(TARIFF, evidence, Page(), Page(), 0.0)
+    expected, page, _ = settle(TARIFF, evidence, NEW, NEW, 0.0)
     assert ledger.charge(account, "g" + account, b"1", evidence) == expected
     assert ledger.charge(account, "g" + account, b"1", evidence) == expected
-    assert ledger.state(account, "g" + account) == pytest.approx(page.state, rel=1e-2)
+    assert ledger.state(account, "g" + account) == pytest.approx(page[0], rel=1e-2)
     challenge = account.encode()
     assert [ledger.claim(challenge, 4e9) for _ in range(3)] == [True, False, False]
     answer = Answer(200, (), b"the answer")
