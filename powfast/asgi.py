@@ -6,6 +6,7 @@ the solution releases it without a second run.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache, partial
 from typing import Any
@@ -24,11 +25,20 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def header(scope: Scope, name: str) -> str | None:
-    """Return a request header, repeated ones joined by a comma; `None` where there is none."""
-    wanted = _lowered(name)
-    found = [value for key, value in scope["headers"] if key == wanted]
-    return b", ".join(found).decode("latin-1") if found else None
+def headers_of(scope: Scope) -> Callable[[str], str | None]:
+    """Return what finds a header of a request: `Caller.header`."""
+    fields = dict(scope["headers"])
+    if len(fields) < len(scope["headers"]):
+        every = defaultdict(list)
+        for name, value in scope["headers"]:
+            every[name].append(value)
+        fields = {name: b", ".join(values) for name, values in every.items()}
+
+    def header(name: str) -> str | None:
+        value = fields.get(_lowered(name))
+        return None if value is None else value.decode("latin-1")
+
+    return header
 
 
 @lru_cache(256)
@@ -95,22 +105,22 @@ class PowMiddleware:
             body = await _read(receive, self._max_body)
             if body is None:
                 return
-            charge = scope[CHARGE_KEY] = self._bill(scope, body)
+            header = headers_of(scope)
+            charge = scope[CHARGE_KEY] = self._bill(scope, header, body)
         except (BodyTooLarge, InvalidInput) as error:
             await _send(send, refusal(error))
             return
         endpoint = partial(self._run, scope, body, receive, send, charge)
-        solution = header(scope, SOLUTION_HEADER)
-        serving = self._gate.serve(charge, solution, endpoint, status=self._status)
-        answer = await serving
+        solution = header(SOLUTION_HEADER)
+        answer = await self._gate.serve(charge, solution, endpoint, status=self._status)
         if answer is not None:
             await _send(send, answer)
 
-    def _bill(self, scope: Scope, body: bytes) -> AsyncCharge:
+    def _bill(self, scope: Scope, header: Callable[[str], str | None], body: bytes) -> AsyncCharge:
         path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
         target = path + b"?" + scope.get("query_string", b"")
         method: str = scope["method"]
-        caller = Caller(partial(header, scope), (scope.get("client") or (None,))[0], scope)
+        caller = Caller(header, (scope.get("client") or (None,))[0], scope)
         digest = request_digest(method, target, body)
         asked = Asked(self._account(caller), self._group(caller), digest)
         return AsyncCharge(self._gate, asked, pricing(self._evidence, method, target, body))
@@ -124,16 +134,17 @@ class PowMiddleware:
         async def pass_or_keep(message: Message) -> None:
             kind = message["type"]
             if kind == "http.response.start":
-                headers, status = tuple(message.get("headers", ())), message["status"]
+                headers, status = message.get("headers", ()), message["status"]
                 if not withheld.passes(status):
-                    withheld.begin(status, _text(headers))
-                elif charge.receipt is not None:
-                    message = {**message, "headers": [*headers, *_encoded(charge.receipt_headers)]}
+                    withheld.begin(status, tuple(headers))
+                    return
+                if charge.receipt is not None:
+                    message = {**message, "headers": [*headers, *charge.receipt_headers]}
             if charge.answering:
                 await send(message)
             elif kind == "http.response.body":
                 withheld.add(message.get("body", b""))
-            elif kind != "http.response.start":
+            else:
                 withheld.forgo()  # an extension, such as the path of a file
 
         await self._app(scope, _replay(body, receive), pass_or_keep)
@@ -163,16 +174,7 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
             return bytes(body)
 
 
-def _text(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
-
-
-def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
-    # a list, for Starlette's middleware (CORS, for one) appends to it
-    return [(_lowered(name), value.encode("latin-1")) for name, value in headers]
-
-
 async def _send(send: Send, answer: Answer) -> None:
-    headers = _encoded(answer.headers)
+    headers = [*answer.headers]  # a list, for Starlette's middleware (CORS, for one) appends to it
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

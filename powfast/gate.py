@@ -1,7 +1,7 @@
 """The decision: admit, challenge or refuse. No socket, no clock, no framework.
 
-One logic serves blocking and asynchronous stores and servers: what a store or an endpoint gives is
-awaited where it can be, so that over those that block a coroutine ends without waiting; see `run`.
+One logic serves blocking and asynchronous stores and servers: what a store gives is awaited where
+it can be, so that over those that block a coroutine ends without waiting; see `run`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from powfast.errors import (
     TooManyUnpaid,
 )
 from powfast.held import Held, HeldAnswers
-from powfast.http import RECEIPT_HEADER, Answer, parse_solution, payment_required, refusal
+from powfast.http import (
+    RECEIPT_HEADER,
+    Answer,
+    Headers,
+    parse_solution,
+    payment_required,
+    refusal,
+)
 from powfast.ledger import AsyncLedger, Ledger
 from powfast.ledger.base import queries_of
 from powfast.observer import Observer, Unobserved
@@ -33,9 +40,12 @@ MAX_NAME_BYTES = 255
 MAX_OPENED = 100_000
 """Accounts that a process knows to be open, without asking the ledger again."""
 
+_RECEIPT = RECEIPT_HEADER.lower().encode()
 _GONE = "a store has failed this request before"
 
 OnStoreError = Literal["closed", "local", "open"]
+
+Endpoint = Callable[[], Coroutine[Any, Any, "Answer | None"]]
 
 T = TypeVar("T")
 
@@ -105,19 +115,22 @@ class Bill:
         self.work = max(0, price - self.credit)
 
     @property
-    def receipt_headers(self) -> tuple[tuple[str, str], ...]:
+    def receipt_headers(self) -> Headers:
         """What a paid answer says of its payment."""
-        return () if self.receipt is None else ((RECEIPT_HEADER, f"work={self.receipt.work}"),)
+        return () if self.receipt is None else ((_RECEIPT, b"work=%d" % self.receipt.work),)
 
     @property
     def unpriced(self) -> bool:
         """Whether the answer itself has to be seen before its price is known."""
-        return self._price is not None and not self._charged and not self.settled
+        return not (self._price is None or self._charged or self.settled)
 
     async def pricing(self, answer: Answer) -> None:
         """Charge for an answer whose endpoint did not charge."""
         if self._price is not None:
-            await self._charging(await _awaited(self._price(answer)))
+            evidence = self._price(answer)
+            if hasattr(evidence, "__await__"):
+                evidence = await evidence
+            await self._charging(evidence)
 
     async def _charging(self, evidence: ArrayLike) -> None:
         """Charge the request, once, before its answer starts; one that is paid owes nothing."""
@@ -147,7 +160,7 @@ class Withheld:
     def __init__(self, bill: Bill, max_size: int) -> None:
         self._bill = bill
         self._room = max_size
-        self._head: tuple[int, tuple[tuple[str, str], ...]] | None = None
+        self._head: tuple[int, Headers] | None = None
         self._pieces: list[bytes] = []
 
     def passes(self, status: int) -> bool:
@@ -164,7 +177,7 @@ class Withheld:
             bill.answering = not (bill.stopped or bill.work or bill.unpriced)
         return bill.answering
 
-    def begin(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+    def begin(self, status: int, headers: Headers) -> None:
         """Keep the head of an answer that does not go out."""
         self._head, self._pieces = (status, headers), []
 
@@ -332,7 +345,7 @@ class Gate:
         self,
         bill: Bill,
         solution: str | None,
-        endpoint: Callable[[], Any],
+        endpoint: Endpoint,
         *,
         status: int = 402,
     ) -> Answer | None:
@@ -344,9 +357,8 @@ class Gate:
             The one that the endpoint charges.
         solution : str or None
             The request's `PoW-Solution` header.
-        endpoint : callable
-            Runs the endpoint, or is a coroutine function that does. It passes the answer on, or
-            returns what `Withheld` kept.
+        endpoint : coroutine function
+            Runs the endpoint. It passes the answer on, or returns what `Withheld` kept.
         status : int
             Status of a challenge.
 
@@ -363,10 +375,11 @@ class Gate:
                 return refusal(error)
 
     async def _serve(
-        self, bill: Bill, solution: str | None, endpoint: Callable[[], Any], status: int
+        self, bill: Bill, solution: str | None, endpoint: Endpoint, status: int
     ) -> Answer | None:
         asked, detail = bill.asked, "solve the challenge and repeat the request with its solution"
-        opening = await self._opening(asked)
+        opened = (asked.account, asked.group) in self._opened
+        opening = 0 if opened else await self._opening(asked)
         if solution is not None:
             try:
                 bill.receipt = await self.redeem(asked, solution)
@@ -387,24 +400,21 @@ class Gate:
 
     async def _opening(self, asked: Asked) -> int:
         """Return what an account owes before anything runs for it: 0 once it is open."""
-        account = (asked.account, asked.group)
-        if account in self._opened:
-            return 0
-        work = await self._stored(asked, "opening", 0, *account)
+        work = await self._stored(asked, "opening", 0, asked.account, asked.group)
         if not work and asked.gone != "ledger":
             if len(self._opened) >= MAX_OPENED:
                 self._opened.clear()
-            self._opened.add(account)
+            self._opened.add((asked.account, asked.group))
         return work
 
-    async def _answer_paid(self, bill: Bill, endpoint: Callable[[], Any]) -> Answer | None:
+    async def _answer_paid(self, bill: Bill, endpoint: Endpoint) -> Answer | None:
         held = await self._release(bill.asked)
         if held is None:
-            await _awaited(endpoint())
+            await endpoint()
             return None
         return held.with_headers(*bill.receipt_headers)
 
-    async def _price(self, bill: Bill, endpoint: Callable[[], Any]) -> Answer | None:
+    async def _price(self, bill: Bill, endpoint: Endpoint) -> Answer | None:
         """Find what a request owes; return its answer where that has not gone out yet."""
         asked = bill.asked
         bill.work = await self._kept(asked, "reserve", 0)
@@ -422,19 +432,19 @@ class Gate:
         await self._kept(asked, "fill", None, bill.work, answer, size)
         return answer
 
-    async def _priced_answer(self, bill: Bill, endpoint: Callable[[], Any]) -> Answer | None:
+    async def _priced_answer(self, bill: Bill, endpoint: Endpoint) -> Answer | None:
         """Run the endpoint, and charge for its answer where it did not."""
         answer: Answer | None = None
         try:
-            answer = await _awaited(endpoint())
+            answer = await endpoint()
         except Exception:
             # frameworks may hand on another exception than the one that stopped the endpoint
             if not bill.stopped:
                 raise
-        if not bill.stopped and bill.unpriced and not bill.answering:
+        if bill.unpriced and not (bill.stopped or bill.answering):
             await bill.pricing(Answer(200, (), b"") if answer is None else answer)
             if answer is None and not bill.work:
-                await _awaited(endpoint())  # it costs nothing, and was too large to be kept
+                await endpoint()  # it costs nothing, and was too large to be kept
         if isinstance(bill.stopped, StoreUnavailable):
             raise bill.stopped
         if self.refuse_above is not None and not bill.answering and bill.work > self.refuse_above:
@@ -457,8 +467,3 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
         value: T = stop.value
         return value
     raise RuntimeError("a server that blocks needs stores that block: leave out asynchronous=True")
-
-
-async def _awaited(result: Any) -> Any:
-    """Return what a call gave, once it is there."""
-    return await result if hasattr(result, "__await__") else result

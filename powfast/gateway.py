@@ -19,10 +19,18 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from powfast.accounts import Caller, Resolver, bearer, nobody
-from powfast.asgi import header
+from powfast.asgi import headers_of
 from powfast.errors import BodyTooLarge, InvalidInput, MissingExtra, StoreUnavailable
 from powfast.gate import Asked, Bill, Gate
-from powfast.http import SOLUTION_HEADER, Answer, problem, refusal, request_digest
+from powfast.http import (
+    SOLUTION_HEADER,
+    Answer,
+    bytes_of,
+    problem,
+    refusal,
+    request_digest,
+    text_of,
+)
 from powfast.observers import Several
 from powfast.settings import Settings
 
@@ -141,10 +149,10 @@ class Gateway:
             bill.owe(await self._gate.charge(once, evidence))
 
     async def _report(self, request: Request) -> Response:
-        given = (header(request.scope, "authorization") or "").encode("latin-1")
+        given = (headers_of(request.scope)("authorization") or "").encode("latin-1")
         if not hmac.compare_digest(given, self._authorization):
             refused = problem(401, "not-authorized", "Unauthorized", "reports need their secret")
-            return _response(refused.with_headers(("www-authenticate", "Bearer")))
+            return _response(refused.with_headers((b"www-authenticate", b"Bearer")))
         try:
             asked, evidence = _reported(await self._body(request))
             await self._gate.charge(asked, evidence)
@@ -157,11 +165,11 @@ class Gateway:
 
     def _asked(self, request: Request, digest: bytes) -> Asked:
         address = None if request.client is None else request.client.host
-        caller = Caller(partial(header, request.scope), address, request.scope)
+        caller = Caller(headers_of(request.scope), address, request.scope)
         return Asked(self._account(caller), self._group(caller), digest)
 
     def _queries(self, request: Request) -> int:
-        said = self._queries_header and header(request.scope, self._queries_header)
+        said = self._queries_header and headers_of(request.scope)(self._queries_header)
         if not said:
             return 1
         if not (said.isascii() and said.isdecimal() and 0 < int(said[:7]) <= 100_000):
@@ -200,7 +208,7 @@ def _admitted(bill: Bill) -> Answer:
         "pow-group": quote(bill.asked.group, _PLAIN),
         "pow-request": paid.hex(),
     }
-    return Answer(200, (*said.items(), *bill.receipt_headers), b"")
+    return Answer(200, bytes_of(said.items()) + bill.receipt_headers, b"")
 
 
 def _reported(body: bytes) -> tuple[Asked, Any]:
@@ -224,7 +232,7 @@ async def _healthy(request: Request) -> Response:
 
 
 def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, dict(answer.headers))
+    return Response(answer.body, answer.status, dict(text_of(answer.headers)))
 
 
 def from_environment() -> Starlette:

@@ -23,7 +23,15 @@ from powfast.accounts import Caller, Resolver, bearer, nobody
 from powfast.charge import AsyncCharge, Charge
 from powfast.errors import InvalidInput, MissingExtra
 from powfast.gate import Asked, Bill, Gate, Withheld, run
-from powfast.http import SOLUTION_HEADER, Answer, Exchange, pricing, refusal, request_digest
+from powfast.http import (
+    SOLUTION_HEADER,
+    Answer,
+    Exchange,
+    Headers,
+    pricing,
+    refusal,
+    request_digest,
+)
 
 try:
     import grpc
@@ -39,7 +47,7 @@ _CODES = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-_SENT_ALONG = ("www-authenticate", "retry-after")
+_SENT_ALONG = (b"www-authenticate", b"retry-after")
 
 B = TypeVar("B", bound=Bill)
 
@@ -129,7 +137,7 @@ class _Run:
 
     def _kept(self) -> Answer | None:
         answer = self._withheld.answer
-        trailing = _text(self._context.trailing_metadata() or ())
+        trailing = _bytes(self._context.trailing_metadata() or ())
         return None if answer is None else answer._replace(headers=trailing)
 
 
@@ -203,7 +211,7 @@ class _BlockingRun(_Run):
     passing: Iterable[bytes] = ()
     """The messages of an answer that goes out."""
 
-    def run(self) -> Answer | None:
+    async def run(self) -> Answer | None:
         """Run the method until its answer goes out, or to the end of one that is kept."""
         with self._charging():
             messages = self._messages()
@@ -311,22 +319,22 @@ class _AwaitedRun(_Run):
 
 def _header(context: Any, name: str) -> str | None:
     """Return a value of the call's metadata, repeated ones joined by a comma."""
-    wanted = name.lower()
-    values = [value for key, value in _text(context.invocation_metadata()) if key == wanted]
-    return ", ".join(values) if values else None
+    wanted = name.lower().encode("latin-1")
+    values = [value for key, value in _bytes(context.invocation_metadata()) if key == wanted]
+    return b", ".join(values).decode("latin-1") if values else None
 
 
-def _text(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str], ...]:
+def _bytes(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
     return tuple(
-        (key, value.decode("latin-1") if isinstance(value, bytes) else value)
+        (key.encode("latin-1"), value if isinstance(value, bytes) else value.encode("latin-1"))
         for key, value in metadata
     )
 
 
-def _metadata(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str | bytes], ...]:
-    """Undo `_text`; keys are lower case in gRPC, and those in -bin have bytes."""
+def _metadata(headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
+    """Undo `_bytes`: keys in -bin have bytes."""
     return tuple(
-        (key.lower(), value.encode("latin-1") if key.endswith("-bin") else value)
+        (key.decode("latin-1"), value if key.endswith(b"-bin") else value.decode("latin-1"))
         for key, value in headers
     )
 
@@ -340,7 +348,7 @@ def _add_receipt(context: Any, charge: Bill) -> None:
 def _refuse(context: Any, answer: Answer) -> Any:
     """End the call with a challenge or a refusal: raises, or has to be awaited in grpc.aio."""
     sent_along = tuple(pair for pair in answer.headers if pair[0] in _SENT_ALONG)
-    context.set_trailing_metadata(sent_along)
+    context.set_trailing_metadata(_metadata(sent_along))
     code = _CODES.get(answer.status, grpc.StatusCode.UNKNOWN)
     return context.abort(code, json.loads(answer.body)["detail"])
 

@@ -72,9 +72,9 @@ class HeldAnswers:
     ) -> None:
         self._observer = Unobserved() if observer is None else observer
         self._lifetime = lifetime
-        self._limits = (per_account, in_all)
-        self._byte_limits = (account_bytes, all_bytes)
-        self.max_answer = min(self._byte_limits)
+        self._per_account, self._in_all = per_account, in_all
+        self._account_bytes, self._all_bytes = account_bytes, all_bytes
+        self.max_answer = min(account_bytes, all_bytes)
         self._clock = clock
         # First in, first expired: expiry, work, size, then the answer, laid flat. Of a plain tuple
         # of atoms the collector lets go at once; nested or named ones it walks again and again.
@@ -109,16 +109,15 @@ class HeldAnswers:
         key = (account, digest)
         with self._lock:
             expires = self._drop_expired() + self._lifetime
-            known = self._places.pop(key, None)
-            if known is not None:
-                self._places[key] = (expires, *known[1:])
-                work: int = known[1]
+            place = self._places.pop(key, None)
+            if place is not None:
+                self._places[key] = (expires, *place[1:])
+                work: int = place[1]
                 return work
             places, size = self._of.get(account, (0, 0))
-            per_account, in_all = self._limits
-            if places >= per_account:
-                raise TooManyUnpaid(beyond_limits(per_account), self._lifetime)
-            if len(self._places) >= in_all:
+            if places >= self._per_account:
+                raise TooManyUnpaid(beyond_limits(self._per_account), self._lifetime)
+            if len(self._places) >= self._in_all:
                 raise TooManyUnpaid(beyond_limits(None), self._lifetime)
             self._of[account] = (places + 1, size)
             self._places[key] = (expires, 0, 0)
@@ -133,12 +132,12 @@ class HeldAnswers:
             place = self._places.get(key)
             if place is None:
                 return
+            expires, before = place[0], place[2]
             places, held = self._of[account]
-            account_bytes, all_bytes = self._byte_limits
-            more = size - place[2]
-            if held + more > account_bytes or self._bytes + more > all_bytes:
-                answer, size, more = None, 0, -place[2]
-            self._places[key] = (place[0], work, size, *_flat(answer))
+            more = size - before
+            if held + more > self._account_bytes or self._bytes + more > self._all_bytes:
+                answer, size, more = None, 0, -before
+            self._places[key] = (expires, work, size, *_flat(answer))
             self._of[account] = (places, held + more)
             self._bytes += more
             self._report()
@@ -167,9 +166,12 @@ class HeldAnswers:
     def _drop_expired(self) -> float:
         """Give up what nobody paid for in time; return the time."""
         now = self._clock()
-        while self._places and (oldest := next(iter(self._places.items())))[1][0] <= now:
-            self._drop(oldest[0])
-            if oldest[1][1]:
+        while self._places:
+            key, place = next(iter(self._places.items()))
+            if place[0] > now:
+                break
+            self._drop(key)
+            if place[1]:
                 self._observer.event("abandoned", count=1)
         return now
 

@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -53,14 +53,18 @@ _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 _SLASHES = re.compile("/{2,}")
 
 
+Headers = tuple[tuple[bytes, bytes], ...]
+"""As they stand on the wire, where names in lower case serve every version of HTTP."""
+
+
 class Answer(NamedTuple):
     """An HTTP response as data."""
 
     status: int
-    headers: tuple[tuple[str, str], ...]
+    headers: Headers
     body: bytes
 
-    def with_headers(self, *headers: tuple[str, str]) -> Answer:
+    def with_headers(self, *headers: tuple[bytes, bytes]) -> Answer:
         """Return this answer with more headers."""
         return Answer(self.status, self.headers + headers, self.body) if headers else self
 
@@ -120,7 +124,7 @@ def problem(
     title: str,
     detail: str,
     *,
-    headers: tuple[tuple[str, str], ...] = (),
+    headers: Headers = (),
     more: str = "",
 ) -> Answer:
     """Make an `application/problem+json` answer (RFC 9457) that no cache keeps.
@@ -131,9 +135,9 @@ def problem(
     document = f'"type": "urn:powfast:{code}", "title": "{title}", "status": {status}'
     body = f'{{{document}, "detail": {encode_basestring_ascii(detail)}{more}}}'.encode()
     own = (
-        ("content-type", "application/problem+json"),
-        ("content-length", str(len(body))),
-        ("cache-control", "no-store"),
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
     )
     return Answer(status, own + headers, body)
 
@@ -145,7 +149,7 @@ def refusal(
     status, title = _REFUSALS[type(error)]
     answer = problem(status, error.code, title, str(error))
     if isinstance(error, TooManyUnpaid | StoreUnavailable):
-        return answer.with_headers(("retry-after", str(math.ceil(error.retry_after))))
+        return answer.with_headers((b"retry-after", b"%d" % math.ceil(error.retry_after)))
     return answer
 
 
@@ -154,16 +158,28 @@ def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    work, parts, lifetime = price_of(token)
-    text, seconds = token_to_text(token), max(0, round(lifetime))
+    work, parts, seconds = price_of(token)
+    text = token_to_text(token)
     asking = f'PoW challenge="{text}", work="{work}", parts="{parts}", expires="{seconds}"'
     return problem(
         status,
         "payment-required",
         "Proof of work required",
         detail,
-        headers=(("www-authenticate", asking), ("x-should-retry", "false")),
+        headers=((b"www-authenticate", asking.encode()), (b"x-should-retry", b"false")),
         more=f', "challenge": "{text}", "work": {work}, "parts": {parts}, "expires": {seconds}',
+    )
+
+
+def text_of(headers: Headers) -> list[tuple[str, str]]:
+    """Return headers as text, for servers whose interface has them so."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def bytes_of(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return headers that a server's interface has as text."""
+    return tuple(
+        [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     )
 
 

@@ -23,7 +23,16 @@ from powfast.accounts import Caller, bearer, nobody
 from powfast.charge import CHARGE_KEY, Charge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Asked, Gate, Withheld, run
-from powfast.http import Answer, Exchange, guards, pricing, refusal, request_digest
+from powfast.http import (
+    Answer,
+    Exchange,
+    bytes_of,
+    guards,
+    pricing,
+    refusal,
+    request_digest,
+    text_of,
+)
 
 
 def header(environ: WSGIEnvironment, name: str) -> str | None:
@@ -135,7 +144,7 @@ class _Endpoint:
         self.passing: Iterable[bytes] = ()
         """The body of an answer that goes out."""
 
-    def run(self) -> Answer | None:
+    async def run(self) -> Answer | None:
         """Run the application until its answer goes out, or to the end of one that is kept."""
         _replay(self._environ, self._request)
         body = self._app(self._environ, self._begin)
@@ -154,9 +163,9 @@ class _Endpoint:
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]:
         if self._withheld.passes(int(status[:3])):
-            headers = [*headers, *self._charge.receipt_headers]
+            headers = [*headers, *text_of(self._charge.receipt_headers)]
             return self._start_response(status, headers, exc_info)
-        self._withheld.begin(int(status[:3]), tuple(headers))
+        self._withheld.begin(int(status[:3]), bytes_of(headers))
         return self._withheld.add
 
 
@@ -216,5 +225,5 @@ def _send(
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:
         phrase = "Unknown"
-    start_response(f"{answer.status} {phrase}", list(answer.headers))
+    start_response(f"{answer.status} {phrase}", text_of(answer.headers))
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]

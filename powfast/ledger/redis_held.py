@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from powfast.errors import TooManyUnpaid
 from powfast.held import beyond_limits
-from powfast.http import Answer
+from powfast.http import Answer, bytes_of, text_of
 from powfast.ledger.redis_calls import Calls
 from powfast.observer import Observer, Unobserved
 
@@ -273,7 +273,7 @@ class AsyncRedisHeldAnswers(_Commands):
 
 def pack(answer: Answer) -> bytes:
     """Return an answer as bytes: its head as one line of JSON, and its body."""
-    head = json.dumps([answer.status, answer.headers], separators=(",", ":"))
+    head = json.dumps([answer.status, text_of(answer.headers)], separators=(",", ":"))
     return head.encode() + b"\n" + answer.body
 
 
@@ -281,4 +281,4 @@ def unpack(packed: bytes) -> Answer:
     """Return the answer that `pack` packed."""
     head, body = packed.split(b"\n", 1)
     status, headers = json.loads(head)
-    return Answer(status, tuple((name, value) for name, value in headers), body)
+    return Answer(status, bytes_of(headers), body)

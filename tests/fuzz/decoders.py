@@ -182,7 +182,7 @@ SAMPLES: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
     token: (TOKEN,),
     verification: (TOKEN, TOKEN[:-32]),
     solution_header: (SOLUTION.encode(), token_to_text(TOKEN).encode()),
-    www_authenticate: (dict(payment_required(TOKEN, "").headers)["www-authenticate"].encode(),),
+    www_authenticate: (dict(payment_required(TOKEN, "").headers)[b"www-authenticate"],),
     stamp: (hashcash.mint("powfast", bits=4).encode(),),
     stamp_check: (hashcash.mint("powfast", bits=4).encode(),),
     tariff: (TARIFF.to_json().encode(), Iclr2022Tariff(0.1, 2.0).to_json().encode()),

@@ -21,7 +21,7 @@ from service import Service, served
 from powfast.challenge import Issuer
 from powfast.clients.flow import Payer
 from powfast.errors import Cancelled, InvalidInput, MalformedToken
-from powfast.http import parse_solution, payment_required
+from powfast.http import parse_solution, payment_required, text_of
 
 ASK = {"x": 1, "evidence": [1.0, 1.0]}
 ISSUER = Issuer({"a": bytes(32)})
@@ -35,7 +35,7 @@ class Response:
 
 def test_answer_serves_any_other_library() -> None:
     token = ISSUER.issue(work=1000, account="alice")
-    header = dict(payment_required(token, "").headers)["www-authenticate"]
+    header = dict(text_of(payment_required(token, "").headers))["www-authenticate"]
     asking = Response(402, {"WWW-Authenticate": header})
     payer = Payer()
     assert payer.answer(Response(200, {})) is None
@@ -77,7 +77,7 @@ def http_client_get(url: str) -> Any:
 def test_answer_reads_the_responses_of_real_libraries(get: Callable[..., Any]) -> None:
     """The challenge stands in the second of two headers."""
     token = ISSUER.issue(work=1000)
-    asking = dict(payment_required(token, "").headers)["www-authenticate"]
+    asking = dict(text_of(payment_required(token, "").headers))["www-authenticate"]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"www-authenticate", b"Bearer"), (b"www-authenticate", asking.encode())]

@@ -22,6 +22,7 @@ from powfast.http import (
     parse_solution,
     payment_required,
     request_digest,
+    text_of,
 )
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -108,7 +109,10 @@ def test_exchanges(known: dict[str, str], status: int) -> None:
     assert token is not None
     for beside in (f"Bearer, {asked}", asked.replace("PoW", "pow"), f'{asked}, Basic realm="x"'):
         assert challenge_in(status, beside) == token
-    assert dict(payment_required(token, "", status=status).headers)["www-authenticate"] == asked
+    assert (
+        dict(text_of(payment_required(token, "", status=status).headers))["www-authenticate"]
+        == asked
+    )
     assert format_solution(token, solve(token, threads=1)) == solution
     assert parse_solution(solution)[0] == token
 

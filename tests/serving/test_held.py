@@ -83,7 +83,7 @@ class Log:
 
 
 def answer_of(account: str, digest: bytes) -> Answer:
-    return Answer(200, (("content-type", "text/plain"),), account.encode() + b" " + digest)
+    return Answer(200, ((b"content-type", b"text/plain"),), account.encode() + b" " + digest)
 
 
 def hold(held: Any, account: str, digest: bytes, size: int = 1) -> None:
@@ -120,8 +120,8 @@ def test_of_64_that_ask_one_gets_the_answer(new_held: NewHeld) -> None:
     "answer",
     [
         Answer(204, (), b""),
-        Answer(200, (("x", "caf\xe9"), ("x", 'quo"ted\\')), bytes(range(256)) * 3),
-        Answer(404, (("set-cookie", "a=1"), ("set-cookie", "b=2")), b"\n\n"),
+        Answer(200, ((b"x", b"caf\xe9"), (b"x", b'quo"ted\\')), bytes(range(256)) * 3),
+        Answer(404, ((b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")), b"\n\n"),
     ],
     ids=["empty", "bytes", "newlines"],
 )

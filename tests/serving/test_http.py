@@ -18,6 +18,7 @@ from powfast.http import (
     parse_solution,
     payment_required,
     request_digest,
+    text_of,
 )
 
 TOKEN = Issuer({"a": bytes(32)}).issue(work=1000, account="alice")
@@ -63,7 +64,7 @@ def test_the_digest_separates_its_fields() -> None:
     ["", "Bearer ", 'Bearer realm="x", ', 'Basic realm="PoW challenge", charset="UTF-8", '],
 )
 def test_a_challenge_is_found_among_others(before: str) -> None:
-    header = dict(payment_required(TOKEN, "").headers)["www-authenticate"]
+    header = dict(text_of(payment_required(TOKEN, "").headers))["www-authenticate"]
     assert challenge_in(402, before + header) == TOKEN
     assert challenge_in(401, (before + header).replace("PoW", "pow")) == TOKEN
 

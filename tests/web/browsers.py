@@ -20,7 +20,7 @@ from fastapi.staticfiles import StaticFiles
 from powfast import Gate, Issuer, MemoryLedger
 from powfast.asgi import PowMiddleware
 from powfast.fastapi import Charge
-from powfast.http import payment_required
+from powfast.http import payment_required, text_of
 from powfast.tariff import EvidenceTariff
 
 WEB = ROOT / "powfast" / "web"
@@ -115,7 +115,7 @@ class Site:
 
     def challenge(self, work: int) -> Response:
         answer = payment_required(self.issuer.issue(work=work), "pay")
-        return Response(answer.body, answer.status, dict(answer.headers))
+        return Response(answer.body, answer.status, dict(text_of(answer.headers)))
 
     def solutions(self) -> list[str]:
         """Return the paths that were sent a solution."""
