@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from powfast.tariff import LAMBDAS, EvidenceTariff
+from powfast.tariff.state import packed
 
 ROUNDS = 7
 
@@ -30,7 +31,7 @@ def main() -> None:
     few, one = evidence[: len(evidence) // 100], evidence[:1]
     tariff = EvidenceTariff(1e5)
     _, state = tariff.work(few)
-    request, known = one.tolist(), tuple(state.tolist())
+    request, known = one.tolist(), packed(state)
     contenders: dict[str, tuple[Callable[[], object], int]] = {
         "batches": (lambda: tariff.work(evidence), len(evidence)),
         "batches, plain Python": (lambda: plain(tariff, few.tolist()), len(few)),

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +41,12 @@ Numbers = tuple[float, float, float, float, float]
 
 def price_few(
     evidence: list[float],
-    state: Sequence[float],
+    state: bytes,
     multiples: list[float] | None,
     numbers: Numbers,
     bets: tuple[float, ...],
     /,
-) -> tuple[float, tuple[float, ...]] | None: ...
+) -> tuple[float, bytes] | None: ...
 def price_many(
     evidence: npt.NDArray[np.float64],
     state: npt.NDArray[np.float64],

@@ -1,5 +1,6 @@
 // What queries owe, as Python asks for it.
 #include <algorithm>
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 
@@ -30,9 +31,26 @@ class Tariff {
     powfast_tariff tariff_;
 };
 
+// Doubles, little-endian: how ledgers keep a state.
+double unpacked(const char *bytes) {
+    uint64_t bits = 0;
+    for (int i = 8; i-- > 0;)
+        bits = bits << 8 | (uint8_t)bytes[i];
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+void pack(char *bytes, double value) {
+    uint64_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (char)(bits >> 8 * i);
+}
+
 // price_few(evidence, state, multiples, numbers, bets) -> the sum of the prices and the state after
-// them, None where a value is out of its range: lists or tuples of floats, without a detour over
-// arrays, on the way of every request. multiples may be None.
+// them, None where a value is out of its range: lists or tuples of floats and packed states,
+// without a detour over arrays, on the way of every request. multiples may be None.
 PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
     Tariff tariff;
     double state[1 + Tariff::kMostBets], sum = 0;
@@ -42,9 +60,12 @@ PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
     }
     auto queries = (size_t)PyList_GET_SIZE(args[0]);
     bool volume = args[2] != Py_None;
-    if (!doubles_of(args[1], state, tariff.state_size()) ||
+    powfast_field before;
+    if (!bytes_of(args[1], &before) || before.length != 8 * tariff.state_size() ||
         (volume && !has_items(args[2], queries)))
         Py_RETURN_NONE;
+    for (size_t i = 0; i < tariff.state_size(); i++)
+        state[i] = unpacked(reinterpret_cast<const char *>(before.bytes) + 8 * i);
     for (size_t i = 0; i < queries; i++) {
         double evidence, multiple = 1, price, owed;
         if (!double_of(PyList_GET_ITEM(args[0], i), &evidence) ||
@@ -54,10 +75,11 @@ PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
             Py_RETURN_NONE;
         sum += price;
     }
-    PyObject *after = PyTuple_New((Py_ssize_t)tariff.state_size());
-    for (size_t i = 0; after && i < tariff.state_size(); i++)
-        PyTuple_SET_ITEM(after, (Py_ssize_t)i, PyFloat_FromDouble(state[i]));
-    return after ? Py_BuildValue("dN", sum, after) : nullptr;
+    char after[8 * (1 + Tariff::kMostBets)];
+    for (size_t i = 0; i < tariff.state_size(); i++)
+        pack(after + 8 * i, state[i]);
+    PyObject *kept = PyBytes_FromStringAndSize(after, (Py_ssize_t)(8 * tariff.state_size()));
+    return kept ? Py_BuildValue("dN", sum, kept) : nullptr;
 }
 
 // The same over arrays: prices (n,) and the state after them.

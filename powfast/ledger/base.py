@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from powfast.tariff.checks import nonnegative
+from powfast.tariff.state import packed, unpacked
 
 State = NDArray[np.float64]
 
@@ -128,9 +128,7 @@ class AsyncLedger(Protocol):
 class Tariff(Protocol):
     """The part of a tariff that a ledger applies."""
 
-    def owed(
-        self, evidence: list[float], state: Sequence[float] | None, idle: float
-    ) -> tuple[float, tuple[float, ...]]:
+    def owed(self, evidence: list[float], state: bytes | None, idle: float) -> tuple[float, bytes]:
         """Price a request of at least one query after `idle` seconds; `None` is a new account."""
         ...
 
@@ -153,11 +151,12 @@ class Tariff(Protocol):
         ...
 
 
-Page = tuple[Sequence[float] | None, float, float]
-"""State, carry and time of the latest charge of an account, or of a group (which carries nothing).
+Page = tuple[bytes | None, float, float]
+"""Packed state, carry and time of the latest charge of an account, or of a group.
 
 The carry is owed with the next charge; below 0 it is credit, for an opening paid beforehand. A
-plain tuple, as are states: the garbage collector lets go of it, and need not walk a million.
+group carries nothing. A plain tuple: the garbage collector lets go of it, and need not walk a
+million.
 """
 
 NEW: Page = (None, 0.0, 0.0)
@@ -167,7 +166,7 @@ NEW: Page = (None, 0.0, 0.0)
 def state_at(page: Page, now: float, tariff: Tariff) -> State | None:
     """Return the state that a charge at `now` finds."""
     state, _, charged = page
-    return None if state is None else tariff.decayed(state, _idle(charged, now))
+    return None if state is None else tariff.decayed(unpacked(state), _idle(charged, now))
 
 
 def _idle(charged: float, now: float) -> float:
@@ -182,12 +181,12 @@ def opening_of(tariff: Tariff) -> int:
 
 def pardoned(tariff: Tariff, now: float) -> Page:
     """Return the page of an account that has paid its opening and done nothing unusual."""
-    return tuple(tariff.pardoned.tolist()), 0.0, now
+    return packed(tariff.pardoned), 0.0, now
 
 
 def opened(tariff: Tariff, now: float) -> Page:
     """Return the page of an account that has paid its opening and asked nothing yet."""
-    return (0.0,) * len(tariff.pardoned), -tariff.opening_work, now
+    return packed(np.zeros_like(tariff.pardoned)), -tariff.opening_work, now
 
 
 class Queries(list[float]):

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 
 from numpy.typing import ArrayLike
@@ -77,8 +77,8 @@ class MemoryLedger:
         if not queries:
             return 0
         with self._lock:
-            request, now = (account, group, request_id), self._clock()
-            known = self._charged.get(request, now)
+            whose, now = (account, group), self._clock()
+            known = self._charged.price(whose, request_id, now)
             if known is not None:
                 return known
             mine = self._page(account, group)
@@ -87,7 +87,7 @@ class MemoryLedger:
             self._write(account, group, mine)
             if ours is not None:
                 self._write("", group, ours)
-            self._charged.put(request, work)
+            self._charged.note(whose, request_id, work)
             return work
 
     def opening(self, account: str, group: str) -> int:
@@ -135,27 +135,33 @@ class MemoryLedger:
 
 
 class _Recent:
-    """Prices of recent requests; two generations, so that forgetting costs nothing."""
+    """Prices of recent requests, by account and id; two generations, the older one dropped whole.
+
+    Nested, for a request then keeps nothing but its id and its price.
+    """
 
     def __init__(self, remember: float, now: float) -> None:
         self._remember = remember
         self._turned = now
-        self._new: dict[tuple[str, str, bytes], int] = {}
-        self._old: dict[tuple[str, str, bytes], int] = {}
+        self._new: defaultdict[tuple[str, str], dict[bytes, int]] = defaultdict(dict)
+        self._old: dict[tuple[str, str], dict[bytes, int]] = {}
 
-    def get(self, key: tuple[str, str, bytes], now: float) -> int | None:
+    def price(self, whose: tuple[str, str], request_id: bytes, now: float) -> int | None:
         elapsed = now - self._turned
         if elapsed >= self._remember:
             self._turn(elapsed)
-        price = self._new.get(key)
-        return self._old.get(key) if price is None else price
+        for generation in (self._new, self._old):
+            prices = generation.get(whose)
+            if prices is not None and request_id in prices:
+                return prices[request_id]
+        return None
 
-    def put(self, key: tuple[str, str, bytes], work: int) -> None:
-        self._new[key] = work
+    def note(self, whose: tuple[str, str], request_id: bytes, work: int) -> None:
+        self._new[whose][request_id] = work
 
     def _turn(self, elapsed: float) -> None:
         self._old = self._new if elapsed < 2 * self._remember else {}
-        self._new = {}
+        self._new = defaultdict(dict)
         self._turned += elapsed
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput, StoreUnavailable
@@ -120,6 +119,9 @@ return published
 """
 
 
+_REST = struct.Struct("<dd")  # what follows the state in a page
+
+
 class _Commands:
     """Sends each operation's command; what comes back is its result, or can be awaited for it."""
 
@@ -172,11 +174,10 @@ class _Commands:
     def _state(self, packed: Any) -> State | None:
         if packed is None:
             return None
-        try:
-            *state, carry, charged = np.frombuffer(packed, "<f8").tolist()
-        except ValueError:
-            raise StoreUnavailable("the page of this account is damaged") from None
-        return state_at((state, carry, charged), self._clock(), self._tariff)
+        if len(packed) < _REST.size or len(packed) % 8:
+            raise StoreUnavailable("the page of this account is damaged")
+        page = packed[: -_REST.size], *_REST.unpack(packed[-_REST.size :])
+        return state_at(page, self._clock(), self._tariff)
 
     def _is_open(self, account: str, group: str) -> Any:
         return self._client.exists(self._page(account, group))
@@ -313,7 +314,7 @@ def _work(published: bytes) -> int:
 
 def _packed(page: Page) -> bytes:
     state, carry, charged = page
-    return _doubles([*(state or ()), carry, charged])
+    return (state or b"") + _REST.pack(carry, charged)
 
 
 def _doubles(values: Any) -> bytes:

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.errors import StoreUnavailable
@@ -47,7 +46,6 @@ CREATE INDEX IF NOT EXISTS charged_bucket ON charged (bucket);
 CREATE TABLE IF NOT EXISTS spent (
     bucket INTEGER, challenge_id BLOB, PRIMARY KEY (bucket, challenge_id)) WITHOUT ROWID;
 """
-_DOUBLE = np.dtype("<f8")
 
 
 class SQLiteLedger:
@@ -217,18 +215,15 @@ class SQLiteLedger:
         ).fetchone()
         if row is None:
             return NEW
-        packed, carry, charged = row
-        try:
-            return np.frombuffer(packed, _DOUBLE).tolist(), carry, charged
-        except (TypeError, ValueError):
-            raise StoreUnavailable("the page of this account is damaged") from None
+        state, carry, charged = row
+        if not isinstance(state, bytes) or len(state) % 8:
+            raise StoreUnavailable("the page of this account is damaged")
+        return state, carry, charged
 
     def _write(self, account: str, group: str, page: Page) -> None:
-        state, carry, charged = page
-        packed = np.asarray(state, _DOUBLE).tobytes()
         self._database.execute(
             "INSERT OR REPLACE INTO page VALUES (?, ?, ?, ?, ?)",
-            (account, group, packed, carry, charged),
+            (account, group, *page),
         )
 
 

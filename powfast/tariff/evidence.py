@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,10 +15,12 @@ from powfast.errors import InvalidInput
 from powfast.tariff import document
 from powfast.tariff.checks import FloatArray, nonnegative, nonnegative_array, number
 from powfast.tariff.decay import halved
+from powfast.tariff.state import packed, unpacked
 
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 
 _NEW = (0.0,) * (1 + len(LAMBDAS))
+_NEW_PACKED = packed(_NEW)
 
 # A bettor may throw wealth away, so a cap keeps the supermartingale; it lies above every price
 # that 64 bits can ask for, and far from overflow.
@@ -135,8 +136,8 @@ class EvidenceTariff:
         return priced
 
     def owed(
-        self, evidence: list[float], state: Sequence[float] | None, idle: float = 0.0
-    ) -> tuple[float, tuple[float, ...]]:
+        self, evidence: list[float], state: bytes | None, idle: float = 0.0
+    ) -> tuple[float, bytes]:
         """Return the sum of the `work` of a request's queries, and the state after them.
 
         What a ledger asks at every charge: the evidence is checked, and has one query at least.
@@ -145,8 +146,9 @@ class EvidenceTariff:
         ----------
         evidence : list of float
             Nonnegative.
-        state : sequence of float, optional
-            What the previous call returned, before the account was idle; `None` is a new one.
+        state : bytes, optional
+            What the previous call returned, before the account was idle: see
+            `powfast.tariff.state`. `None` is a new one.
         idle : float
             Seconds without a query until these.
 
@@ -155,10 +157,12 @@ class EvidenceTariff:
         InvalidInput
             If the state is not one.
         """
-        before = _NEW if state is None else state
+        before, multiples = _NEW_PACKED if state is None else state, None
         if self.half_life is not None or self.volume:
-            before = self._left(self._state(before), idle)
-        multiples = self._multiples(before[0], len(evidence)).tolist() if self.volume else None
+            left = self._left(self._state(unpacked(before)), idle)
+            before = packed(left)
+            if self.volume:
+                multiples = self._multiples(left[0], len(evidence)).tolist()
         priced = _native.price_few(evidence, before, multiples, self._numbers, LAMBDAS)
         if priced is None:
             raise _no_state(state)

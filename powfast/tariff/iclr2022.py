@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from powfast.errors import InvalidInput
 from powfast.tariff import document
 from powfast.tariff.checks import FloatArray, nonnegative_array, number
+from powfast.tariff.state import packed, unpacked
 
 _GROWTH = 1.0075  # seconds per unit of difference, as a factor
 LEAST_SECONDS, MOST_SECONDS = 0.1, 2948.467908
@@ -117,11 +117,11 @@ class Iclr2022Tariff:
         return work, after
 
     def owed(
-        self, costs: list[float], state: Sequence[float] | None, idle: float = 0.0
-    ) -> tuple[float, tuple[float, ...]]:
-        """Return the puzzle of a request as `work` does, and the state after it."""
-        work, after = self.work(costs, state)
-        return float(work[-1]), tuple(after.tolist())
+        self, costs: list[float], state: bytes | None, idle: float = 0.0
+    ) -> tuple[float, bytes]:
+        """Return the puzzle of a request as `work` does, and the packed state after it."""
+        work, after = self.work(costs, None if state is None else unpacked(state))
+        return float(work[-1]), packed(after)
 
     def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
         """Return the state as it is: the paper's tariff forgets nothing."""

@@ -33,6 +33,7 @@ from powfast.ledger import (
 )
 from powfast.ledger.base import CLOCK_SKEW, NEW, settle
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff
+from powfast.tariff.state import unpacked
 
 BASE = 1000.0
 TARIFF = EvidenceTariff(base_work=BASE, opening_work=50 * BASE)
@@ -218,8 +219,8 @@ def test_published_work_and_states_are_the_tariff_s_to_the_last_bit(
         evidence[rng.integers(size)] = rng.choice([30.0, np.inf if size == 9 else 0.0])
         expected, mine, ours = settle(tariff, evidence.tolist(), mine, ours, clock.now)
         assert ledger.charge("a", "g", bytes([batch]), evidence) == expected
-        assert np.array_equal(ledger.state("a", "g"), mine[0])
-        assert np.array_equal(ledger.state("", "g"), ours[0])
+        assert np.array_equal(ledger.state("a", "g"), unpacked(mine[0]))
+        assert np.array_equal(ledger.state("", "g"), unpacked(ours[0]))
 
 
 def test_wealth_halves_while_nothing_is_asked(new_ledger: NewLedger) -> None:

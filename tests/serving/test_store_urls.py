@@ -33,6 +33,7 @@ from powfast.http import Answer
 from powfast.ledger import MemoryLedger, SQLiteLedger, open_held, open_ledger
 from powfast.ledger.base import NEW, settle
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff
+from powfast.tariff.state import unpacked
 
 TARIFF = EvidenceTariff(1000.0, 50_000.0, half_life=3600.0, volume=((3, 2.0),))
 
@@ -94,7 +95,7 @@ def test_charges_claims_and_holds(opened: tuple[Any, Any], request: pytest.Fixtu
     expected, page, _ = settle(TARIFF, evidence, NEW, NEW, 0.0)
     assert ledger.charge(account, "g" + account, b"1", evidence) == expected
     assert ledger.charge(account, "g" + account, b"1", evidence) == expected
-    assert ledger.state(account, "g" + account) == pytest.approx(page[0], rel=1e-2)
+    assert ledger.state(account, "g" + account) == pytest.approx(unpacked(page[0]), rel=1e-2)
     challenge = account.encode()
     assert [ledger.claim(challenge, 4e9) for _ in range(3)] == [True, False, False]
     answer = Answer(200, (), b"the answer")

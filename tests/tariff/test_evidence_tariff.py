@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 from fractions import Fraction
 from functools import reduce
 from operator import add
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -81,8 +83,27 @@ def in_doubles(evidence: list[float]) -> tuple[list[float], float]:
 def test_agrees_to_the_last_bit_with_plain_python(mean: float) -> None:
     evidence = np.random.default_rng(2).exponential(mean, 20_000)
     work, owed = in_doubles(evidence.tolist())
-    assert TARIFF.work(evidence)[0].tolist() == work
-    assert TARIFF.owed(evidence.tolist(), None)[0] == owed
+    priced, state = TARIFF.work(evidence)
+    assert priced.tolist() == work
+    total, kept = TARIFF.owed(evidence.tolist(), None)
+    assert total == owed
+    assert kept == struct.pack("<8d", *state)  # how every store keeps it, on every machine
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"",
+        bytes(63),
+        bytes(72),
+        struct.pack("<8d", *[0.5] * 8),
+        struct.pack("<8d", *[math.nan] * 8),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"half_life": 60.0}, {"volume": ((5, 2.0),)}])
+def test_a_damaged_state_has_no_price(state: bytes, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        EvidenceTariff(BASE, **options).owed([1.0], state)
 
 
 @given(evidence_lists, st.data())
