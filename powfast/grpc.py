@@ -137,7 +137,7 @@ class _Run:
 
     def _kept(self) -> Answer | None:
         answer = self._withheld.answer
-        trailing = _bytes(self._context.trailing_metadata() or ())
+        trailing = _headers(self._context.trailing_metadata() or ())
         return None if answer is None else answer._replace(headers=trailing)
 
 
@@ -319,23 +319,26 @@ class _AwaitedRun(_Run):
 
 def _header(context: Any, name: str) -> str | None:
     """Return a value of the call's metadata, repeated ones joined by a comma."""
-    wanted = name.lower().encode("latin-1")
-    values = [value for key, value in _bytes(context.invocation_metadata()) if key == wanted]
-    return b", ".join(values).decode("latin-1") if values else None
+    wanted = name.lower()
+    values = [
+        value.decode("latin-1") if isinstance(value, bytes) else value
+        for key, value in context.invocation_metadata()
+        if key == wanted
+    ]
+    return ", ".join(values) if values else None
 
 
-def _bytes(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
+def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
     return tuple(
-        (key.encode("latin-1"), value if isinstance(value, bytes) else value.encode("latin-1"))
+        (key.encode(), value if isinstance(value, bytes) else value.encode())
         for key, value in metadata
     )
 
 
 def _metadata(headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
-    """Undo `_bytes`: keys in -bin have bytes."""
+    """Undo `_headers`: keys in -bin have bytes."""
     return tuple(
-        (key.decode("latin-1"), value if key.endswith(b"-bin") else value.decode("latin-1"))
-        for key, value in headers
+        (key.decode(), value if key.endswith(b"-bin") else value.decode()) for key, value in headers
     )
 
 
