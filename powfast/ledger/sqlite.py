@@ -7,12 +7,13 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -32,6 +33,9 @@ from powfast.ledger.base import (
 )
 
 T = TypeVar("T")
+
+# So many operations share a transaction: others may be waiting for the file.
+_MOST_TOGETHER = 64
 
 # What expires lies in buckets of so many seconds, which are dropped whole.
 _BUCKET = 10.0
@@ -145,10 +149,22 @@ class SQLiteLedger:
         """Close the file."""
         self._database.close()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one transaction of what this thread does meanwhile: all of it happens, or nothing.
+
+        Raises
+        ------
+        StoreUnavailable
+            As each of the operations.
+        """
+        with self._transaction():
+            yield
+
     def _connect(self) -> None:
         """Open the file for this process: a connection must not be carried over a fork."""
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._swept = 0
         try:
             self._database = sqlite3.connect(
@@ -184,6 +200,9 @@ class SQLiteLedger:
     @contextmanager
     def _committed(self, timeout: float) -> Iterator[sqlite3.Connection]:
         database = self._database
+        if database.in_transaction:  # this thread's, as it has the lock
+            yield database
+            return
         database.execute(f"PRAGMA busy_timeout = {1000 * timeout:.0f}")
         database.execute("BEGIN IMMEDIATE")
         try:
@@ -228,7 +247,11 @@ class SQLiteLedger:
 
 
 class AsyncSQLiteLedger:
-    """`SQLiteLedger` behind an event loop: the same parameters, the work in a thread of its own."""
+    """`SQLiteLedger` behind an event loop: the same parameters, the work in a thread of its own.
+
+    What waits for the thread is done in one transaction: most of an operation's time goes into
+    beginning and ending one.
+    """
 
     def __init__(
         self,
@@ -242,6 +265,8 @@ class AsyncSQLiteLedger:
         self._ledger = SQLiteLedger(path, tariff, remember=remember, timeout=timeout, clock=clock)
         self._timeout = timeout
         self._thread = ThreadPoolExecutor(1, "powfast-ledger")
+        self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._called = False
 
     async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
         """See `Ledger.charge`."""
@@ -269,14 +294,44 @@ class AsyncSQLiteLedger:
 
     async def close(self) -> None:
         """Close the file."""
-        await self._aside(self._ledger.close)
+        await asyncio.wrap_future(self._thread.submit(self._ledger.close))
         self._thread.shutdown(wait=False)
 
     async def _aside(self, operation: Callable[..., T], *arguments: object) -> T:
         """Wait for the thread, those before this one in its queue included, for one timeout."""
-        loop = asyncio.get_running_loop()
+        future: Future[T] = Future()
+        self._waiting.append((partial(operation, *arguments), future))
+        if not self._called:
+            self._called = True
+            self._thread.submit(self._work)
         try:
             async with asyncio.timeout(self._timeout):
-                return await loop.run_in_executor(self._thread, partial(operation, *arguments))
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             raise StoreUnavailable("the ledger's file is busy") from None
+
+    def _work(self) -> None:
+        """Do what waits, in the thread."""
+        self._called = False  # before looking: what comes later calls again
+        while self._waiting:
+            count = min(len(self._waiting), _MOST_TOGETHER)
+            calls = [self._waiting.popleft() for _ in range(count)]
+            calls = [(call, future) for call, future in calls if not future.cancelled()]
+            try:
+                with self._ledger.together():
+                    results = [call() for call, _ in calls]
+            except Exception:
+                for call, future in calls:  # alone: one's failure is nobody else's
+                    if future.set_running_or_notify_cancel():
+                        _resolve(future, call)
+            else:
+                for (_, future), result in zip(calls, results, strict=True):
+                    if future.set_running_or_notify_cancel():
+                        future.set_result(result)
+
+
+def _resolve(future: Future[T], call: Callable[[], T]) -> None:
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)

@@ -5,6 +5,7 @@ Every fault is a `StoreUnavailable` within the timeout; docs/stores.md states wh
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -34,7 +35,13 @@ from stores import (
 
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
-from powfast.ledger import SQLiteLedger, open_held, open_ledger
+from powfast.ledger import (
+    AsyncSQLiteLedger,
+    MemoryLedger,
+    SQLiteLedger,
+    open_held,
+    open_ledger,
+)
 from powfast.tariff import EvidenceTariff
 
 Fault = Callable[[RedisServer], None]
@@ -334,6 +341,24 @@ def test_sqlite_locked(tmp_path: Path) -> None:
             other.execute("ROLLBACK")
         assert heard(ledger.state, "a")[0] == 1
         assert heard(operations[0]) > 0
+
+
+async def test_sqlite_on_a_loop_fails_for_nobody_else(tmp_path: Path) -> None:
+    """What waits for the thread shares a transaction, whatever becomes of one of them."""
+    path = tmp_path / "ledger.db"
+    ledger = AsyncSQLiteLedger(path, TARIFF, timeout=60.0)
+    await ledger.charge("damaged", "", b"0", [1.0])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE page SET state = x'00'")
+    names = [f"account {n}" for n in range(100)]
+    charges = [ledger.charge(name, "", b"1", [9.0]) for name in (*names[:50], "damaged", *names)]
+    charged = await asyncio.gather(*charges, return_exceptions=True)
+    assert isinstance(charged.pop(50), StoreUnavailable)
+    assert charged == [MemoryLedger(TARIFF).charge("account", "", b"1", [9.0])] * 150
+    assert [(await ledger.state(name))[0] for name in names] == [1.0] * 100
+    claims = [ledger.claim(b"c" * 16, time.time() + 60) for _ in range(100)]
+    assert sum(await asyncio.gather(*claims)) == 1
+    await ledger.close()
 
 
 def test_sqlite_on_a_loop_keeps_nobody_waiting(tmp_path: Path) -> None:
