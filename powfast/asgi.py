@@ -26,7 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def headers_of(scope: Scope) -> Callable[[str], str | None]:
-    """Return what finds a header of a request: `Caller.header`."""
+    """Return what finds a header of a request, repeated ones joined by a comma, see `Caller`."""
     fields = dict(scope["headers"])
     if len(fields) < len(scope["headers"]):
         every = defaultdict(list)

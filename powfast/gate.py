@@ -45,7 +45,7 @@ _GONE = "a store has failed this request before"
 
 OnStoreError = Literal["closed", "local", "open"]
 
-Endpoint = Callable[[], Coroutine[Any, Any, "Answer | None"]]
+Endpoint = Callable[[], Coroutine[Any, Any, Answer | None]]
 
 T = TypeVar("T")
 

@@ -34,6 +34,8 @@ from powfast.ledger.base import (
 
 T = TypeVar("T")
 
+_Call = tuple[Callable[[], Any], Future[Any]]
+
 # So many operations share a transaction: others may be waiting for the file.
 _MOST_TOGETHER = 64
 
@@ -265,7 +267,7 @@ class AsyncSQLiteLedger:
         self._ledger = SQLiteLedger(path, tariff, remember=remember, timeout=timeout, clock=clock)
         self._timeout = timeout
         self._thread = ThreadPoolExecutor(1, "powfast-ledger")
-        self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._waiting: deque[_Call] = deque()
         self._called = False
 
     async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
@@ -316,18 +318,34 @@ class AsyncSQLiteLedger:
         while self._waiting:
             count = min(len(self._waiting), _MOST_TOGETHER)
             calls = [self._waiting.popleft() for _ in range(count)]
-            calls = [(call, future) for call, future in calls if not future.cancelled()]
-            try:
-                with self._ledger.together():
+            waited_for = [(call, future) for call, future in calls if not future.cancelled()]
+            if waited_for:
+                self._do(waited_for)
+
+    def _do(self, calls: list[_Call]) -> None:
+        """Do them in one transaction; where one fails, each alone: it fails for nobody else."""
+        try:
+            with self._ledger.together():
+                try:
                     results = [call() for call, _ in calls]
-            except Exception:
-                for call, future in calls:  # alone: one's failure is nobody else's
-                    if future.set_running_or_notify_cancel():
-                        _resolve(future, call)
-            else:
-                for (_, future), result in zip(calls, results, strict=True):
-                    if future.set_running_or_notify_cancel():
-                        future.set_result(result)
+                except Exception as error:
+                    raise _OneFailed from error
+        except _OneFailed:
+            for call, future in calls:
+                if future.set_running_or_notify_cancel():
+                    _resolve(future, call)
+        except StoreUnavailable as error:  # the file was not to be had, or did not commit
+            for _, future in calls:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(error)
+        else:
+            for (_, future), result in zip(calls, results, strict=True):
+                if future.set_running_or_notify_cancel():
+                    future.set_result(result)
+
+
+class _OneFailed(Exception):
+    """An operation failed: what was done together with it is undone."""
 
 
 def _resolve(future: Future[T], call: Callable[[], T]) -> None:
