@@ -7,7 +7,8 @@ asked over loopback by wrk (Debian: apt install wrk): bare, behind slowapi (pip 
 rate limiter whose limit is never met), and behind `PowMiddleware` with each store:
 
     challenging  a request that was never asked before: charged, its answer held, 402
-    admitting    a right solution, each of another challenge: verified, claimed, 200
+    redeeming    the solutions of these challenges: verified, claimed, the held answer, 200
+    admitting    right solutions whose answers are not held: the same, and the endpoint runs, 200
     garbage      a solution that is no token: refused with a fresh challenge, 402
     forged       a solution whose MAC is wrong: the same
     flooding     new requests of an account that owes too many answers: 429
@@ -16,7 +17,8 @@ The bare endpoint is asked the same requests, case by case: a new body, another 
 header of 300 bytes cost it something as well, and that is not the middleware's. It never computes
 evidence: the middleware is given some. All cases run in turn, `rounds` times; printed are medians,
 among them the CPU time of the server's process per request, and how much more that is than the bare
-endpoint's for the same requests in the same round.
+endpoint's for the same requests in the same round. Whoever pays for an answer sends two requests,
+one challenged, one redeeming: `paying` is their mean.
 """
 
 from __future__ import annotations
@@ -39,42 +41,67 @@ from measure import warn_if_busy, write
 from service import KEYS
 
 from powfast.accounts import account_of
-from powfast.challenge import Issuer, solve
+from powfast.challenge import Issuer, solve, token_from_text
 from powfast.http import format_solution, request_digest
+
+Exchange = tuple[int, bytes]
+"""The number in the body of a request, and the token that it was challenged with."""
 
 CONNECTIONS = 16
 ACCOUNTS = 2000
 BODY = json.dumps({"images": [[0.25] * 8]})
-CASES = ("challenging", "admitting", "garbage", "forged", "flooding")
-STATUS = {"admitting": 200, "flooding": 429}  # else 402
+NEW = ("challenging", "flooding")
+"""Cases that ask what was never asked before, without a solution."""
+CASES = ("challenging", "redeeming", "admitting", "garbage", "forged", "flooding")
+STATUS = {"redeeming": 200, "admitting": 200, "flooding": 429}  # else 402
 
+# One connection a thread, so that an answer is known to belong to the request before it.
 SCRIPT = """
 local case, sent, received, lines = "%(case)s", 0, 0, {}
+local number, challenges
 wrong = 0 -- global: read from another thread
-if "%(file)s" ~= "" then for line in io.lines("%(file)s") do lines[#lines + 1] = line end end
-function request()
-  sent = sent + 1
-  local headers = {["content-type"] = "application/json"}
-  local new = case == "challenging" or case == "flooding"
-  local account = case == "challenging" and 1 + sent %% %(accounts)d or 0
-  headers["authorization"] = "Bearer " .. account
-  if #lines > 0 then headers["pow-solution"] = lines[1 + sent %% #lines] end
-  local body = new and '%(open)s, "n": [%(run)d, ' .. sent .. "]}" or '%(open)s}'
-  return wrk.format("POST", "/v1/predict", headers, body)
+function init()
+  for line in io.lines("%(solutions)s") do lines[#lines + 1] = line end
+  challenges = io.open("%(challenges)s." .. id, "w")
 end
-function response(status)
+function request()
+  local turn = sent * %(connections)d + id
+  local headers = {["content-type"] = "application/json"}
+  sent = sent + 1
+  number = "0"
+  if #lines > 0 then
+    number, headers["pow-solution"] = lines[1 + turn %% #lines]:match("(%%d+) (.+)")
+  elseif case == "challenging" or case == "flooding" then
+    number = string.format("%%.0f", %(first)d + turn)
+  end
+  local account = case == "flooding" and "flood" or tonumber(number) %% %(accounts)d
+  headers["authorization"] = "Bearer " .. account
+  return wrk.format("POST", "/v1/predict", headers, '%(open)s, "n": ' .. number .. "}")
+end
+function response(status, headers)
   received = received + 1
   if status ~= %(status)d then wrong = wrong + 1 end
-  if received == %(most)d then wrk.thread:stop() end
+  if case == "challenging" and status == 402 then
+    local token = headers["www-authenticate"]:match('challenge="([^"]+)"')
+    challenges:write(number, " ", token, "\\n")
+  end
+  if received * %(connections)d >= %(most)d then
+    challenges:close()
+    wrk.thread:stop()
+  end
 end
 local threads = {}
-function setup(thread) threads[#threads + 1] = thread end
+function setup(thread)
+  thread:set("id", #threads)
+  threads[#threads + 1] = thread
+end
 function done(summary, latency)
-  local errors = summary.errors
+  local errors, wrong = summary.errors, 0
+  for _, thread in ipairs(threads) do wrong = wrong + thread:get("wrong") end
   print(string.format(
     '{"requests": %%d, "microseconds": %%d, "failed": %%d, "wrong": %%d, "p50": %%d, "p99": %%d}',
     summary.requests, summary.duration, errors.connect + errors.read + errors.write
-    + errors.timeout, threads[1]:get("wrong"), latency:percentile(50), latency:percentile(99)))
+    + errors.timeout, wrong, latency:percentile(50), latency:percentile(99)))
 end
 """
 
@@ -122,57 +149,87 @@ def cpu_seconds(process: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def solutions(case: str, number: int, folder: Path, lifetime: float = 3600.0) -> str:
-    """Write the solutions that a case sends, one a line; return the file."""
-    signer = Issuer(KEYS if case == "admitting" else {"2026a": bytes(32)}, ttl=lifetime)
-    digest = request_digest("POST", b"/v1/predict?", BODY.encode())
+def issued(keys: dict[str, bytes], many: int, lifetime: float) -> list[Exchange]:
+    """Return challenges of an issuer of our own, all for the request whose number is 0."""
+    issuer = Issuer(keys, ttl=lifetime)
+    digest = request_digest("POST", b"/v1/predict?", f'{BODY[:-1]}, "n": 0}}'.encode())
     account = account_of("Bearer 0")
-    lines = []
-    for _ in range(number):
-        token = signer.issue(work=1000, account=account, request=digest)
-        lines.append(format_solution(token, solve(token, threads=1)))
-    if case == "garbage":
-        lines = ["rubbish." + "A" * 40]
-    file = folder / f"{case}-{time.monotonic_ns()}"
-    file.write_text("\n".join(lines) + "\n")
-    return str(file)
+    tokens = (issuer.issue(work=1000, account=account, request=digest) for _ in range(many))
+    return [(0, token) for token in tokens]
 
 
-def asked(
-    url: str,
-    process: int,
-    case: str,
-    file: str,
-    seconds: int,
-    *,
-    most: int = 0,
-    guarded: bool = True,
-) -> dict[str, float]:
-    """Run wrk once; return what it measured and the server's CPU per request, in microseconds.
+class Load:
+    """Asks one server, case by case: the challenges of one are what the next can redeem."""
 
-    After `most` answers, where that is given, it asks no more and lets the rest of the time pass.
-    """
-    status = STATUS.get(case, 402) if guarded else 200
-    script = Path(tempfile.mkstemp(suffix=".lua")[1])
-    named = {"case": case, "file": file, "accounts": ACCOUNTS, "status": status}
-    named |= {"open": BODY[:-1], "run": time.monotonic_ns()}  # new requests are new in every run
-    named["most"] = most
-    script.write_text(SCRIPT % named)
-    before = cpu_seconds(process)
-    options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script]
-    done = subprocess.run(["wrk", *options, url], stdout=subprocess.PIPE, text=True, check=True)
-    cpu = cpu_seconds(process) - before
-    script.unlink()
-    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
-    return {
-        "requests": found["requests"],
-        "failed": found["failed"],
-        "wrong": found["wrong"],
-        "per_second": 1e6 * found["requests"] / found["microseconds"],
-        "p50_ms": found["p50"] / 1000,
-        "p99_ms": found["p99"] / 1000,
-        "cpu_us": 1e6 * cpu / found["requests"],
-    }
+    def __init__(
+        self, url: str, process: int, folder: Path, *, many: int, lifetime: float = 3600.0
+    ) -> None:
+        self._url, self._process, self._folder = url, process, folder
+        self._many, self._lifetime = many, lifetime
+        self._challenged: list[Exchange] = []
+
+    def run(
+        self, case: str, seconds: int, *, most: int = 10**9, guarded: bool = True
+    ) -> dict[str, float]:
+        """Run wrk once; return what it measured and the server's CPU per request, in microseconds.
+
+        After `most` answers it asks no more and lets the rest of the time pass.
+        """
+        lines = self._solutions(case)
+        if case == "redeeming":  # each once
+            del lines[len(lines) // CONNECTIONS * CONNECTIONS :]
+            seconds, most = (seconds + 2) // 3, min(most, len(lines))
+        script = self._folder / "load.lua"
+        script.write_text(SCRIPT % self._named(case, lines, most, guarded))
+        threads = f"-t{CONNECTIONS}", f"-c{CONNECTIONS}"
+        command = ["wrk", *threads, f"-d{seconds}s", "-s", script, self._url]
+        before = cpu_seconds(self._process)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        cpu = cpu_seconds(self._process) - before
+        self._challenged = list(self._taken_note_of())
+        found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+        return {
+            "requests": found["requests"],
+            "failed": found["failed"],
+            "wrong": found["wrong"],
+            "per_second": 1e6 * found["requests"] / found["microseconds"],
+            "p50_ms": found["p50"] / 1000,
+            "p99_ms": found["p99"] / 1000,
+            "cpu_us": 1e6 * cpu / found["requests"],
+        }
+
+    def _solutions(self, case: str) -> list[str]:
+        """Return what a case sends, a line each: the number in the body, and a solution."""
+        if case in NEW:
+            return []
+        if case == "garbage":
+            return [f"0 rubbish.{'A' * 40}"]
+        exchanges = self._challenged if case == "redeeming" else []
+        if not exchanges:  # a bare endpoint asks for nothing
+            keys = KEYS if case == "admitting" else {"2026a": bytes(32)}
+            exchanges = issued(keys, self._many, self._lifetime)
+        return [f"{n} {format_solution(token, solve(token, threads=1))}" for n, token in exchanges]
+
+    def _named(self, case: str, lines: list[str], most: int, guarded: bool) -> dict[str, object]:
+        file = self._folder / "solutions"
+        file.write_text("".join(f"{line}\n" for line in lines))
+        return {
+            "case": case,
+            "solutions": file,
+            "challenges": self._folder / "challenges",
+            "connections": CONNECTIONS,
+            "first": time.monotonic_ns() // 1000,  # new requests are new in every run
+            "accounts": ACCOUNTS,
+            "open": BODY[:-1],
+            "status": STATUS.get(case, 402) if guarded else 200,
+            "most": most,
+        }
+
+    def _taken_note_of(self) -> Iterator[Exchange]:
+        for file in self._folder.glob("challenges.*"):
+            for line in file.read_text().splitlines():
+                number, token = line.split()
+                yield int(number), token_from_text(token)
 
 
 def measured(given: argparse.Namespace, folder: Path) -> dict[str, dict[str, list[float]]]:
@@ -188,14 +245,16 @@ def measured(given: argparse.Namespace, folder: Path) -> dict[str, dict[str, lis
         guards = {"bare": "bare", "slowapi": "slowapi"} | {
             name: urls[name] for name in given.stores
         }
-        servers = {name: stack.enter_context(served(guard)) for name, guard in guards.items()}
+        many = 8000 * given.seconds
+        loads = {
+            name: Load(*stack.enter_context(served(guard)), folder, many=many)
+            for name, guard in guards.items()
+        }
         for each in range(given.rounds + 1):
-            for name, server in servers.items():
+            for name, load in loads.items():
                 for case in ("challenging",) if name == "slowapi" else CASES:
-                    files = case in ("admitting", "garbage", "forged")
-                    file = solutions(case, given.solutions, folder) if files else ""
-                    seconds, guarded = given.seconds if each else 1, name in given.stores
-                    found = asked(*server, case, file, seconds, guarded=guarded)
+                    seconds = given.seconds if each else 1
+                    found = load.run(case, seconds, guarded=name in given.stores)
                     if found["failed"] or found["wrong"]:
                         print(f"{name} {case}: {found}", file=sys.stderr)
                     if each:  # the round before them warms up
@@ -205,7 +264,9 @@ def measured(given: argparse.Namespace, folder: Path) -> dict[str, dict[str, lis
     return samples
 
 
-def report(samples: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def report(
+    samples: dict[str, dict[str, list[float]]], stores: list[str]
+) -> dict[str, dict[str, float]]:
     """Print the medians of all rounds; return them."""
     rows: dict[str, dict[str, float]] = {}
     print(
@@ -223,6 +284,9 @@ def report(samples: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, fl
             f"{name:22}{found['per_second']:11.0f}{found['x_bare']:8.2f}{found['p50_ms']:8.2f}"
             f"{found['p99_ms']:8.2f}{found['cpu_us']:8.1f}{found['more_us']:+7.1f}"
         )
+    for name in stores:
+        paying = [rows[f"{name} {case}"]["more_us"] for case in ("challenging", "redeeming")]
+        print(f"{name + ' paying':22}{'':43}{statistics.mean(paying):+7.1f}")
     return rows
 
 
@@ -234,12 +298,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     given.stores = given.stores.split(",")
-    given.solutions = 8000 * given.seconds
     if shutil.which("wrk") is None:
         raise SystemExit("this benchmark needs wrk: apt install wrk")
     warn_if_busy()
     with tempfile.TemporaryDirectory() as folder:
-        write(given.json, report(measured(given, Path(folder))))
+        write(given.json, report(measured(given, Path(folder)), given.stores))
 
 
 if __name__ == "__main__":

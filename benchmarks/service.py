@@ -72,7 +72,7 @@ def guarded(store: str, *, lifetime: float = 120.0, in_all: int = 10**9) -> Fast
 
 def main() -> None:
     guard, port = sys.argv[1:]
-    soak = partial(guarded, "memory://", lifetime=10.0, in_all=4096)
+    soak = partial(guarded, "memory://", lifetime=10.0, in_all=12_000)
     app = {"bare": bare, "slowapi": limited, "soak": soak}.get(guard, lambda: guarded(guard))()
     options = {"loop": "uvloop", "http": "httptools", "log_level": "error", "access_log": False}
     uvicorn.run(app, port=int(port), **options)

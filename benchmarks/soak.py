@@ -3,9 +3,9 @@
     python benchmarks/soak.py [--minutes 10]
 
 The service of `benchmarks/gate.py` with the store in memory, where everything that has a lifetime
-lives ten seconds, takes new requests, right solutions, garbage, forgeries and floods in turns of
-five seconds from wrk. Printed is the memory of the server's process (RSS) after every round of
-them, and how it grew over the second half: thirty lifetimes in ten minutes.
+lives ten seconds, takes new requests, their solutions, others, garbage, forgeries and floods in
+turns of five seconds from wrk. Printed is the memory of the server's process (RSS) after every
+round of them, and how it grew over the second half: thirty lifetimes in ten minutes.
 
 What a server remembers goes with the requests a second, so every turn asks equally many, fewer
 than the server could answer; a round that fell short of them says so. The solutions live ten
@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gate import CASES, asked, served, solutions
+from gate import CASES, Load, served
 
 TURN = 5
 REQUESTS = 10_000
@@ -41,14 +41,13 @@ def main() -> None:
     end = time.monotonic() + 60 * parser.parse_args().minutes
     samples: list[tuple[int, float]] = []
     requests = 0
-    with tempfile.TemporaryDirectory() as folder, served("soak") as (url, process):
+    with tempfile.TemporaryDirectory() as folder, served("soak") as server:
+        load = Load(*server, Path(folder), many=2000, lifetime=LIFETIME)
         while time.monotonic() < end:
             before = requests
             for case in CASES:
-                solved = case in ("admitting", "garbage", "forged")
-                file = solutions(case, 2000, Path(folder), LIFETIME) if solved else ""
-                requests += int(asked(url, process, case, file, TURN, most=REQUESTS)["requests"])
-            samples.append((requests, resident(process)))
+                requests += int(load.run(case, TURN, most=REQUESTS)["requests"])
+            samples.append((requests, resident(server[1])))
             short = len(CASES) * REQUESTS - (requests - before)
             note = f"  ({short:,} requests short: the machine is busy)" if short > 0 else ""
             print(f"{requests:10,} requests {samples[-1][1]:8.1f} MiB{note}", flush=True)
