@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 from powfast.accounts import Caller, bearer, nobody
 from powfast.charge import CHARGE_KEY, AsyncCharge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
-from powfast.gate import Asked, Gate, Withheld
+from powfast.gate import Asked, Gate, WentAway, Withheld
 from powfast.http import SOLUTION_HEADER, Answer, Exchange, guards, pricing, refusal, request_digest
 
 Message = MutableMapping[str, Any]
@@ -110,9 +110,9 @@ class PowMiddleware:
         except (BodyTooLarge, InvalidInput) as error:
             await _send(send, refusal(error))
             return
-        endpoint = partial(self._run, scope, body, receive, send, charge)
+        endpoint = _Endpoint(self._app, scope, body, receive, send, charge, self._gate)
         solution = header(SOLUTION_HEADER)
-        answer = await self._gate.serve(charge, solution, endpoint, status=self._status)
+        answer = await self._gate.serve(charge, solution, endpoint.run, status=self._status)
         if answer is not None:
             await _send(send, answer)
 
@@ -125,39 +125,72 @@ class PowMiddleware:
         asked = Asked(self._account(caller), self._group(caller), digest)
         return AsyncCharge(self._gate, asked, pricing(self._evidence, method, target, body))
 
-    async def _run(
-        self, scope: Scope, body: bytes, receive: Receive, send: Send, charge: AsyncCharge
-    ) -> Answer | None:
-        """Run the application; its answer goes out, or what can be held of it is returned."""
-        withheld = Withheld(charge, self._gate.held.max_answer)
 
-        async def pass_or_keep(message: Message) -> None:
-            kind = message["type"]
-            if kind == "http.response.start":
-                headers, status = message.get("headers", ()), message["status"]
-                if not withheld.passes(status):
-                    withheld.begin(status, tuple(headers))
-                    return
-                if charge.receipt is not None:
-                    message = {**message, "headers": [*headers, *charge.receipt_headers]}
-            if charge.answering:
-                await send(message)
-            elif kind == "http.response.body":
-                withheld.add(message.get("body", b""))
-            else:
-                withheld.forgo()  # an extension, such as the path of a file
+class _Endpoint:
+    """Runs the application, whose answer goes out or is kept."""
 
-        await self._app(scope, _replay(body, receive), pass_or_keep)
-        return withheld.answer
+    def __init__(
+        self,
+        app: App,
+        scope: Scope,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+        charge: AsyncCharge,
+        gate: Gate,
+    ) -> None:
+        self._app = app
+        self._scope = scope
+        self._request: Message = {"type": "http.request", "body": body, "more_body": False}
+        self._receive = receive
+        self._send = send
+        self._charge = charge
+        self._room = gate.held.max_answer
 
+    async def run(self) -> Answer | None:
+        """Run the application once; its answer goes out, or what can be held is returned.
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        Raises
+        ------
+        WentAway
+            The application was told so before its answer was whole: it may have stopped halfway.
+        RuntimeError
+            It ended halfway by itself.
+        """
+        self._unread, self._went_away, self._whole = True, False, False
+        self._withheld = Withheld(self._charge, self._room)
+        await self._app(self._scope, self._next, self._pass_or_keep)
+        if not (self._whole or self._charge.answering or self._charge.stopped):
+            if self._went_away:
+                raise WentAway
+            raise RuntimeError("the application ended before its answer was whole")
+        return self._withheld.answer
 
-    async def replayed() -> Message:
-        return pending.pop() if pending else await receive()
+    async def _next(self) -> Message:
+        if self._unread:
+            self._unread = False
+            return self._request
+        message = await self._receive()
+        self._went_away = message["type"] == "http.disconnect"
+        return message
 
-    return replayed
+    async def _pass_or_keep(self, message: Message) -> None:
+        charge, withheld, kind = self._charge, self._withheld, message["type"]
+        if kind == "http.response.start":
+            headers, status = message.get("headers", ()), message["status"]
+            if not withheld.passes(status):
+                withheld.begin(status, tuple(headers))
+                return
+            if charge.receipt is not None:
+                message = {**message, "headers": [*headers, *charge.receipt_headers]}
+        if charge.answering:
+            await self._send(message)
+            return
+        if kind == "http.response.body":
+            withheld.add(message.get("body", b""))
+        else:  # an extension, such as the path of a file
+            withheld.forgo()
+        self._whole = not (self._went_away or message.get("more_body", False))
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:

@@ -154,6 +154,14 @@ class Bill:
             raise self.stopped
 
 
+class WentAway(BaseException):
+    """The client went away before its answer was whole, so that there is none.
+
+    Like a cancelled task, it leaves its place taken until that expires: who goes away again and
+    again would have the model run for nothing without bound.
+    """
+
+
 class Withheld:
     """The answer of an endpoint: it goes out at once, or is kept until it is paid for."""
 
@@ -365,11 +373,13 @@ class Gate:
         Returns
         -------
         Answer or None
-            What to send; `None` where the endpoint has answered.
+            What to send; `None` where the endpoint has answered, or nobody waits any more.
         """
         with self._observer.span("gate"):
             try:
                 return await self._serve(bill, solution, endpoint, status)
+            except WentAway:
+                return None
             except (TooManyUnpaid, PriceTooHigh, StoreUnavailable) as error:
                 self._observer.event("refused", code=error.code)
                 return refusal(error)
@@ -422,7 +432,7 @@ class Gate:
             return None
         try:
             answer = await self._priced_answer(bill, endpoint)
-        except BaseException:
+        except Exception:  # others leave the place taken, see `WentAway`
             await self._release(asked)
             raise
         if not bill.work or bill.answering:

@@ -9,6 +9,7 @@ is not withheld.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ from urllib.parse import unquote
 from powfast.accounts import Caller, Resolver, bearer, nobody
 from powfast.charge import AsyncCharge, Charge
 from powfast.errors import InvalidInput, MissingExtra
-from powfast.gate import Asked, Bill, Gate, Withheld, run
+from powfast.gate import Asked, Bill, Gate, WentAway, Withheld, run
 from powfast.http import (
     SOLUTION_HEADER,
     Answer,
@@ -182,8 +183,7 @@ class PowInterceptor(_Guard, grpc.ServerInterceptor):
         serve = partial(self._serve, method, handler)
 
         def answer(request: bytes, context: Any) -> bytes:
-            (message,) = serve(request, context)
-            return message
+            return b"".join(serve(request, context))  # one message; none, where nobody waits
 
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(serve)
@@ -221,6 +221,8 @@ class _BlockingRun(_Run):
                 return None
             for message in chain(first, messages):
                 self._keep(message)
+        if not self._context.is_active():  # the method may have stopped halfway
+            raise WentAway
         return self._kept()
 
     def _messages(self) -> Iterator[bytes]:
@@ -256,8 +258,7 @@ class AioPowInterceptor(_Guard, grpc.aio.ServerInterceptor):
                 yield message
 
         async def answer(request: bytes, context: Any) -> bytes:
-            (message,) = [message async for message in stream(request, context)]
-            return message
+            return b"".join([message async for message in stream(request, context)])
 
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(stream)
@@ -296,6 +297,8 @@ class _AwaitedRun(_Run):
                 return None
             async for message in self.passing():
                 self._keep(message)
+        if (task := asyncio.current_task()) and task.cancelling():  # as above
+            raise WentAway
         return self._kept()
 
     async def passing(self) -> AsyncIterator[bytes]:

@@ -54,7 +54,8 @@ def main() -> None:
     for path in arguments.middleware:
         module, _, name = path.rpartition(".")
         app.add_middleware(getattr(importlib.import_module(module), name))
-    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
+    # "on": where the middleware cannot start, nor does the server
+    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning", lifespan="on")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ class Model:
 
     def __init__(self) -> None:
         self.runs = 0
+        self.ended = 0
 
 
 class BlockingModel(Model):
@@ -64,6 +66,17 @@ class BlockingModel(Model):
         current_charge().charge(request["evidence"])
         for number in range(request["x"]):
             yield {"answer": number}
+
+    def watchful(self, request: Any, context: Any) -> Iterator[Any]:
+        """Stops once the client is gone."""
+        self.runs += 1
+        current_charge().charge(request["evidence"])
+        for number in range(request["x"]):
+            if not context.is_active():
+                break
+            yield {"answer": number}
+            time.sleep(0.1)
+        self.ended += 1
 
     def stream_beforehand(self, request: Any, context: Any) -> Iterator[Any]:
         current_charge().require(request["evidence"])
@@ -124,6 +137,17 @@ class AwaitedModel(Model):
         for number in range(request["x"]):
             yield {"answer": number}
 
+    async def watchful(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.runs += 1
+        await current_charge().charge(request["evidence"])
+        for number in range(request["x"]):
+            try:
+                await asyncio.sleep(0.1)
+            except asyncio.CancelledError:
+                break
+            yield {"answer": number}
+        self.ended += 1
+
     async def stream_beforehand(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await current_charge().require(request["evidence"])
         self.runs += 1
@@ -168,7 +192,7 @@ def handlers(model: Any) -> grpc.GenericRpcHandler:
     unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
     kinds = {
         **dict.fromkeys(("predict", "beforehand", "aborts", "fails", "hides", "plain"), unary),
-        **dict.fromkeys(("stream", "stream_beforehand", "late"), stream),
+        **dict.fromkeys(("stream", "stream_beforehand", "watchful", "late"), stream),
         "talk": grpc.stream_stream_rpc_method_handler,
     }
     methods = {name: kind(getattr(model, name), **JSON) for name, kind in kinds.items()}

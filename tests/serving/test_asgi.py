@@ -14,11 +14,13 @@ from fastapi.responses import PlainTextResponse
 from service import ALICE, ASK, BASE, KEYS, Service, paid, served, token_of
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from stores import until
 
 from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer
 from powfast.clients.httpx import PowAuth
 from powfast.clients.httpx2 import PowAuth as PowAuth2
+from powfast.environment import ordinary
 from powfast.errors import PaymentRequired, TooMuchWork
 from powfast.fastapi import Charge
 from powfast.gate import Gate
@@ -105,6 +107,63 @@ def test_require_stops_the_endpoint_whatever_becomes_of_its_exception(hand_on: A
         answer = client.post("/v1/beforehand", json=ASK, headers=paid(token))
         assert answer.json() == {"answer": 1}
     assert service.runs == 1
+
+
+class Halting:
+    """An application that is slow, and stops once it is told that its client is gone."""
+
+    def __init__(self, makes_of_it: str) -> None:
+        self._makes_of_it = makes_of_it
+        self.runs = self.ended = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.runs += 1
+        await receive()
+        gone = asyncio.create_task(receive())
+        if self._makes_of_it == "half":
+            await self._start(send)
+        await asyncio.wait([gone], timeout=0.3)
+        if not gone.done():
+            if self._makes_of_it != "half":
+                await self._start(send)
+            await send({"type": "http.response.body", "body": b"second"})
+            gone.cancel()
+        elif self._makes_of_it == "null":  # as who looks for what a cancelled handler returned
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"null"})
+        self.ended += 1
+
+    async def _start(self, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first ", "more_body": True})
+
+
+@pytest.mark.parametrize("makes_of_it", ["half", "null", "nothing"])
+def test_what_becomes_of_an_answer_whose_client_is_gone_is_neither_held_nor_sold(
+    makes_of_it: str,
+) -> None:
+    app, gate = Halting(makes_of_it), Service().gate
+    guarded = PowMiddleware(app, gate, evidence=ordinary)
+    with served(guarded) as url, httpx.Client(headers=ALICE) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(url, timeout=0.1)
+        until(lambda: app.ended)
+        assert (len(gate.held), gate.held.size) == (1, 0)  # what has run counts
+        answer = client.get(url, headers=paid(token_of(client.get(url))))
+    assert (answer.text, app.runs) == ("first second", 2)
+
+
+async def test_an_answer_that_its_application_leaves_unfinished_is_a_failure() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    gate = Service().gate
+    transport = httpx.ASGITransport(PowMiddleware(app, gate, evidence=ordinary))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        with pytest.raises(RuntimeError, match="ended before its answer was whole"):
+            await client.get("/")
+    assert len(gate.held) == 0
 
 
 @pytest.mark.filterwarnings("ignore:coroutine")

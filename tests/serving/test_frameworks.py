@@ -44,7 +44,7 @@ from powfast.charge import CHARGE_KEY
 from powfast.clients.httpx import PowAuth
 from powfast.errors import PaymentRequired
 from powfast.gate import Gate
-from powfast.http import challenge_in
+from powfast.http import Exchange, challenge_in
 from powfast.ledger import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
@@ -383,6 +383,43 @@ def test_a_dotted_path_is_all_that_a_server_needs(tmp_path: Path) -> None:
         assert streamed.headers["pow-receipt"] == f"work={BASE}"
         malformed = httpx.post(f"{url}/v1/chat/completions", content=b"{")
         assert malformed.status_code == 422
+
+
+def test_a_dotted_path_with_wrong_settings_does_not_start(tmp_path: Path) -> None:
+    with (
+        pytest.raises(pytest.fail.Exception, match=r"(?s)wrong:.*- POWFAST_.*- POWFAST_"),
+        dotted(tmp_path, ttl="soon", held_in_all="many"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("request_", "queries"),
+    [
+        ({"messages": [{"content": "hello"}]}, 1),
+        ({"messages": [{"content": "hello"}], "n": None}, 1),
+        ({"messages": [{"content": "hello"}], "n": "2"}, 2),
+        ({"messages": [[{"content": "hello"}], [{"content": "you"}]], "n": 3}, 6),
+        ({"prompt": "hello"}, 1),
+        ({"prompt": [17, 4]}, 1),
+        ({"prompt": [[17, 4], [17]]}, 2),
+        ({"prompt": ["a", "b", "c"], "n": 2.0}, 6),
+        ({"input": ["a", "b"]}, 2),
+        ([], 1),
+        (b"not JSON", 1),
+    ],
+)
+def test_the_example_prices_every_answer_that_a_request_asks_for(
+    request_: Any, queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples/dotted_path"))
+    from pricing import evidence
+
+    body = request_ if isinstance(request_, bytes) else json.dumps(request_).encode()
+    asked = Exchange("POST", b"/v1/completions?", body, 200, b"")
+    assert evidence(asked) == [1.0] * queries
+    assert evidence(asked._replace(status=404)) == []
+    assert evidence(asked._replace(method="GET", request=b"")) == []
 
 
 def test_a_dotted_path_names_what_prices_the_answers(tmp_path: Path) -> None:

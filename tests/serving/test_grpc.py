@@ -28,7 +28,7 @@ from grpc_service import (
     unary,
 )
 from service import BASE
-from stores import redis_serving
+from stores import redis_serving, until
 
 from powfast.accounts import address, certificate, name_of
 from powfast.challenge import decode
@@ -110,6 +110,19 @@ def test_a_stream_is_paid_before_its_first_message(serve: Serve, method: str) ->
             free = {**ask, "evidence": []}
             assert list(streaming(channel, method)(free, metadata=ALICE)) == answers
         assert served.model.runs == 3
+
+
+@both_servers
+def test_half_an_answer_is_neither_held_nor_sold(serve: Serve) -> None:
+    ask = {"x": 4, "evidence": [1.0]}
+    with serve(new_gate()) as served:
+        with served.channel() as channel, pytest.raises(grpc.RpcError) as caught:
+            list(streaming(channel, "watchful")(ask, metadata=ALICE, timeout=0.15))
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        until(lambda: served.model.ended)
+        with served.channel(PayingInterceptor()) as channel:
+            answers = list(streaming(channel, "watchful")(ask, metadata=ALICE, timeout=PATIENCE))
+    assert answers == [{"answer": number} for number in range(4)]
 
 
 @both_servers
