@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,13 @@ def test_keys_are_made_rotated_and_shown(
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteLedger:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteLedger]:
     file = tmp_path / "powfast.toml"
     (tmp_path / "tariff.json").write_text(TARIFF.to_json())
     file.write_text(f'tariff = "{tmp_path}/tariff.json"\nstore = "sqlite:///{tmp_path}/l.sqlite"\n')
     monkeypatch.setenv("POWFAST_CONFIG", str(file))
-    return SQLiteLedger(tmp_path / "l.sqlite", TARIFF)
+    with closing(SQLiteLedger(tmp_path / "l.sqlite", TARIFF)) as ledger:
+        yield ledger
 
 
 def test_an_account_is_shown_and_pardoned(

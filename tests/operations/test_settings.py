@@ -96,6 +96,7 @@ def test_every_setting_has_its_place_in_a_file(given: dict[str, str], tmp_path: 
     assert isinstance(gate.issuer, keyring.FileIssuer)
     assert gate.held.max_answer == 1000
     assert gate.refuse_above == 10**12
+    gate.ledger.close()
 
 
 def test_the_environment_says_the_same(given: dict[str, str]) -> None:

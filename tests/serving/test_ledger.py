@@ -330,10 +330,10 @@ def test_what_is_charged_outlives_the_process(tmp_path: Path) -> None:
     price = first.charge("a", "g", b"id", [9.0])
     assert first.claim(b"x" * 16, 4e9)
     first.close()
-    second = SQLiteLedger(tmp_path / "ledger.db", TARIFF)
-    assert second.charge("a", "g", b"id", [9.0]) == price
-    assert not second.claim(b"x" * 16, 4e9)
-    assert second.state("a", "g")[0] == second.state("", "g")[0] == 1  # type: ignore[index]
+    with closing(SQLiteLedger(tmp_path / "ledger.db", TARIFF)) as second:
+        assert second.charge("a", "g", b"id", [9.0]) == price
+        assert not second.claim(b"x" * 16, 4e9)
+        assert second.state("a", "g")[0] == second.state("", "g")[0] == 1  # type: ignore[index]
 
 
 def test_the_script_survives_a_flush_and_keeps_to_one_slot(server: RedisServer) -> None:
@@ -395,8 +395,9 @@ def test_spent_challenges_take_bounded_room(make: Any, tmp_path: Path) -> None:
         if make is MemoryLedger:
             remembered.append(len(ledger._spent))
         else:
-            with sqlite3.connect(file) as database:
+            with closing(sqlite3.connect(file)) as database:
                 remembered += database.execute("SELECT count(*) FROM spent").fetchone()
+    ledger.close()
     # one a second, each remembered for its 120 s, the clocks' 60 s and what is left of a bucket
     assert max(remembered) <= 120 + CLOCK_SKEW + 2 * 10
 
@@ -449,7 +450,7 @@ def test_an_operator_drops_idle_accounts_of_a_file(tmp_path: Path) -> None:
         clock.now = time.time()
         ledger.charge("busy", "", b"1", [1.0])
         (statement,) = re.findall(r'"(DELETE .*?)"', recipe("sqlite3"))
-        with sqlite3.connect(tmp_path / "ledger.db") as database:
+        with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as database:
             database.execute(statement)
         assert [ledger.state(account) is None for account in ("idle", "busy")] == [True, False]
 

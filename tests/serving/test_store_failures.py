@@ -324,6 +324,11 @@ def test_a_password_that_is_wrong(tmp_path: Path, kind: str) -> None:
 # -- SQLite
 
 
+def open_and_claim(path: Path) -> None:
+    with closing(SQLiteLedger(path, TARIFF, timeout=TIMEOUT)) as ledger:
+        ledger.claim(b"x" * 16, 4e9)
+
+
 def test_sqlite_locked(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with closing(SQLiteLedger(path, TARIFF, timeout=TIMEOUT)) as ledger:
@@ -334,7 +339,7 @@ def test_sqlite_locked(tmp_path: Path) -> None:
                 lambda: ledger.charge("a", "", b"2", [1.0]),
                 lambda: ledger.claim(b"x" * 16, 4e9),
                 lambda: ledger.reset("a"),
-                lambda: SQLiteLedger(path, TARIFF, timeout=TIMEOUT).claim(b"x" * 16, 4e9),
+                lambda: open_and_claim(path),
             ]
             assert_unavailable("awaiting", *operations)
             assert_in_time(1, lambda: of_16_threads(operations[0]))  # none waits for who waits
