@@ -68,10 +68,9 @@ function request()
   local turn = sent * %(connections)d + id
   local headers = {["content-type"] = "application/json"}
   sent = sent + 1
-  number = "0"
   if #lines > 0 then
     number, headers["pow-solution"] = lines[1 + turn %% #lines]:match("(%%d+) (.+)")
-  elseif case == "challenging" or case == "flooding" then
+  else
     number = string.format("%%.0f", %(first)d + turn)
   end
   local account = case == "flooding" and "flood" or tonumber(number) %% %(accounts)d
@@ -85,10 +84,7 @@ function response(status, headers)
     local token = headers["www-authenticate"]:match('challenge="([^"]+)"')
     challenges:write(number, " ", token, "\\n")
   end
-  if received * %(connections)d >= %(most)d then
-    challenges:close()
-    wrk.thread:stop()
-  end
+  if received * %(connections)d >= %(most)d then wrk.thread:stop() end
 end
 local threads = {}
 function setup(thread)
@@ -186,7 +182,7 @@ class Load:
         before = cpu_seconds(self._process)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         cpu = cpu_seconds(self._process) - before
-        self._challenged = list(self._taken_note_of())
+        self._challenged = list(self._read_challenges())
         found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
         return {
             "requests": found["requests"],
@@ -225,7 +221,7 @@ class Load:
             "most": most,
         }
 
-    def _taken_note_of(self) -> Iterator[Exchange]:
+    def _read_challenges(self) -> Iterator[Exchange]:
         for file in self._folder.glob("challenges.*"):
             for line in file.read_text().splitlines():
                 number, token = line.split()

@@ -17,15 +17,18 @@ def evidence(exchange: Exchange) -> list[float]:
         return []
     try:
         asked = json.loads(exchange.request)
-        return [1.0] * (prompts(asked) * int(asked.get("n") or 1))
-    except (ValueError, TypeError, AttributeError):  # another kind of body: still an answer
+        return [1.0] * max(1, prompts(asked) * int(float(asked.get("n") or 1)))
+    except (ValueError, TypeError, AttributeError, OverflowError):  # another kind of body
         return [1.0]
 
 
 def prompts(asked: dict[str, Any]) -> int:
-    """Count the prompts, or conversations, of a request that may carry several."""
-    for name in ("prompt", "input", "messages"):
-        given = asked.get(name)
-        if isinstance(given, list) and given and isinstance(given[0], str | list):
-            return len(given)
-    return 1
+    """Count the prompts, or conversations, of a request that may carry several.
+
+    A server ignores the fields that it does not know: the longest one counts.
+    """
+    lists = [asked.get(name) for name in ("prompt", "input", "messages")]
+    return max(
+        len(given) if isinstance(given, list) and given and isinstance(given[0], str | list) else 1
+        for given in lists
+    )
