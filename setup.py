@@ -46,7 +46,7 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "powfast._native",
-            ["csrc/bindings/native.cpp", "csrc/bindings/prices.cpp"],
+            sorted(str(path) for path in Path("csrc/bindings").glob("*.cpp")),
             include_dirs=["csrc/include"],
             depends=["csrc/bindings/objects.h", *HEADERS, *SOURCES],
             extra_compile_args=NO_DEBUG,

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,15 @@ class Kernel:
 
 def decode(kernel: Kernel, token: object) -> tuple[Fields, bytes] | int: ...
 def default_parts(work: int) -> int: ...
+
+def places(
+    per_account: int, in_all: int, account_bytes: int, all_bytes: int
+) -> tuple[
+    Callable[[str, bytes, float, float], int | str],
+    Callable[[str, bytes, int, Any, int], None],
+    Callable[[str, bytes, float], Any],
+    Callable[[float], tuple[int, int, int]],
+]: ...
 
 Numbers = tuple[float, float, float, float, float]
 

@@ -263,7 +263,7 @@ class Gate:
         self.issuer = issuer
         self.ledger = ledger
         if held is None:
-            held = HeldAnswers(lifetime=issuer.ttl, observer=self._observer)
+            held = HeldAnswers(lifetime=issuer.ttl, observer=observer)
         self.held = held
 
     async def charge(self, asked: Asked, evidence: ArrayLike) -> int:

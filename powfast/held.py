@@ -6,18 +6,17 @@ a request takes its place before the model runs.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, Protocol
 
+from powfast import _native
 from powfast.errors import TooManyUnpaid
 from powfast.http import Answer
-from powfast.observer import Observer, Unobserved
+from powfast.observer import Observer
 
-Key = tuple[str, bytes]
+Flat = tuple[Any, ...]
 
 
 class Held(Protocol):
@@ -70,31 +69,23 @@ class HeldAnswers:
         clock: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
     ) -> None:
-        self._observer = Unobserved() if observer is None else observer
         self._lifetime = lifetime
-        self._per_account, self._in_all = per_account, in_all
-        self._account_bytes, self._all_bytes = account_bytes, all_bytes
+        self._per_account = per_account
         self.max_answer = min(account_bytes, all_bytes)
         self._clock = clock
-        # First in, first expired: expiry, work, size, then the answer, laid flat. Of a plain tuple
-        # of atoms the collector lets go at once; nested or named ones it walks again and again.
-        self._places: OrderedDict[Key, tuple[Any, ...]] = OrderedDict()
-        self._of: dict[str, tuple[int, int]] = {}  # account -> places, bytes
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._observer = observer
+        self._reserve, self._fill, self._release, self._usage = _native.places(
+            per_account, in_all, account_bytes, all_bytes
+        )
 
     def __len__(self) -> int:
         """Unpaid requests at this moment."""
-        with self._lock:
-            self._drop_expired()
-            return len(self._places)
+        return self._used()[0]
 
     @property
     def size(self) -> int:
         """Bytes of the answers held at this moment."""
-        with self._lock:
-            self._drop_expired()
-            return self._bytes
+        return self._used()[1]
 
     def reserve(self, account: str, digest: bytes) -> int:
         """Take the place of a request; return its price, 0 where that is not known yet.
@@ -106,84 +97,47 @@ class HeldAnswers:
         TooManyUnpaid
             The account, or all accounts together, have too many unpaid requests.
         """
-        key = (account, digest)
-        with self._lock:
-            expires = self._drop_expired() + self._lifetime
-            place = self._places.pop(key, None)
-            if place is not None:
-                self._places[key] = (expires, *place[1:])
-                work: int = place[1]
-                return work
-            places, size = self._of.get(account, (0, 0))
-            if places >= self._per_account:
-                raise TooManyUnpaid(beyond_limits(self._per_account), self._lifetime)
-            if len(self._places) >= self._in_all:
-                raise TooManyUnpaid(beyond_limits(None), self._lifetime)
-            self._of[account] = (places + 1, size)
-            self._places[key] = (expires, 0, 0)
-            return 0
+        now = self._clock()
+        said = self._reserve(account, digest, now, now + self._lifetime)
+        if isinstance(said, int):
+            return said
+        limit = self._per_account if said == "account" else None
+        raise TooManyUnpaid(beyond_limits(limit), self._lifetime)
 
     def fill(
         self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
     ) -> None:
         """Keep the answer of a reserved request with its price, where there is room for it."""
-        key = (account, digest)
-        with self._lock:
-            place = self._places.get(key)
-            if place is None:
-                return
-            expires, before = place[0], place[2]
-            places, held = self._of[account]
-            more = size - before
-            if held + more > self._account_bytes or self._bytes + more > self._all_bytes:
-                answer, size, more = None, 0, -before
-            self._places[key] = (expires, work, size, *_flat(answer))
-            self._of[account] = (places, held + more)
-            self._bytes += more
-            self._report()
+        self._fill(account, digest, work, _flat(answer), size)
+        if self._observer is not None:
+            self._used()
 
     def release(self, account: str, digest: bytes) -> Answer | None:
         """Give the place of a request back, and return its answer (`None`: not kept)."""
-        with self._lock:
-            self._drop_expired()
-            answer = self._drop((account, digest))
-            self._report()
-            return answer
+        answer = _answer(self._release(account, digest, self._clock()))
+        if self._observer is not None:
+            self._used()
+        return answer
 
-    def _drop(self, key: Key) -> Answer | None:
-        place = self._places.pop(key, None)
-        if place is None:
-            return None
-        places, held = self._of.pop(key[0])
-        if places > 1:
-            self._of[key[0]] = (places - 1, held - place[2])
-        self._bytes -= place[2]
-        return _answer(place[3:])
-
-    def _report(self) -> None:
-        self._observer.event("held", answers=len(self._places), bytes=self._bytes)
-
-    def _drop_expired(self) -> float:
-        """Give up what nobody paid for in time; return the time."""
-        now = self._clock()
-        while self._places:
-            key, place = next(iter(self._places.items()))
-            if place[0] > now:
-                break
-            self._drop(key)
-            if place[1]:
-                self._observer.event("abandoned", count=1)
-        return now
+    def _used(self) -> tuple[int, int]:
+        """Return places and bytes; the observer hears of them."""
+        places, size, abandoned = self._usage(self._clock())
+        if self._observer is not None:
+            if abandoned:
+                self._observer.event("abandoned", count=abandoned)
+            self._observer.event("held", answers=places, bytes=size)
+        return places, size
 
 
-def _flat(answer: Answer | None) -> tuple[Any, ...]:
+def _flat(answer: Answer | None) -> Flat | None:
+    """Lay an answer flat: of a plain tuple of atoms the garbage collector lets go at once."""
     if answer is None:
-        return ()
+        return None
     return (answer.status, answer.body, *chain.from_iterable(answer.headers))
 
 
-def _answer(flat: tuple[Any, ...]) -> Answer | None:
-    if not flat:
+def _answer(flat: Flat | None) -> Answer | None:
+    if flat is None:
         return None
     status, body, *headers = flat
     return Answer(status, tuple(zip(headers[::2], headers[1::2], strict=True)), body)

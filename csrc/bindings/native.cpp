@@ -10,6 +10,7 @@
 
 using Clock = std::chrono::steady_clock;
 
+void define_held(py::module_ &module);   // held.cpp
 void define_prices(py::module_ &module); // prices.cpp
 
 namespace {
@@ -112,10 +113,8 @@ PyObject *verify_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     powfast_puzzle puzzle{};
     powfast_field seed;
     uint64_t nonces[POWFAST_MAX_PARTS];
-    if (!kernel || count != 4 || !bytes_of(args[0], &seed) || seed.length != sizeof puzzle.seed) {
-        PyErr_SetString(PyExc_TypeError, "verify(seed, work, parts, solution)");
-        return nullptr;
-    }
+    if (!kernel || count != 4 || !bytes_of(args[0], &seed) || seed.length != sizeof puzzle.seed)
+        return misused("verify(seed, work, parts, solution)");
     puzzle.work = PyLong_AsUnsignedLongLong(args[1]);
     puzzle.parts = (uint32_t)PyLong_AsUnsignedLong(args[2]);
     if (PyErr_Occurred())
@@ -137,10 +136,8 @@ PyObject *hash_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
         static_cast<const powfast_kernel *>(PyCapsule_GetPointer(self, "powfast_kernel"));
     powfast_field message;
     uint8_t digest[32];
-    if (!kernel || count != 1 || !bytes_of(args[0], &message)) {
-        PyErr_SetString(PyExc_TypeError, "sha256(bytes)");
-        return nullptr;
-    }
+    if (!kernel || count != 1 || !bytes_of(args[0], &message))
+        return misused("sha256(bytes)");
     powfast_sha256(digest, kernel, message.bytes, message.length);
     return PyBytes_FromStringAndSize(reinterpret_cast<const char *>(digest), sizeof digest);
 }
@@ -369,11 +366,8 @@ PyObject *issue_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     auto *ring = static_cast<const Ring *>(PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 0), "ring"));
     powfast_challenge challenge{};
     powfast_field id;
-    if (!ring || count != 8 || !bytes_of(args[0], &id) || id.length != sizeof challenge.id) {
-        PyErr_SetString(PyExc_TypeError,
-                        "issue(id, work, parts, seconds, lifetime, account, group, request)");
-        return nullptr;
-    }
+    if (!ring || count != 8 || !bytes_of(args[0], &id) || id.length != sizeof challenge.id)
+        return misused("issue(id, work, parts, seconds, lifetime, account, group, request)");
     std::copy(id.bytes, id.bytes + id.length, challenge.id);
     uint64_t parts = 0;
     if (!integers_of(&args[1], &challenge.puzzle.work, 1) ||
@@ -399,10 +393,8 @@ PyObject *issue_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 // `self` is a tuple of a capsule of the ring, a dict of status to (class, message), and the ring.
 PyObject *check_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     auto *ring = static_cast<const Ring *>(PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 0), "ring"));
-    if (!ring || count != 5) {
-        PyErr_SetString(PyExc_TypeError, "check(token, solution, seconds, account, request)");
-        return nullptr;
-    }
+    if (!ring || count != 5)
+        return misused("check(token, solution, seconds, account, request)");
     uint64_t now = milliseconds(PyFloat_AsDouble(args[2]));
     if (PyErr_Occurred())
         return nullptr;
@@ -417,12 +409,7 @@ PyObject *check_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
         Py_DECREF(number);
         return nullptr;
     }
-    try {
-        return fields_of(challenge).release().ptr();
-    } catch (py::error_already_set &error) {
-        error.restore();
-        return nullptr;
-    }
+    return fields_of(challenge).release().ptr();
 }
 
 py::capsule pointer_to(const py::object &ring) {
@@ -470,6 +457,7 @@ PYBIND11_MODULE(_native, m) {
         .def("verify_batch", &Kernel::verify_batch);
     m.def("decode", &decode);
     m.def("default_parts", &powfast_default_parts);
+    define_held(m);
     define_prices(m);
     py::class_<Ring>(m, "Ring")
         .def(py::init<const Kernel &, const py::list &>())

@@ -2,6 +2,8 @@
 #ifndef POWFAST_OBJECTS_H
 #define POWFAST_OBJECTS_H
 
+#include <new>
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -76,10 +78,28 @@ inline bool doubles_of(PyObject *object, double *values, size_t count) {
 
 using BareFunction = PyObject *(PyObject *, PyObject *const *, Py_ssize_t);
 
+// What a bare function returns that was called with anything else.
+inline PyObject *misused(const char *signature) {
+    PyErr_SetString(PyExc_TypeError, signature);
+    return nullptr;
+}
+
+template <BareFunction *function>
+PyObject *without_exceptions(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    try {
+        return function(self, args, count);
+    } catch (py::error_already_set &error) {
+        error.restore();
+        return nullptr;
+    } catch (const std::bad_alloc &) {
+        return PyErr_NoMemory();
+    }
+}
+
 // A callable that keeps `self` alive.
 template <BareFunction *function> py::object bare(const char *name, const py::object &self) {
-    static PyMethodDef definition = {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL,
-                                     nullptr};
+    static PyMethodDef definition = {
+        name, (PyCFunction)(void (*)(void))without_exceptions<function>, METH_FASTCALL, nullptr};
     return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
 }
 

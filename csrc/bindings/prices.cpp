@@ -54,10 +54,8 @@ void pack(char *bytes, double value) {
 PyObject *price_few(PyObject *, PyObject *const *args, Py_ssize_t count) {
     Tariff tariff;
     double state[1 + Tariff::kMostBets], sum = 0;
-    if (count != 5 || !PyList_Check(args[0]) || !tariff.read(args[3], args[4])) {
-        PyErr_SetString(PyExc_TypeError, "price_few(evidence, state, multiples, numbers, bets)");
-        return nullptr;
-    }
+    if (count != 5 || !PyList_Check(args[0]) || !tariff.read(args[3], args[4]))
+        return misused("price_few(evidence, state, multiples, numbers, bets)");
     auto queries = (size_t)PyList_GET_SIZE(args[0]);
     bool volume = args[2] != Py_None;
     powfast_field before;
@@ -105,10 +103,8 @@ py::object price_many(const Array<double> &evidence, const Array<double> &state,
 
 // are_nonnegative(values) -> whether they are a list or tuple of nonnegative floats, none NaN.
 PyObject *are_nonnegative(PyObject *, PyObject *const *args, Py_ssize_t count) {
-    if (count != 1) {
-        PyErr_SetString(PyExc_TypeError, "are_nonnegative(values)");
-        return nullptr;
-    }
+    if (count != 1)
+        return misused("are_nonnegative(values)");
     if (!PyList_CheckExact(args[0]) && !PyTuple_CheckExact(args[0]))
         Py_RETURN_FALSE;
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(args[0]); i++) {
@@ -125,10 +121,8 @@ PyObject *publish(PyObject *, PyObject *const *args, Py_ssize_t count) {
     powfast_tariff tariff{};
     double owed, carry;
     uint64_t work;
-    if (count != 4) {
-        PyErr_SetString(PyExc_TypeError, "publish(owed, carry, base_work, step)");
-        return nullptr;
-    }
+    if (count != 4)
+        return misused("publish(owed, carry, base_work, step)");
     if (!double_of(args[0], &owed) || !double_of(args[1], &carry) ||
         !double_of(args[2], &tariff.base_work) || !double_of(args[3], &tariff.step) ||
         powfast_publish(&work, &carry, &tariff, owed) != POWFAST_OK)

@@ -1,0 +1,207 @@
+// Answers that wait for their payment: what powfast/held.py keeps, each operation whole under the
+// GIL. Python says what time it is.
+#include <list>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "objects.h"
+
+namespace {
+
+struct Usage {
+    size_t places = 0, bytes = 0;
+};
+
+using Accounts = std::unordered_map<std::string, Usage>;
+
+// A request's: taken before its model runs, filled with its price and the answer.
+struct Place {
+    std::string name;
+    Accounts::value_type *account;
+    double expires;
+    uint64_t work = 0; // 0: not known yet
+    size_t size = 0;
+    py::object answer = py::none();
+};
+
+struct Limits {
+    size_t per_account, in_all, account_bytes, all_bytes;
+};
+
+enum class Limit { none, account, all };
+
+class Places {
+  public:
+    explicit Places(const Limits &limits) : limits_(limits) {}
+
+    size_t count() const { return queue_.size(); }
+    size_t bytes() const { return bytes_; }
+
+    // Of those that ended since the last call, how many had a price.
+    size_t abandoned() { return std::exchange(abandoned_, 0); }
+
+    // Give up the places that have ended.
+    void expire(double now) {
+        while (!queue_.empty() && queue_.front().expires <= now) {
+            abandoned_ += queue_.front().work != 0;
+            drop(queue_.begin());
+        }
+    }
+
+    // Take a place, or have it for longer. `where` stays as it is beyond a limit.
+    Limit reserve(const Place **where, std::string name, std::string account, double expires) {
+        auto found = places_.find(name);
+        if (found != places_.end()) {
+            queue_.splice(queue_.end(), queue_, found->second);
+            found->second->expires = expires;
+            *where = &*found->second;
+            return Limit::none;
+        }
+        auto usage = accounts_.find(account);
+        if (usage != accounts_.end() && usage->second.places >= limits_.per_account)
+            return Limit::account;
+        if (queue_.size() >= limits_.in_all)
+            return Limit::all;
+        if (usage == accounts_.end())
+            usage = accounts_.emplace(std::move(account), Usage()).first;
+        usage->second.places++;
+        queue_.push_back({std::move(name), &*usage, expires});
+        places_.emplace(queue_.back().name, std::prev(queue_.end()));
+        *where = &queue_.back();
+        return Limit::none;
+    }
+
+    // Keep the price of a place, and its answer where there is room for it.
+    void fill(const std::string &name, uint64_t work, py::object answer, size_t size) {
+        auto found = places_.find(name);
+        if (found == places_.end())
+            return;
+        Place &place = *found->second;
+        size_t &of_account = place.account->second.bytes;
+        of_account -= place.size, bytes_ -= place.size;
+        if (size > limits_.account_bytes - of_account || size > limits_.all_bytes - bytes_)
+            answer = py::none(), size = 0;
+        of_account += size, bytes_ += size;
+        place.work = work, place.size = size;
+        std::swap(place.answer, answer); // which may run Python as it goes: last
+    }
+
+    // Give a place back; its answer is None where none was kept.
+    py::object release(const std::string &name) {
+        auto found = places_.find(name);
+        return found == places_.end() ? py::none() : drop(found->second);
+    }
+
+  private:
+    using Queue = std::list<Place>;
+
+    py::object drop(Queue::iterator place) {
+        py::object answer = std::move(place->answer);
+        Usage &usage = place->account->second;
+        usage.bytes -= place->size, bytes_ -= place->size;
+        if (--usage.places == 0)
+            accounts_.erase(accounts_.find(place->account->first));
+        places_.erase(place->name);
+        queue_.erase(place);
+        return answer;
+    }
+
+    Limits limits_;
+    Queue queue_; // the one that ends next is first
+    std::unordered_map<std::string_view, Queue::iterator> places_;
+    Accounts accounts_;
+    size_t bytes_ = 0, abandoned_ = 0;
+};
+
+Places &places_of(PyObject *self) {
+    return *static_cast<Places *>(PyCapsule_GetPointer(self, "places"));
+}
+
+// The name of a request's place: the account's length, for no two to share one, account and digest.
+bool read_name(std::string *name, std::string *account, PyObject *const *args) {
+    powfast_field who, digest;
+    if (!utf8_of(args[0], &who) || !bytes_of(args[1], &digest))
+        return false;
+    account->assign(reinterpret_cast<const char *>(who.bytes), who.length);
+    name->reserve(sizeof who.length + who.length + digest.length);
+    name->append(reinterpret_cast<const char *>(&who.length), sizeof who.length);
+    name->append(*account);
+    name->append(reinterpret_cast<const char *>(digest.bytes), digest.length);
+    return true;
+}
+
+// What a clock says, which may be an integer.
+bool seconds_of(PyObject *object, double *seconds) {
+    *seconds = PyFloat_AsDouble(object);
+    bool told = !PyErr_Occurred();
+    PyErr_Clear();
+    return told;
+}
+
+// reserve(account, digest, now, expires) -> the price, 0 where it is not known yet; the limit that
+// it would pass where there is no place for it, as text.
+PyObject *reserve(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    std::string name, account;
+    double now, expires;
+    if (count != 4 || !read_name(&name, &account, args) || !seconds_of(args[2], &now) ||
+        !seconds_of(args[3], &expires))
+        return misused("reserve(account, digest, now, expires)");
+    Places &places = places_of(self);
+    const Place *place;
+    places.expire(now);
+    switch (places.reserve(&place, std::move(name), std::move(account), expires)) {
+    case Limit::account:
+        return PyUnicode_FromString("account");
+    case Limit::all:
+        return PyUnicode_FromString("all");
+    default:
+        return PyLong_FromUnsignedLongLong(place->work);
+    }
+}
+
+// fill(account, digest, work, answer, size)
+PyObject *fill(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    std::string name, account;
+    uint64_t work, size;
+    if (count != 5 || !read_name(&name, &account, args) || !integers_of(&args[2], &work, 1) ||
+        !integers_of(&args[4], &size, 1))
+        return misused("fill(account, digest, work, answer, size)");
+    places_of(self).fill(name, work, py::reinterpret_borrow<py::object>(args[3]), size);
+    Py_RETURN_NONE;
+}
+
+// release(account, digest, now) -> the answer
+PyObject *release(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    std::string name, account;
+    double now;
+    if (count != 3 || !read_name(&name, &account, args) || !seconds_of(args[2], &now))
+        return misused("release(account, digest, now)");
+    Places &places = places_of(self);
+    places.expire(now);
+    return places.release(name).release().ptr();
+}
+
+// usage(now) -> places, bytes, and how many with a price have ended since the last call
+PyObject *usage(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    double now;
+    if (count != 1 || !seconds_of(args[0], &now))
+        return misused("usage(now)");
+    Places &places = places_of(self);
+    places.expire(now);
+    return Py_BuildValue("nnn", (Py_ssize_t)places.count(), (Py_ssize_t)places.bytes(),
+                         (Py_ssize_t)places.abandoned());
+}
+
+// The operations over places of their own.
+py::tuple places(size_t per_account, size_t in_all, size_t account_bytes, size_t all_bytes) {
+    auto *made = new Places({per_account, in_all, account_bytes, all_bytes});
+    py::capsule self(made, "places", [](PyObject *capsule) { delete &places_of(capsule); });
+    return py::make_tuple(bare<reserve>("reserve", self), bare<fill>("fill", self),
+                          bare<release>("release", self), bare<usage>("usage", self));
+}
+
+} // namespace
+
+void define_held(py::module_ &module) { module.def("places", &places); }
