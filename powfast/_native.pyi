@@ -21,6 +21,7 @@ class Kernel:
     def name(self) -> str: ...
     def verifier(self) -> Callable[[bytes, int, int, Solution], bool]: ...
     def hasher(self) -> Callable[[bytes], bytes]: ...
+    def field_hasher(self) -> Callable[..., bytes | None]: ...
     def verify_tuples(
         self,
         seeds: npt.NDArray[np.uint8],
@@ -37,7 +38,18 @@ class Kernel:
 
 def decode(kernel: Kernel, token: object) -> tuple[Fields, bytes] | int: ...
 def default_parts(work: int) -> int: ...
+def base64url(given: bytes, /) -> str: ...
 
+Page = tuple[bytes | None, float, float]
+
+def books(
+    kernel: Kernel, max_accounts: int, remember: float, now: float
+) -> tuple[
+    Callable[[str, str], Page | None],
+    Callable[[str, str, Page], None],
+    Callable[[str, str, bytes, float], int | None],
+    Callable[[str, str, bytes, int], None],
+]: ...
 def places(
     per_account: int, in_all: int, account_bytes: int, all_bytes: int
 ) -> tuple[

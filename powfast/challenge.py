@@ -161,13 +161,10 @@ def solve(
 
 # -- text forms
 
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
-
 
 def token_to_text(token: bytes) -> str:
     """Return `token` as unpadded base64url."""
-    encoded = binascii.b2a_base64(token, newline=False)
-    return encoded.translate(_URL_SAFE).rstrip(b"=").decode("ascii")
+    return _native.base64url(token)
 
 
 def token_from_text(text: str) -> bytes:

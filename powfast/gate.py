@@ -61,14 +61,17 @@ class Asked:
     """Which store has failed this request, and is not asked again; after the ledger, neither is."""
 
     def __post_init__(self) -> None:
-        if not (_is_name(self.account) and _is_name(self.group)):
+        if not (_is_name(self.account) and (self.group == "" or _is_name(self.group))):
             raise InvalidInput(
                 f"an account or group is text of at most {MAX_NAME_BYTES} bytes in UTF-8"
             )
 
 
 def _is_name(name: str) -> bool:
-    return isinstance(name, str) and len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+    try:
+        return isinstance(name, str) and len(name.encode()) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 class Bill:
@@ -96,6 +99,8 @@ class Bill:
     """Whether a charge has begun that nobody has awaited."""
     credit = 0
     """Work that the opening just paid covers of this request's price; 0 where none was paid."""
+    settled = False
+    """Whether the request itself has been paid for."""
     _charged = False
 
     def __init__(
@@ -104,11 +109,6 @@ class Bill:
         self._gate = gate
         self._price = price
         self.asked = asked
-
-    @property
-    def settled(self) -> bool:
-        """Whether the request itself has been paid for."""
-        return self.receipt is not None and not self.credit
 
     def owe(self, price: int) -> None:
         """Owe the price of the request, as far as opening the account has not paid for it."""
@@ -397,6 +397,7 @@ class Gate:
                 detail = f"{error} ({error.code}); {detail}"
             else:
                 if not 0 < opening <= bill.receipt.work:
+                    bill.settled = True
                     return await self._answer_paid(bill, endpoint)
                 await self._stored(asked, "open", None, asked.account, asked.group)
                 bill.credit, opening = max(1, opening // COVERED), 0
@@ -406,7 +407,7 @@ class Gate:
         if not bill.work or bill.answering:
             return answer
         asking = payment_required(self.challenge(asked, bill.work), detail, status=status)
-        return asking.with_headers(*bill.receipt_headers)
+        return asking if bill.receipt is None else asking.with_headers(*bill.receipt_headers)
 
     async def _opening(self, asked: Asked) -> int:
         """Return what an account owes before anything runs for it: 0 once it is open."""

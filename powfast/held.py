@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import chain
 from typing import Any, Protocol
 
 from powfast import _native
 from powfast.errors import TooManyUnpaid
 from powfast.http import Answer
 from powfast.observer import Observer
+from powfast.puzzle import require_int
 
-Flat = tuple[Any, ...]
+_MOST = 2**62
 
 
 class Held(Protocol):
@@ -56,6 +56,11 @@ class HeldAnswers:
         Seconds; only differences matter.
     observer : Observer
         Is told how much is held, and how many answers nobody paid for in time.
+
+    Raises
+    ------
+    InvalidInput
+        A bound is no integer, or below 0.
     """
 
     def __init__(
@@ -75,7 +80,10 @@ class HeldAnswers:
         self._clock = clock
         self._observer = observer
         self._reserve, self._fill, self._release, self._usage = _native.places(
-            per_account, in_all, account_bytes, all_bytes
+            require_int("per_account", per_account, 0, _MOST),
+            require_int("in_all", in_all, 0, _MOST),
+            require_int("account_bytes", account_bytes, 0, _MOST),
+            require_int("all_bytes", all_bytes, 0, _MOST),
         )
 
     def __len__(self) -> int:
@@ -99,6 +107,7 @@ class HeldAnswers:
         """
         now = self._clock()
         said = self._reserve(account, digest, now, now + self._lifetime)
+        self._report()
         if isinstance(said, int):
             return said
         limit = self._per_account if said == "account" else None
@@ -108,16 +117,18 @@ class HeldAnswers:
         self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
     ) -> None:
         """Keep the answer of a reserved request with its price, where there is room for it."""
-        self._fill(account, digest, work, _flat(answer), size)
-        if self._observer is not None:
-            self._used()
+        self._fill(account, digest, work, answer, size)
+        self._report()
 
     def release(self, account: str, digest: bytes) -> Answer | None:
         """Give the place of a request back, and return its answer (`None`: not kept)."""
-        answer = _answer(self._release(account, digest, self._clock()))
+        kept = self._release(account, digest, self._clock())
+        self._report()
+        return None if kept is None else Answer(*kept)
+
+    def _report(self) -> None:
         if self._observer is not None:
             self._used()
-        return answer
 
     def _used(self) -> tuple[int, int]:
         """Return places and bytes; the observer hears of them."""
@@ -127,20 +138,6 @@ class HeldAnswers:
                 self._observer.event("abandoned", count=abandoned)
             self._observer.event("held", answers=places, bytes=size)
         return places, size
-
-
-def _flat(answer: Answer | None) -> Flat | None:
-    """Lay an answer flat: of a plain tuple of atoms the garbage collector lets go at once."""
-    if answer is None:
-        return None
-    return (answer.status, answer.body, *chain.from_iterable(answer.headers))
-
-
-def _answer(flat: Flat | None) -> Answer | None:
-    if flat is None:
-        return None
-    status, body, *headers = flat
-    return Answer(status, tuple(zip(headers[::2], headers[1::2], strict=True)), body)
 
 
 def beyond_limits(per_account: int | None) -> str:

@@ -5,10 +5,8 @@ Servers and clients share it; it knows no framework and sends nothing.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-import struct
 from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
@@ -30,7 +28,7 @@ from powfast.errors import (
     StoreUnavailable,
     TooManyUnpaid,
 )
-from powfast.puzzle import Solution, sha256
+from powfast.puzzle import Solution, sha256_of_fields
 
 SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"
@@ -43,10 +41,6 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     TooManyUnpaid: (429, "Too Many Requests"),
     StoreUnavailable: (503, "Service Unavailable"),
 }
-
-_LENGTH = struct.Struct(">Q").pack
-
-_SHORT = 2048  # bytes; beyond, hashlib is at least as fast, and lets other threads run
 
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
@@ -105,17 +99,9 @@ def guards(prefixes: tuple[str, ...], path: str, root: str = "") -> bool:
 
 
 def request_digest(method: str, target: bytes, body: bytes) -> bytes:
-    """SHA-256 over method, path with query, and body: what a challenge is bound to.
-
-    Each field is preceded by its length, so that no two requests share a digest.
-    """
+    """SHA-256 over method, path with query, and body: what a challenge is bound to."""
     verb = method.upper().encode("ascii", "replace")
-    head = b"".join((_LENGTH(len(verb)), verb, _LENGTH(len(target)), target, _LENGTH(len(body))))
-    if len(body) < _SHORT:
-        return sha256(head + body)
-    digest = hashlib.sha256(head)
-    digest.update(body)
-    return digest.digest()
+    return sha256_of_fields(verb, target, body)
 
 
 def problem(

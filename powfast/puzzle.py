@@ -6,6 +6,7 @@ A puzzle knows no time, key or account. Part i is solved by a 64-bit nonce for w
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable
@@ -229,6 +230,26 @@ def verify(puzzle: Puzzle, solution: Solution) -> bool:
 def sha256(message: bytes) -> bytes:
     """Return the digest of a short message, in less time than hashlib takes to begin."""
     return _hasher()(message)
+
+
+def sha256_of_fields(*fields: bytes) -> bytes:
+    """Return the digest over each field after its length, 64 bits and big-endian.
+
+    So that no two sequences of fields share a digest.
+    """
+    digest = _field_hasher()(*fields)
+    if digest is None:
+        hashed = hashlib.sha256()
+        for field in fields:
+            hashed.update(len(field).to_bytes(8, "big"))
+            hashed.update(field)
+        digest = hashed.digest()
+    return digest
+
+
+@cache
+def _field_hasher() -> Callable[..., bytes | None]:
+    return native_kernel().field_hasher()
 
 
 @cache

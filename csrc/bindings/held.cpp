@@ -1,7 +1,7 @@
 // Answers that wait for their payment: what powfast/held.py keeps, each operation whole under the
-// GIL. Python says what time it is.
+// GIL. Small answers are kept as bytes of our own: blocks of Python's that live for long scatter
+// those that do not over colder and colder memory.
 #include <list>
-#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -9,6 +9,74 @@
 #include "objects.h"
 
 namespace {
+
+// What Python keeps: (status, headers, body), or None.
+class Answer {
+  public:
+    Answer() = default;
+
+    explicit Answer(PyObject *answer) {
+        if (!pack(answer)) {
+            packed_.clear();
+            whole_ = py::reinterpret_borrow<py::object>(answer);
+        }
+    }
+
+    py::object take() { return packed_.empty() ? std::move(whole_) : unpack(); }
+
+  private:
+    static constexpr size_t kSmall = 4096;
+
+    // Status, body, and the names and values of the headers; false where it is large or odd.
+    bool pack(PyObject *answer) {
+        uint64_t status;
+        packed_.reserve(512);
+        if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 3 ||
+            !integers_of(&PyTuple_GET_ITEM(answer, 0), &status, 1) ||
+            !append_bytes({reinterpret_cast<const uint8_t *>(&status), sizeof status}) ||
+            !append_bytes(PyTuple_GET_ITEM(answer, 2)))
+            return false;
+        PyObject *headers = PyTuple_GET_ITEM(answer, 1);
+        if (!PyTuple_Check(headers))
+            return false;
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(headers); i++) {
+            PyObject *header = PyTuple_GET_ITEM(headers, i);
+            if (!has_items(header, 2) || !append_bytes(PySequence_Fast_GET_ITEM(header, 0)) ||
+                !append_bytes(PySequence_Fast_GET_ITEM(header, 1)))
+                return false;
+        }
+        packed_.shrink_to_fit();
+        return true;
+    }
+
+    bool append_bytes(PyObject *object) {
+        powfast_field field;
+        return bytes_of(object, &field) && append_bytes(field);
+    }
+
+    bool append_bytes(powfast_field field) {
+        if (field.length > kSmall)
+            return false;
+        append(&packed_, field);
+        return packed_.size() <= kSmall;
+    }
+
+    py::object unpack() const {
+        const char *at = packed_.data(), *end = at + packed_.size();
+        uint64_t status;
+        std::memcpy(&status, next_field(&at).bytes, sizeof status);
+        py::bytes body = raw(next_field(&at));
+        py::list headers;
+        while (at < end) {
+            py::bytes name = raw(next_field(&at));
+            headers.append(py::make_tuple(name, raw(next_field(&at))));
+        }
+        return py::make_tuple(status, py::tuple(headers), body);
+    }
+
+    std::string packed_;
+    py::object whole_ = py::none();
+};
 
 struct Usage {
     size_t places = 0, bytes = 0;
@@ -23,7 +91,7 @@ struct Place {
     double expires;
     uint64_t work = 0; // 0: not known yet
     size_t size = 0;
-    py::object answer = py::none();
+    Answer answer{};
 };
 
 struct Limits {
@@ -50,13 +118,13 @@ class Places {
         }
     }
 
-    // Take a place, or have it for longer. `where` stays as it is beyond a limit.
-    Limit reserve(const Place **where, std::string name, std::string account, double expires) {
+    // Take a place, or have it for longer. *work, its price, stays as it is beyond a limit.
+    Limit reserve(uint64_t *work, std::string name, std::string account, double expires) {
         auto found = places_.find(name);
         if (found != places_.end()) {
             queue_.splice(queue_.end(), queue_, found->second);
             found->second->expires = expires;
-            *where = &*found->second;
+            *work = found->second->work;
             return Limit::none;
         }
         auto usage = accounts_.find(account);
@@ -69,12 +137,12 @@ class Places {
         usage->second.places++;
         queue_.push_back({std::move(name), &*usage, expires});
         places_.emplace(queue_.back().name, std::prev(queue_.end()));
-        *where = &queue_.back();
+        *work = 0;
         return Limit::none;
     }
 
     // Keep the price of a place, and its answer where there is room for it.
-    void fill(const std::string &name, uint64_t work, py::object answer, size_t size) {
+    void fill(const std::string &name, uint64_t work, Answer answer, size_t size) {
         auto found = places_.find(name);
         if (found == places_.end())
             return;
@@ -82,23 +150,23 @@ class Places {
         size_t &of_account = place.account->second.bytes;
         of_account -= place.size, bytes_ -= place.size;
         if (size > limits_.account_bytes - of_account || size > limits_.all_bytes - bytes_)
-            answer = py::none(), size = 0;
+            answer = Answer(), size = 0;
         of_account += size, bytes_ += size;
         place.work = work, place.size = size;
-        std::swap(place.answer, answer); // which may run Python as it goes: last
+        std::swap(place.answer, answer); // the old one goes last: it may run Python
     }
 
     // Give a place back; its answer is None where none was kept.
     py::object release(const std::string &name) {
         auto found = places_.find(name);
-        return found == places_.end() ? py::none() : drop(found->second);
+        return found == places_.end() ? py::none() : drop(found->second).take();
     }
 
   private:
     using Queue = std::list<Place>;
 
-    py::object drop(Queue::iterator place) {
-        py::object answer = std::move(place->answer);
+    Answer drop(Queue::iterator place) {
+        Answer answer = std::move(place->answer);
         Usage &usage = place->account->second;
         usage.bytes -= place->size, bytes_ -= place->size;
         if (--usage.places == 0)
@@ -119,45 +187,36 @@ Places &places_of(PyObject *self) {
     return *static_cast<Places *>(PyCapsule_GetPointer(self, "places"));
 }
 
-// The name of a request's place: the account's length, for no two to share one, account and digest.
+// The name of a request's place, of its account and its digest.
 bool read_name(std::string *name, std::string *account, PyObject *const *args) {
     powfast_field who, digest;
     if (!utf8_of(args[0], &who) || !bytes_of(args[1], &digest))
         return false;
     account->assign(reinterpret_cast<const char *>(who.bytes), who.length);
-    name->reserve(sizeof who.length + who.length + digest.length);
-    name->append(reinterpret_cast<const char *>(&who.length), sizeof who.length);
-    name->append(*account);
-    name->append(reinterpret_cast<const char *>(digest.bytes), digest.length);
+    name->reserve(sizeof who.length + who.length + sizeof digest.length + digest.length);
+    append(name, who);
+    append(name, digest);
     return true;
 }
 
-// What a clock says, which may be an integer.
-bool seconds_of(PyObject *object, double *seconds) {
-    *seconds = PyFloat_AsDouble(object);
-    bool told = !PyErr_Occurred();
-    PyErr_Clear();
-    return told;
-}
-
-// reserve(account, digest, now, expires) -> the price, 0 where it is not known yet; the limit that
-// it would pass where there is no place for it, as text.
+// reserve(account, digest, now, expires) -> the price, 0 where it is not known yet; as text, the
+// limit that it would pass.
 PyObject *reserve(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     std::string name, account;
     double now, expires;
-    if (count != 4 || !read_name(&name, &account, args) || !seconds_of(args[2], &now) ||
-        !seconds_of(args[3], &expires))
+    if (count != 4 || !read_name(&name, &account, args) || !number_of(args[2], &now) ||
+        !number_of(args[3], &expires))
         return misused("reserve(account, digest, now, expires)");
     Places &places = places_of(self);
-    const Place *place;
     places.expire(now);
-    switch (places.reserve(&place, std::move(name), std::move(account), expires)) {
+    uint64_t work;
+    switch (places.reserve(&work, std::move(name), std::move(account), expires)) {
     case Limit::account:
         return PyUnicode_FromString("account");
     case Limit::all:
         return PyUnicode_FromString("all");
     default:
-        return PyLong_FromUnsignedLongLong(place->work);
+        return PyLong_FromUnsignedLongLong(work);
     }
 }
 
@@ -168,7 +227,7 @@ PyObject *fill(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     if (count != 5 || !read_name(&name, &account, args) || !integers_of(&args[2], &work, 1) ||
         !integers_of(&args[4], &size, 1))
         return misused("fill(account, digest, work, answer, size)");
-    places_of(self).fill(name, work, py::reinterpret_borrow<py::object>(args[3]), size);
+    places_of(self).fill(name, work, Answer(args[3]), size);
     Py_RETURN_NONE;
 }
 
@@ -176,7 +235,7 @@ PyObject *fill(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 PyObject *release(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     std::string name, account;
     double now;
-    if (count != 3 || !read_name(&name, &account, args) || !seconds_of(args[2], &now))
+    if (count != 3 || !read_name(&name, &account, args) || !number_of(args[2], &now))
         return misused("release(account, digest, now)");
     Places &places = places_of(self);
     places.expire(now);
@@ -186,7 +245,7 @@ PyObject *release(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 // usage(now) -> places, bytes, and how many with a price have ended since the last call
 PyObject *usage(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     double now;
-    if (count != 1 || !seconds_of(args[0], &now))
+    if (count != 1 || !number_of(args[0], &now))
         return misused("usage(now)");
     Places &places = places_of(self);
     places.expire(now);

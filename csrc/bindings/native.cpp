@@ -6,21 +6,17 @@
 #include <thread>
 #include <vector>
 
+#include "kernel.h"
 #include "objects.h"
 
 using Clock = std::chrono::steady_clock;
 
-void define_held(py::module_ &module);   // held.cpp
-void define_prices(py::module_ &module); // prices.cpp
+void define_accounts(py::module_ &module); // accounts.cpp
+void define_held(py::module_ &module);     // held.cpp
+void define_prices(py::module_ &module);   // prices.cpp
+void define_text(py::module_ &module);     // text.cpp
 
 namespace {
-
-const powfast_kernel *kernel_named(const std::string &name) {
-    for (size_t i = 0; i < powfast_kernel_count(); i++)
-        if (name == powfast_kernel_name(powfast_kernel_at(i)))
-            return powfast_kernel_at(i);
-    throw std::invalid_argument("no kernel " + name);
-}
 
 // Rows of name, supported, passes its self-test; best first.
 py::list kernels() {
@@ -59,51 +55,38 @@ powfast_puzzle make_puzzle(const py::bytes &seed, uint64_t work, uint32_t parts)
     return puzzle;
 }
 
-class Kernel {
-  public:
-    explicit Kernel(const std::string &name) : kernel_(kernel_named(name)) {
-        if (!powfast_kernel_supported(kernel_, powfast_cpu_features()))
-            throw std::invalid_argument("this CPU cannot run " + name);
-    }
+// seeds (n, 32) uint8, works (n,) uint64, nonces (n, parts) uint64 -> (n,) bool
+py::array_t<bool> verify_batch(const Kernel &kernel, const Array<uint8_t> &seeds,
+                               const Array<uint64_t> &works, const Array<uint64_t> &nonces) {
+    if (seeds.ndim() != 2 || works.ndim() != 1 || nonces.ndim() != 2 || seeds.shape(1) != 32 ||
+        seeds.shape(0) != works.shape(0) || nonces.shape(0) != works.shape(0) ||
+        nonces.shape(1) < 1 || nonces.shape(1) > POWFAST_MAX_PARTS)
+        throw std::invalid_argument("shapes must be (n, 32), (n,) and (n, parts)");
+    py::array_t<bool> ok(works.shape(0));
+    auto *out = reinterpret_cast<uint8_t *>(ok.mutable_data());
+    py::gil_scoped_release release;
+    powfast_verify_batch(out, kernel.get(), seeds.data(), works.data(), nonces.data(),
+                         (size_t)works.shape(0), (uint32_t)nonces.shape(1));
+    return ok;
+}
 
-    const powfast_kernel *get() const { return kernel_; }
-    const char *name() const { return powfast_kernel_name(kernel_); }
-
-    // seeds (n, 32) uint8, works (n,) uint64, nonces (n, parts) uint64 -> (n,) bool
-    py::array_t<bool> verify_batch(const Array<uint8_t> &seeds, const Array<uint64_t> &works,
-                                   const Array<uint64_t> &nonces) const {
-        if (seeds.ndim() != 2 || works.ndim() != 1 || nonces.ndim() != 2 || seeds.shape(1) != 32 ||
-            seeds.shape(0) != works.shape(0) || nonces.shape(0) != works.shape(0) ||
-            nonces.shape(1) < 1 || nonces.shape(1) > POWFAST_MAX_PARTS)
-            throw std::invalid_argument("shapes must be (n, 32), (n,) and (n, parts)");
-        py::array_t<bool> ok(works.shape(0));
-        auto *out = reinterpret_cast<uint8_t *>(ok.mutable_data());
-        py::gil_scoped_release release;
-        powfast_verify_batch(out, kernel_, seeds.data(), works.data(), nonces.data(),
-                             (size_t)works.shape(0), (uint32_t)nonces.shape(1));
-        return ok;
-    }
-
-    // The same with a list of tuples for nonces. What is no tuple of `parts` nonces is not solved.
-    py::array_t<bool> verify_tuples(const Array<uint8_t> &seeds, const Array<uint64_t> &works,
-                                    const py::list &solutions, uint32_t parts) const {
-        if (parts < 1 || parts > POWFAST_MAX_PARTS)
-            throw std::invalid_argument("no such number of parts");
-        Array<uint64_t> nonces({(py::ssize_t)solutions.size(), (py::ssize_t)parts});
-        std::vector<bool> malformed(solutions.size());
-        for (size_t i = 0; i < solutions.size(); i++)
-            malformed[i] = !nonces_of(PyList_GET_ITEM(solutions.ptr(), (py::ssize_t)i),
-                                      nonces.mutable_data((py::ssize_t)i), parts);
-        py::array_t<bool> ok = verify_batch(seeds, works, nonces);
-        for (size_t i = 0; i < malformed.size(); i++)
-            if (malformed[i])
-                ok.mutable_at((py::ssize_t)i) = false;
-        return ok;
-    }
-
-  private:
-    const powfast_kernel *kernel_;
-};
+// The same with a list of tuples for nonces. What is no tuple of `parts` nonces is not solved.
+py::array_t<bool> verify_tuples(const Kernel &kernel, const Array<uint8_t> &seeds,
+                                const Array<uint64_t> &works, const py::list &solutions,
+                                uint32_t parts) {
+    if (parts < 1 || parts > POWFAST_MAX_PARTS)
+        throw std::invalid_argument("no such number of parts");
+    Array<uint64_t> nonces({(py::ssize_t)solutions.size(), (py::ssize_t)parts});
+    std::vector<bool> malformed(solutions.size());
+    for (size_t i = 0; i < solutions.size(); i++)
+        malformed[i] = !nonces_of(PyList_GET_ITEM(solutions.ptr(), (py::ssize_t)i),
+                                  nonces.mutable_data((py::ssize_t)i), parts);
+    py::array_t<bool> ok = verify_batch(kernel, seeds, works, nonces);
+    for (size_t i = 0; i < malformed.size(); i++)
+        if (malformed[i])
+            ok.mutable_at((py::ssize_t)i) = false;
+    return ok;
+}
 
 // verify(seed, work, parts, solution) -> bool, as a bare C function: pybind11's casting of the
 // arguments would take longer than the hash. `self` is a capsule of the kernel.
@@ -144,6 +127,31 @@ PyObject *hash_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 
 py::object hasher(const Kernel &kernel) {
     return bare<hash_one>("sha256", py::capsule(kernel.get(), "powfast_kernel"));
+}
+
+// sha256_of_fields(bytes, ...) -> the hash over each after its length (u64, big-endian); None where
+// they are long: other libraries are as fast then, and give the GIL back.
+PyObject *hash_fields(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    auto *kernel =
+        static_cast<const powfast_kernel *>(PyCapsule_GetPointer(self, "powfast_kernel"));
+    uint8_t message[2048], digest[32], *at = message;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        powfast_field field;
+        if (!kernel || !bytes_of(args[i], &field))
+            return misused("sha256_of_fields(bytes, ...)");
+        auto room = (size_t)(message + sizeof message - at);
+        if (room < 8 || room - 8 < field.length)
+            Py_RETURN_NONE;
+        for (int shift = 56; shift >= 0; shift -= 8)
+            *at++ = (uint8_t)((uint64_t)field.length >> shift);
+        at = std::copy(field.bytes, field.bytes + field.length, at);
+    }
+    powfast_sha256(digest, kernel, message, (size_t)(at - message));
+    return PyBytes_FromStringAndSize(reinterpret_cast<const char *>(digest), sizeof digest);
+}
+
+py::object field_hasher(const Kernel &kernel) {
+    return bare<hash_fields>("sha256_of_fields", py::capsule(kernel.get(), "powfast_kernel"));
 }
 
 // One puzzle being solved by the thread that calls run, and by helpers once that takes long.
@@ -199,10 +207,6 @@ class Solver {
 };
 
 py::str text(powfast_field field) {
-    return {reinterpret_cast<const char *>(field.bytes), field.length};
-}
-
-py::bytes raw(powfast_field field) {
     return {reinterpret_cast<const char *>(field.bytes), field.length};
 }
 
@@ -453,12 +457,15 @@ PYBIND11_MODULE(_native, m) {
         .def_property_readonly("name", &Kernel::name)
         .def("verifier", &verifier)
         .def("hasher", &hasher)
-        .def("verify_tuples", &Kernel::verify_tuples)
-        .def("verify_batch", &Kernel::verify_batch);
+        .def("field_hasher", &field_hasher)
+        .def("verify_tuples", &verify_tuples)
+        .def("verify_batch", &verify_batch);
     m.def("decode", &decode);
     m.def("default_parts", &powfast_default_parts);
+    define_accounts(m);
     define_held(m);
     define_prices(m);
+    define_text(m);
     py::class_<Ring>(m, "Ring")
         .def(py::init<const Kernel &, const py::list &>())
         .def("issuer", &issuer)

@@ -2,7 +2,9 @@
 #ifndef POWFAST_OBJECTS_H
 #define POWFAST_OBJECTS_H
 
+#include <cstring>
 #include <new>
+#include <string>
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -66,6 +68,14 @@ inline bool double_of(PyObject *object, double *value) {
     return true;
 }
 
+// Any number: a clock may tell an integer, a tariff one of NumPy's.
+inline bool number_of(PyObject *object, double *value) {
+    *value = PyFloat_AsDouble(object);
+    bool found = !PyErr_Occurred();
+    PyErr_Clear();
+    return found;
+}
+
 // A tuple or list of exactly `count` floats.
 inline bool doubles_of(PyObject *object, double *values, size_t count) {
     if (!has_items(object, count))
@@ -74,6 +84,26 @@ inline bool doubles_of(PyObject *object, double *values, size_t count) {
         if (!double_of(PySequence_Fast_GET_ITEM(object, i), &values[i]))
             return false;
     return true;
+}
+
+// Fields as one block, each after its length, so that no two sequences of them make the same one.
+
+inline void append(std::string *block, powfast_field field) {
+    block->append(reinterpret_cast<const char *>(&field.length), sizeof field.length);
+    block->append(reinterpret_cast<const char *>(field.bytes), field.length);
+}
+
+// The field at `*at`, which moves on to the next one.
+inline powfast_field next_field(const char **at) {
+    powfast_field field;
+    std::memcpy(&field.length, *at, sizeof field.length);
+    field.bytes = reinterpret_cast<const uint8_t *>(*at + sizeof field.length);
+    *at += sizeof field.length + field.length;
+    return field;
+}
+
+inline py::bytes raw(powfast_field field) {
+    return {reinterpret_cast<const char *>(field.bytes), field.length};
 }
 
 using BareFunction = PyObject *(PyObject *, PyObject *const *, Py_ssize_t);
@@ -96,7 +126,7 @@ PyObject *without_exceptions(PyObject *self, PyObject *const *args, Py_ssize_t c
     }
 }
 
-// A callable that keeps `self` alive.
+// A callable that keeps `self` alive, a capsule of what it works on for one.
 template <BareFunction *function> py::object bare(const char *name, const py::object &self) {
     static PyMethodDef definition = {
         name, (PyCFunction)(void (*)(void))without_exceptions<function>, METH_FASTCALL, nullptr};

@@ -6,16 +6,15 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 
 from numpy.typing import ArrayLike
 
+from powfast import _native
 from powfast.challenge import SpentChallenges
 from powfast.ledger.base import (
     CLOCK_SKEW,
     NEW,
-    Page,
     State,
     Tariff,
     opened,
@@ -26,6 +25,7 @@ from powfast.ledger.base import (
     state_at,
 )
 from powfast.ledger.workers import several_workers
+from powfast.puzzle import native_kernel, require_int
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,11 @@ class MemoryLedger:
         it is a new one when it comes back, and pays the opening again.
     clock
         Seconds since the epoch.
+
+    Raises
+    ------
+    InvalidInput
+        `max_accounts` is no integer, or below 1.
     """
 
     def __init__(
@@ -59,11 +64,10 @@ class MemoryLedger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._tariff = tariff
-        self._max_accounts = max_accounts
         self._clock = clock
-        # The one that asked last stands last.
-        self._pages: OrderedDict[tuple[str, str], Page] = OrderedDict()
-        self._charged = _Recent(remember, clock())
+        self._page, self._write, self._price, self._note = _native.books(
+            native_kernel(), require_int("max_accounts", max_accounts, 1, 2**62), remember, clock()
+        )
         self._spent = SpentChallenges(clock=lambda: clock() - CLOCK_SKEW)
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -77,27 +81,27 @@ class MemoryLedger:
         if not queries:
             return 0
         with self._lock:
-            whose, now = (account, group), self._clock()
-            known = self._charged.price(whose, request_id, now)
+            now = self._clock()
+            known = self._price(account, group, request_id, now)
             if known is not None:
                 return known
-            mine = self._page(account, group)
-            ours = self._page("", group) if group else None
+            mine = self._page(account, group) or NEW
+            ours = (self._page("", group) or NEW) if group else None
             work, mine, ours = settle(self._tariff, queries, mine, ours, now)
             self._write(account, group, mine)
             if ours is not None:
                 self._write("", group, ours)
-            self._charged.note(whose, request_id, work)
+            self._note(account, group, request_id, work)
             return work
 
     def opening(self, account: str, group: str) -> int:
         """See `Ledger.opening`."""
-        return 0 if (account, group) in self._pages else opening_of(self._tariff)
+        return opening_of(self._tariff) if self._page(account, group) is None else 0
 
     def open(self, account: str, group: str) -> None:
         """See `Ledger.open`."""
         with self._lock:
-            if (account, group) not in self._pages:
+            if self._page(account, group) is None:
                 self._write(account, group, opened(self._tariff, self._clock()))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
@@ -107,8 +111,8 @@ class MemoryLedger:
 
     def state(self, account: str, group: str = "") -> State | None:
         """See `Ledger.state`."""
-        with self._lock:
-            return state_at(self._page(account, group), self._clock(), self._tariff)
+        page = self._page(account, group) or NEW
+        return state_at(page, self._clock(), self._tariff)
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
@@ -118,51 +122,10 @@ class MemoryLedger:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _page(self, account: str, group: str) -> Page:
-        return self._pages.get((account, group), NEW)
-
-    def _write(self, account: str, group: str, page: Page) -> None:
-        pages, whose = self._pages, (account, group)
-        pages[whose] = page
-        pages.move_to_end(whose)
-        if len(pages) > self._max_accounts:
-            pages.popitem(last=False)
-
     def _notice_fork(self) -> None:
         if os.getpid() != self._process:
             self._process = os.getpid()
             _warn("this process was forked from the one that made it")
-
-
-class _Recent:
-    """Prices of recent requests, by account and id; two generations, the older one dropped whole.
-
-    Nested, for a request then keeps nothing but its id and its price.
-    """
-
-    def __init__(self, remember: float, now: float) -> None:
-        self._remember = remember
-        self._turned = now
-        self._new: defaultdict[tuple[str, str], dict[bytes, int]] = defaultdict(dict)
-        self._old: dict[tuple[str, str], dict[bytes, int]] = {}
-
-    def price(self, whose: tuple[str, str], request_id: bytes, now: float) -> int | None:
-        elapsed = now - self._turned
-        if elapsed >= self._remember:
-            self._turn(elapsed)
-        for generation in (self._new, self._old):
-            prices = generation.get(whose)
-            if prices is not None and request_id in prices:
-                return prices[request_id]
-        return None
-
-    def note(self, whose: tuple[str, str], request_id: bytes, work: int) -> None:
-        self._new[whose][request_id] = work
-
-    def _turn(self, elapsed: float) -> None:
-        self._old = self._new if elapsed < 2 * self._remember else {}
-        self._new = defaultdict(dict)
-        self._turned += elapsed
 
 
 def _warn(reason: str) -> None:

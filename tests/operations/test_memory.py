@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import mmap
+from pathlib import Path
 from typing import Any
 
 from traffic import Clock
@@ -12,7 +14,7 @@ from powfast.asgi import PowMiddleware
 from powfast.challenge import Issuer
 from powfast.gate import Gate
 from powfast.held import HeldAnswers
-from powfast.http import format_solution, request_digest
+from powfast.http import Answer, format_solution, request_digest
 from powfast.ledger import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
@@ -95,3 +97,22 @@ def test_what_is_remembered_of_a_request_is_nothing_that_the_collector_walks() -
     before = walked(range(500))
     assert walked(range(500, 1000)) < before + 50
     assert server.statuses == {402: 1000}
+
+
+def test_what_stores_of_one_process_keep_outside_python_is_bounded() -> None:
+    clock, each, answer = Clock(), 10_000, Answer(200, ((b"a", b"b"),), bytes(100))
+    ledger = MemoryLedger(EvidenceTariff(1000.0), remember=LIFETIME, max_accounts=1000, clock=clock)
+    held = HeldAnswers(lifetime=LIFETIME, in_all=2 * each, clock=clock)
+
+    def resident(numbers: range) -> int:
+        for number in numbers:
+            clock.now += LIFETIME / each
+            account, digest = f"account {number}", number.to_bytes(32, "big")
+            ledger.charge(account, "", digest, [1.0])
+            held.reserve(account, digest)
+            held.fill(account, digest, 1000, answer, 100)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    before = resident(range(5 * each))
+    assert resident(range(5 * each, 20 * each)) - before < 4 << 20  # of 60 MiB, were all kept
+    assert abs(len(held) - each) <= 2
