@@ -88,7 +88,7 @@ def test_request_digests(known: dict[str, str]) -> None:
     assert request_digest(known["method"].lower(), known["target"].encode(), body) == found
 
 
-@pytest.mark.parametrize("length", [*range(140), *range(2040, 2060), 100_000])
+@pytest.mark.parametrize("length", [*range(140), *range(2010, 2030), 100_000])
 def test_request_digests_of_any_length(length: int) -> None:
     body = bytes(range(256)) * (length // 256 + 1)
     assert request_digest("PUT", b"/x?", body[:length]).hex() == digest(
