@@ -48,7 +48,11 @@ setup(
             "powfast._native",
             sorted(str(path) for path in Path("csrc/bindings").glob("*.cpp")),
             include_dirs=["csrc/include"],
-            depends=["csrc/bindings/kernel.h", "csrc/bindings/objects.h", *HEADERS, *SOURCES],
+            depends=[
+                *sorted(str(path) for path in Path("csrc/bindings").glob("*.h")),
+                *HEADERS,
+                *SOURCES,
+            ],
             extra_compile_args=NO_DEBUG,
             cxx_std=17,
         )

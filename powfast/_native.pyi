@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -42,16 +42,25 @@ def base64url(given: bytes, /) -> str: ...
 
 Page = tuple[bytes | None, float, float]
 
-def books(
-    kernel: Kernel, max_accounts: int, remember: float, now: float
-) -> tuple[
-    Callable[[str, str], Page | None],
-    Callable[[str, str, Page], None],
-    Callable[[str, str, bytes, float], int | None],
-    Callable[[str, str, bytes, int], None],
-]: ...
-def places(
-    per_account: int, in_all: int, account_bytes: int, all_bytes: int
+class Find(Protocol):
+    @overload
+    def __call__(self, account: str, group: str, /) -> Page | None: ...
+    @overload
+    def __call__(
+        self, account: str, group: str, request: bytes, now: float, /
+    ) -> int | Page | None: ...
+
+class Write(Protocol):
+    @overload
+    def __call__(self, account: str, group: str, page: Page, /) -> None: ...
+    @overload
+    def __call__(
+        self, account: str, group: str, page: Page, request: bytes, work: int, /
+    ) -> None: ...
+
+def books(kernel: Kernel, max_accounts: int, remember: float, now: float) -> tuple[Find, Write]: ...
+def held(
+    kernel: Kernel, per_account: int, in_all: int, account_bytes: int, all_bytes: int
 ) -> tuple[
     Callable[[str, bytes, float, float], int | str],
     Callable[[str, bytes, int, Any, int], None],

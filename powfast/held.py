@@ -14,7 +14,7 @@ from powfast import _native
 from powfast.errors import TooManyUnpaid
 from powfast.http import Answer
 from powfast.observer import Observer
-from powfast.puzzle import require_int
+from powfast.puzzle import native_kernel, require_int
 
 _MOST = 2**62
 
@@ -79,7 +79,8 @@ class HeldAnswers:
         self.max_answer = min(account_bytes, all_bytes)
         self._clock = clock
         self._observer = observer
-        self._reserve, self._fill, self._release, self._usage = _native.places(
+        self._reserve, self._fill, self._release, self._usage = _native.held(
+            native_kernel(),
             require_int("per_account", per_account, 0, _MOST),
             require_int("in_all", in_all, 0, _MOST),
             require_int("account_bytes", account_bytes, 0, _MOST),

@@ -1,27 +1,13 @@
 // Accounts of one process, and what they were charged lately: what powfast/ledger/memory.py keeps,
 // each operation whole under the GIL, and no object of Python's for an account or a request.
-#include <algorithm>
-#include <array>
 #include <list>
 #include <unordered_map>
 #include <utility>
 
+#include "ids.h"
 #include "kernel.h"
-#include "objects.h"
 
 namespace {
-
-// Stands for an account in its group, or for one of its requests, however long their names are:
-// the first 192 bits of their SHA-256, so that nobody finds two that are the same.
-using Id = std::array<uint8_t, 24>;
-
-struct HashOfId {
-    size_t operator()(const Id &id) const {
-        size_t hash;
-        std::memcpy(&hash, id.data(), sizeof hash);
-        return hash;
-    }
-};
 
 // As in powfast/ledger/base.py.
 struct Page {
@@ -104,73 +90,57 @@ Books &books_of(PyObject *self) {
     return *static_cast<Books *>(PyCapsule_GetPointer(self, "books"));
 }
 
-// The id of an account in its group; with a third field, that of one of its requests.
-bool read_id(Id *id, const Books &books, PyObject *const *args, size_t count) {
-    powfast_field fields[3];
-    if (!utf8_of(args[0], &fields[0]) || !utf8_of(args[1], &fields[1]) ||
-        (count > 2 && !bytes_of(args[2], &fields[2])))
+// An account's name and its group's.
+bool read_whose(powfast_field *names, PyObject *const *args) {
+    return utf8_of(args[0], &names[0]) && utf8_of(args[1], &names[1]);
+}
+
+bool read_page(Page *page, PyObject *object) {
+    powfast_field state;
+    if (!has_items(object, 3) || !bytes_of(PySequence_Fast_GET_ITEM(object, 0), &state) ||
+        !number_of(PySequence_Fast_GET_ITEM(object, 1), &page->carry) ||
+        !number_of(PySequence_Fast_GET_ITEM(object, 2), &page->charged))
         return false;
-    std::string block;
-    for (size_t i = 0; i < count; i++)
-        append(&block, fields[i]);
-    uint8_t digest[32];
-    powfast_sha256(digest, books.kernel, reinterpret_cast<const uint8_t *>(block.data()),
-                   block.size());
-    std::copy_n(digest, id->size(), id->begin());
+    page->state.assign(reinterpret_cast<const char *>(state.bytes), state.length);
     return true;
 }
 
-// page(account, group) -> (state, carry, charged), None where there is no such account
-PyObject *page(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+// find(account, group) -> (state, carry, charged), None where there is no such account
+// find(account, group, request, now) -> the price, an integer, of a request that was charged
+// lately, else the same
+PyObject *find(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     Books &books = books_of(self);
-    Id id;
-    if (count != 2 || !read_id(&id, books, args, 2))
-        return misused("page(account, group)");
-    const Page *found = books.accounts.find(id);
-    if (!found)
+    powfast_field names[3];
+    double now;
+    if ((count != 2 && count != 4) || !read_whose(names, args) ||
+        (count == 4 && !(bytes_of(args[2], &names[2]) && number_of(args[3], &now))))
+        return misused("find(account, group, request, now), or without the latter two");
+    if (count == 4) {
+        const uint64_t *work = books.recent.find(id_of(books.kernel, names, 3), now);
+        if (work)
+            return PyLong_FromUnsignedLongLong(*work);
+    }
+    const Page *page = books.accounts.find(id_of(books.kernel, names, 2));
+    if (!page)
         Py_RETURN_NONE;
-    PyObject *state =
-        PyBytes_FromStringAndSize(found->state.data(), (Py_ssize_t)found->state.size());
-    return state ? Py_BuildValue("Ndd", state, found->carry, found->charged) : nullptr;
+    auto length = (Py_ssize_t)page->state.size();
+    PyObject *state = PyBytes_FromStringAndSize(page->state.data(), length);
+    return state ? Py_BuildValue("Ndd", state, page->carry, page->charged) : nullptr;
 }
 
 // write(account, group, (state, carry, charged))
+// write(account, group, (state, carry, charged), request, work): after a charge
 PyObject *write(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     Books &books = books_of(self);
-    Id id;
-    powfast_field state;
-    double carry, charged;
-    if (count != 3 || !read_id(&id, books, args, 2) || !has_items(args[2], 3) ||
-        !bytes_of(PySequence_Fast_GET_ITEM(args[2], 0), &state) ||
-        !number_of(PySequence_Fast_GET_ITEM(args[2], 1), &carry) ||
-        !number_of(PySequence_Fast_GET_ITEM(args[2], 2), &charged))
-        return misused("write(account, group, (state, carry, charged))");
-    std::string kept(reinterpret_cast<const char *>(state.bytes), state.length);
-    books.accounts.write(id, {std::move(kept), carry, charged});
-    Py_RETURN_NONE;
-}
-
-// price(account, group, request, now) -> what it was charged lately, None where it was not
-PyObject *price(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    Books &books = books_of(self);
-    Id id;
-    double now;
-    if (count != 4 || !read_id(&id, books, args, 3) || !number_of(args[3], &now))
-        return misused("price(account, group, request, now)");
-    const uint64_t *work = books.recent.find(id, now);
-    if (!work)
-        Py_RETURN_NONE;
-    return PyLong_FromUnsignedLongLong(*work);
-}
-
-// note(account, group, request, work)
-PyObject *note(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    Books &books = books_of(self);
-    Id id;
+    powfast_field names[3];
+    Page page;
     uint64_t work;
-    if (count != 4 || !read_id(&id, books, args, 3) || !integers_of(&args[3], &work, 1))
-        return misused("note(account, group, request, work)");
-    books.recent.note(id, work);
+    if ((count != 3 && count != 5) || !read_whose(names, args) || !read_page(&page, args[2]) ||
+        (count == 5 && !(bytes_of(args[3], &names[2]) && integers_of(&args[4], &work, 1))))
+        return misused("write(account, group, page, request, work), or without the latter two");
+    books.accounts.write(id_of(books.kernel, names, 2), std::move(page));
+    if (count == 5)
+        books.recent.note(id_of(books.kernel, names, 3), work);
     Py_RETURN_NONE;
 }
 
@@ -178,8 +148,7 @@ PyObject *note(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 py::tuple books(const Kernel &kernel, size_t max_accounts, double remember, double now) {
     auto *made = new Books{kernel.get(), Accounts(max_accounts), Recent(remember, now)};
     py::capsule self(made, "books", [](PyObject *capsule) { delete &books_of(capsule); });
-    return py::make_tuple(bare<page>("page", self), bare<write>("write", self),
-                          bare<price>("price", self), bare<note>("note", self));
+    return py::make_tuple(bare<find>("find", self), bare<write>("write", self));
 }
 
 } // namespace

@@ -2,11 +2,11 @@
 // GIL. Small answers are kept as bytes of our own: blocks of Python's that live for long scatter
 // those that do not over colder and colder memory.
 #include <list>
-#include <string_view>
 #include <unordered_map>
 #include <utility>
 
-#include "objects.h"
+#include "ids.h"
+#include "kernel.h"
 
 namespace {
 
@@ -82,12 +82,9 @@ struct Usage {
     size_t places = 0, bytes = 0;
 };
 
-using Accounts = std::unordered_map<std::string, Usage>;
-
 // A request's: taken before its model runs, filled with its price and the answer.
 struct Place {
-    std::string name;
-    Accounts::value_type *account;
+    Id id, account;
     double expires;
     uint64_t work = 0; // 0: not known yet
     size_t size = 0;
@@ -119,8 +116,8 @@ class Places {
     }
 
     // Take a place, or have it for longer. *work, its price, stays as it is beyond a limit.
-    Limit reserve(uint64_t *work, std::string name, std::string account, double expires) {
-        auto found = places_.find(name);
+    Limit reserve(uint64_t *work, const Id &id, const Id &account, double expires) {
+        auto found = places_.find(id);
         if (found != places_.end()) {
             queue_.splice(queue_.end(), queue_, found->second);
             found->second->expires = expires;
@@ -132,22 +129,20 @@ class Places {
             return Limit::account;
         if (queue_.size() >= limits_.in_all)
             return Limit::all;
-        if (usage == accounts_.end())
-            usage = accounts_.emplace(std::move(account), Usage()).first;
-        usage->second.places++;
-        queue_.push_back({std::move(name), &*usage, expires});
-        places_.emplace(queue_.back().name, std::prev(queue_.end()));
+        accounts_[account].places++;
+        queue_.push_back({id, account, expires});
+        places_.emplace(id, std::prev(queue_.end()));
         *work = 0;
         return Limit::none;
     }
 
     // Keep the price of a place, and its answer where there is room for it.
-    void fill(const std::string &name, uint64_t work, Answer answer, size_t size) {
-        auto found = places_.find(name);
+    void fill(const Id &id, uint64_t work, Answer answer, size_t size) {
+        auto found = places_.find(id);
         if (found == places_.end())
             return;
         Place &place = *found->second;
-        size_t &of_account = place.account->second.bytes;
+        size_t &of_account = accounts_[place.account].bytes;
         of_account -= place.size, bytes_ -= place.size;
         if (size > limits_.account_bytes - of_account || size > limits_.all_bytes - bytes_)
             answer = Answer(), size = 0;
@@ -157,8 +152,8 @@ class Places {
     }
 
     // Give a place back; its answer is None where none was kept.
-    py::object release(const std::string &name) {
-        auto found = places_.find(name);
+    py::object release(const Id &id) {
+        auto found = places_.find(id);
         return found == places_.end() ? py::none() : drop(found->second).take();
     }
 
@@ -167,50 +162,54 @@ class Places {
 
     Answer drop(Queue::iterator place) {
         Answer answer = std::move(place->answer);
-        Usage &usage = place->account->second;
-        usage.bytes -= place->size, bytes_ -= place->size;
-        if (--usage.places == 0)
-            accounts_.erase(accounts_.find(place->account->first));
-        places_.erase(place->name);
+        auto usage = accounts_.find(place->account);
+        usage->second.bytes -= place->size, bytes_ -= place->size;
+        if (--usage->second.places == 0)
+            accounts_.erase(usage);
+        places_.erase(place->id);
         queue_.erase(place);
         return answer;
     }
 
     Limits limits_;
     Queue queue_; // the one that ends next is first
-    std::unordered_map<std::string_view, Queue::iterator> places_;
-    Accounts accounts_;
+    std::unordered_map<Id, Queue::iterator, HashOfId> places_;
+    std::unordered_map<Id, Usage, HashOfId> accounts_;
     size_t bytes_ = 0, abandoned_ = 0;
 };
 
-Places &places_of(PyObject *self) {
-    return *static_cast<Places *>(PyCapsule_GetPointer(self, "places"));
+struct Store {
+    const powfast_kernel *kernel;
+    Places places;
+};
+
+Store &store_of(PyObject *self) {
+    return *static_cast<Store *>(PyCapsule_GetPointer(self, "held"));
 }
 
-// The name of a request's place, of its account and its digest.
-bool read_name(std::string *name, std::string *account, PyObject *const *args) {
-    powfast_field who, digest;
-    if (!utf8_of(args[0], &who) || !bytes_of(args[1], &digest))
+// The id of a request by its account and digest; the account's as well, where that is wanted.
+bool read_ids(Id *id, Id *account, const Store &store, PyObject *const *args) {
+    powfast_field names[2];
+    if (!utf8_of(args[0], &names[0]) || !bytes_of(args[1], &names[1]))
         return false;
-    account->assign(reinterpret_cast<const char *>(who.bytes), who.length);
-    name->reserve(sizeof who.length + who.length + sizeof digest.length + digest.length);
-    append(name, who);
-    append(name, digest);
+    *id = id_of(store.kernel, names, 2);
+    if (account)
+        *account = id_of(store.kernel, names, 1);
     return true;
 }
 
 // reserve(account, digest, now, expires) -> the price, 0 where it is not known yet; as text, the
 // limit that it would pass.
 PyObject *reserve(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    std::string name, account;
+    Store &store = store_of(self);
+    Id id, account;
     double now, expires;
-    if (count != 4 || !read_name(&name, &account, args) || !number_of(args[2], &now) ||
+    if (count != 4 || !read_ids(&id, &account, store, args) || !number_of(args[2], &now) ||
         !number_of(args[3], &expires))
         return misused("reserve(account, digest, now, expires)");
-    Places &places = places_of(self);
-    places.expire(now);
+    store.places.expire(now);
     uint64_t work;
-    switch (places.reserve(&work, std::move(name), std::move(account), expires)) {
+    switch (store.places.reserve(&work, id, account, expires)) {
     case Limit::account:
         return PyUnicode_FromString("account");
     case Limit::all:
@@ -222,24 +221,25 @@ PyObject *reserve(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 
 // fill(account, digest, work, answer, size)
 PyObject *fill(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    std::string name, account;
+    Store &store = store_of(self);
+    Id id;
     uint64_t work, size;
-    if (count != 5 || !read_name(&name, &account, args) || !integers_of(&args[2], &work, 1) ||
+    if (count != 5 || !read_ids(&id, nullptr, store, args) || !integers_of(&args[2], &work, 1) ||
         !integers_of(&args[4], &size, 1))
         return misused("fill(account, digest, work, answer, size)");
-    places_of(self).fill(name, work, Answer(args[3]), size);
+    store.places.fill(id, work, Answer(args[3]), size);
     Py_RETURN_NONE;
 }
 
 // release(account, digest, now) -> the answer
 PyObject *release(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    std::string name, account;
+    Store &store = store_of(self);
+    Id id;
     double now;
-    if (count != 3 || !read_name(&name, &account, args) || !number_of(args[2], &now))
+    if (count != 3 || !read_ids(&id, nullptr, store, args) || !number_of(args[2], &now))
         return misused("release(account, digest, now)");
-    Places &places = places_of(self);
-    places.expire(now);
-    return places.release(name).release().ptr();
+    store.places.expire(now);
+    return store.places.release(id).release().ptr();
 }
 
 // usage(now) -> places, bytes, and how many with a price have ended since the last call
@@ -247,20 +247,22 @@ PyObject *usage(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     double now;
     if (count != 1 || !number_of(args[0], &now))
         return misused("usage(now)");
-    Places &places = places_of(self);
+    Places &places = store_of(self).places;
     places.expire(now);
     return Py_BuildValue("nnn", (Py_ssize_t)places.count(), (Py_ssize_t)places.bytes(),
                          (Py_ssize_t)places.abandoned());
 }
 
-// The operations over places of their own.
-py::tuple places(size_t per_account, size_t in_all, size_t account_bytes, size_t all_bytes) {
-    auto *made = new Places({per_account, in_all, account_bytes, all_bytes});
-    py::capsule self(made, "places", [](PyObject *capsule) { delete &places_of(capsule); });
+// The operations over a store of their own.
+py::tuple held(const Kernel &kernel, size_t per_account, size_t in_all, size_t account_bytes,
+               size_t all_bytes) {
+    Limits limits{per_account, in_all, account_bytes, all_bytes};
+    py::capsule self(new Store{kernel.get(), Places(limits)}, "held",
+                     [](PyObject *capsule) { delete &store_of(capsule); });
     return py::make_tuple(bare<reserve>("reserve", self), bare<fill>("fill", self),
                           bare<release>("release", self), bare<usage>("usage", self));
 }
 
 } // namespace
 
-void define_held(py::module_ &module) { module.def("places", &places); }
+void define_held(py::module_ &module) { module.def("held", &held); }

@@ -212,4 +212,4 @@ def settle(
     if carry < 0.0:
         owed, carry = max(owed + carry, 1.0), 0.0
     work, carry = tariff.publish(owed, carry)
-    return work, (state, carry, max(now, charged)), group
+    return work, (state, carry, now if now > charged else charged), group

@@ -65,7 +65,7 @@ class MemoryLedger:
     ) -> None:
         self._tariff = tariff
         self._clock = clock
-        self._page, self._write, self._price, self._note = _native.books(
+        self._find, self._write = _native.books(
             native_kernel(), require_int("max_accounts", max_accounts, 1, 2**62), remember, clock()
         )
         self._spent = SpentChallenges(clock=lambda: clock() - CLOCK_SKEW)
@@ -82,26 +82,24 @@ class MemoryLedger:
             return 0
         with self._lock:
             now = self._clock()
-            known = self._price(account, group, request_id, now)
-            if known is not None:
-                return known
-            mine = self._page(account, group) or NEW
-            ours = (self._page("", group) or NEW) if group else None
-            work, mine, ours = settle(self._tariff, queries, mine, ours, now)
-            self._write(account, group, mine)
+            found = self._find(account, group, request_id, now)
+            if isinstance(found, int):
+                return found
+            ours = (self._find("", group) or NEW) if group else None
+            work, mine, ours = settle(self._tariff, queries, found or NEW, ours, now)
+            self._write(account, group, mine, request_id, work)
             if ours is not None:
                 self._write("", group, ours)
-            self._note(account, group, request_id, work)
             return work
 
     def opening(self, account: str, group: str) -> int:
         """See `Ledger.opening`."""
-        return opening_of(self._tariff) if self._page(account, group) is None else 0
+        return opening_of(self._tariff) if self._find(account, group) is None else 0
 
     def open(self, account: str, group: str) -> None:
         """See `Ledger.open`."""
         with self._lock:
-            if self._page(account, group) is None:
+            if self._find(account, group) is None:
                 self._write(account, group, opened(self._tariff, self._clock()))
 
     def claim(self, challenge_id: bytes, expires: float) -> bool:
@@ -111,7 +109,7 @@ class MemoryLedger:
 
     def state(self, account: str, group: str = "") -> State | None:
         """See `Ledger.state`."""
-        page = self._page(account, group) or NEW
+        page = self._find(account, group) or NEW
         return state_at(page, self._clock(), self._tariff)
 
     def reset(self, account: str, group: str = "") -> None:
