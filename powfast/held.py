@@ -108,7 +108,8 @@ class HeldAnswers:
         """
         now = self._clock()
         said = self._reserve(account, digest, now, now + self._lifetime)
-        self._report()
+        if self._observer is not None:
+            self._used()
         if isinstance(said, int):
             return said
         limit = self._per_account if said == "account" else None
@@ -119,17 +120,15 @@ class HeldAnswers:
     ) -> None:
         """Keep the answer of a reserved request with its price, where there is room for it."""
         self._fill(account, digest, work, answer, size)
-        self._report()
+        if self._observer is not None:
+            self._used()
 
     def release(self, account: str, digest: bytes) -> Answer | None:
         """Give the place of a request back, and return its answer (`None`: not kept)."""
         kept = self._release(account, digest, self._clock())
-        self._report()
-        return None if kept is None else Answer(*kept)
-
-    def _report(self) -> None:
         if self._observer is not None:
             self._used()
+        return None if kept is None else Answer(*kept)
 
     def _used(self) -> tuple[int, int]:
         """Return places and bytes; the observer hears of them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -45,6 +46,9 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
 _SLASHES = re.compile("/{2,}")
+
+_quoted = lru_cache(256)(encode_basestring_ascii)
+"""JSON of a text; most requests are told one of a few."""
 
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -119,7 +123,7 @@ def problem(
     of most requests, and making an encoder takes longer than filling it in.
     """
     document = f'"type": "urn:powfast:{code}", "title": "{title}", "status": {status}'
-    body = f'{{{document}, "detail": {encode_basestring_ascii(detail)}{more}}}'.encode()
+    body = f'{{{document}, "detail": {_quoted(detail)}{more}}}'.encode()
     own = (
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),

@@ -19,8 +19,8 @@ struct HashOfId {
 };
 
 inline Id id_of(const powfast_kernel *kernel, const powfast_field *names, size_t count) {
-    std::string block;
-    block.reserve(256);
+    static thread_local std::string block; // keeps its memory for the next one
+    block.clear();
     for (size_t i = 0; i < count; i++)
         append(&block, names[i]);
     uint8_t digest[32];
