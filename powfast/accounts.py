@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from powfast.errors import InvalidInput
@@ -60,8 +61,19 @@ def account_of(authorization: str | None) -> str:
     InvalidInput
         There is a comma: the header was sent more than once, see `header`.
     """
+    if authorization is None or len(authorization) > _LONG:
+        return _account_of(authorization)
+    return _recent_account_of(authorization)
+
+
+def _account_of(authorization: str | None) -> str:
     scheme, *credentials = _once("authorization", authorization).split(maxsplit=1) or [""]
     return name_of(" ".join([scheme.lower(), *credentials]).rstrip())
+
+
+_LONG = 512
+_recent_account_of = lru_cache(4096)(_account_of)
+"""Of who asked lately, whose keys stay in the memory of the process; long ones do not fill it."""
 
 
 def bearer(caller: Caller) -> str:

@@ -54,6 +54,7 @@ def named(identity: str) -> str:
         ("Basic dXNlcjpwYXNz", "basic dXNlcjpwYXNz"),
         ("sk-1", "sk-1"),
         ("Bearer", "bearer"),
+        ("Bearer  " + "k" * 1000, "bearer " + "k" * 1000),
     ],
 )
 def test_a_key_is_one_account_however_it_is_written(sent: str, identity: str) -> None:
