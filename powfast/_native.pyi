@@ -63,7 +63,7 @@ def held(
     kernel: Kernel, per_account: int, in_all: int, account_bytes: int, all_bytes: int
 ) -> tuple[
     Callable[[str, bytes, float, float], int | str],
-    Callable[[str, bytes, int, Any, int], None],
+    Callable[[str, bytes, float, int, Any, int], None],
     Callable[[str, bytes, float], Any],
     Callable[[float], tuple[int, int, int]],
 ]: ...

@@ -119,7 +119,7 @@ class HeldAnswers:
         self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
     ) -> None:
         """Keep the answer of a reserved request with its price, where there is room for it."""
-        self._fill(account, digest, work, answer, size)
+        self._fill(account, digest, self._clock(), work, answer, size)
         if self._observer is not None:
             self._used()
 

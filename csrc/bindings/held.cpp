@@ -219,15 +219,17 @@ PyObject *reserve(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     }
 }
 
-// fill(account, digest, work, answer, size)
+// fill(account, digest, now, work, answer, size)
 PyObject *fill(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     Store &store = store_of(self);
     Id id;
+    double now;
     uint64_t work, size;
-    if (count != 5 || !read_ids(&id, nullptr, store, args) || !integers_of(&args[2], &work, 1) ||
-        !integers_of(&args[4], &size, 1))
-        return misused("fill(account, digest, work, answer, size)");
-    store.places.fill(id, work, Answer(args[3]), size);
+    if (count != 6 || !read_ids(&id, nullptr, store, args) || !number_of(args[2], &now) ||
+        !integers_of(&args[3], &work, 1) || !integers_of(&args[5], &size, 1))
+        return misused("fill(account, digest, now, work, answer, size)");
+    store.places.expire(now);
+    store.places.fill(id, work, Answer(args[4]), size);
     Py_RETURN_NONE;
 }
 

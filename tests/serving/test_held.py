@@ -194,6 +194,16 @@ def test_answers_expire_in_order_and_asking_again_renews_them(new_held: NewHeld)
     assert held.release("a", b"1") is not None
 
 
+def test_an_answer_that_took_longer_than_its_place_lasts_is_not_kept(new_held: NewHeld) -> None:
+    clock, log = Clock(), Log()
+    held = new_held(lifetime=10.0, clock=clock, observer=log)
+    held.reserve("a", b"1")
+    clock.now += 10.0
+    held.fill("a", b"1", 7, answer_of("a", b"1"), 3)
+    assert held.release("a", b"1") is None
+    assert (log.held, log.abandoned) == ((0, 0), 0)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(
@@ -266,6 +276,7 @@ class Naive:
         return work
 
     def fill(self, account: str, digest: bytes, work: int, answer: Answer, size: int) -> None:
+        self.drop_ended()
         row = self.find(account, digest)
         if row is None:
             return
