@@ -31,8 +31,6 @@ from powfast.puzzle import MAX_PARTS, MAX_WORK, CancelFlag, Progress, Puzzle, So
 
 MAX_TOKEN_BYTES = _native.MAX_TOKEN_BYTES
 
-_PRICE, _PRICE_AT = struct.Struct(">QHQQ"), 27
-
 Claim = Callable[[bytes, float], bool]
 """Called with a challenge id and its expiry in seconds; true exactly once for each id."""
 
@@ -127,12 +125,6 @@ def decode(token: bytes) -> Challenge:
     """
     fields, seed = _decoded(token)
     return Challenge(*fields, Puzzle(seed, fields[2], fields[3]))
-
-
-def price_of(token: bytes) -> tuple[int, int, int]:
-    """Return the work, the parts and the seconds that a token of an `Issuer` gives for them."""
-    work, parts, issued, expires = _PRICE.unpack_from(token, _PRICE_AT)
-    return work, parts, round((expires - issued) / 1000)
 
 
 def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:

@@ -12,8 +12,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
+from powfast import _native
 from powfast.challenge import (
-    price_of,
     solution_from_text,
     solution_to_text,
     token_from_text,
@@ -148,16 +148,14 @@ def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    work, parts, seconds = price_of(token)
-    text = token_to_text(token)
-    asking = f'PoW challenge="{text}", work="{work}", parts="{parts}", expires="{seconds}"'
+    asking, members = _native.asking(token)
     return problem(
         status,
         "payment-required",
         "Proof of work required",
         detail,
-        headers=((b"www-authenticate", asking.encode()), (b"x-should-retry", b"false")),
-        more=f', "challenge": "{text}", "work": {work}, "parts": {parts}, "expires": {seconds}',
+        headers=((b"www-authenticate", asking), (b"x-should-retry", b"false")),
+        more=members,
     )
 
 
