@@ -11,6 +11,7 @@ import pytest
 from service import BASE, Service, served
 from stores import redis_serving
 
+from powfast.accounts import account_of
 from powfast.challenge import decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.http import challenge_in, format_solution
@@ -106,7 +107,8 @@ def test_names_that_pay_nothing_leave_nothing(url: str) -> None:
 def remembered(ledger: Any) -> int:
     """What there is in the store."""
     if isinstance(ledger, MemoryLedger):
-        return len(ledger._pages) + len(ledger._charged._new)
+        accounts = (account_of(f"Bearer {name}") for name in range(50))
+        return sum(ledger.state(account) is not None for account in accounts)
     if isinstance(ledger, RedisLedger):
         return int(ledger._client.dbsize())
     tables = ("page", "charged", "spent")
