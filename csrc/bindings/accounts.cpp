@@ -1,11 +1,10 @@
 // Accounts of one process, and what they were charged lately: what powfast/ledger/memory.py keeps,
 // each operation whole under the GIL, and no object of Python's for an account or a request.
 #include <list>
-#include <unordered_map>
 #include <utility>
 
-#include "ids.h"
 #include "kernel.h"
+#include "table.h"
 
 namespace {
 
@@ -20,21 +19,20 @@ class Accounts {
     explicit Accounts(size_t most) : most_(most) {}
 
     // Null: never charged, or forgotten.
-    const Page *find(const Id &id) const {
-        auto found = by_id_.find(id);
-        return found == by_id_.end() ? nullptr : &found->second->second;
+    const Page *find(const Id &id) {
+        Queue::iterator *found = by_id_.find(id);
+        return found ? &(*found)->second : nullptr;
     }
 
     // Beyond `most` accounts, forget the one that was written least recently.
     void write(const Id &id, Page page) {
-        auto found = by_id_.find(id);
-        if (found != by_id_.end()) {
-            found->second->second = std::move(page);
-            queue_.splice(queue_.end(), queue_, found->second);
+        if (Queue::iterator *found = by_id_.find(id)) {
+            (*found)->second = std::move(page);
+            queue_.splice(queue_.end(), queue_, *found);
             return;
         }
         queue_.emplace_back(id, std::move(page));
-        by_id_.emplace(id, std::prev(queue_.end()));
+        by_id_[id] = std::prev(queue_.end());
         if (queue_.size() > most_) {
             by_id_.erase(queue_.front().first);
             queue_.pop_front();
@@ -46,7 +44,7 @@ class Accounts {
 
     size_t most_;
     Queue queue_; // the one that was written last is last
-    std::unordered_map<Id, Queue::iterator, HashOfId> by_id_;
+    Table<Queue::iterator> by_id_;
 };
 
 // Prices of recent requests: two generations, of which the older one is dropped whole.
@@ -57,22 +55,18 @@ class Recent {
     const uint64_t *find(const Id &id, double now) {
         if (now - turned_ >= remember_)
             turn(now - turned_);
-        for (const Prices *generation : {&new_, &old_}) {
-            auto found = generation->find(id);
-            if (found != generation->end())
-                return &found->second;
-        }
-        return nullptr;
+        const uint64_t *found = new_.find(id);
+        return found ? found : old_.find(id);
     }
 
-    void note(const Id &id, uint64_t work) { new_.insert_or_assign(id, work); }
+    void note(const Id &id, uint64_t work) { new_[id] = work; }
 
   private:
-    using Prices = std::unordered_map<Id, uint64_t, HashOfId>;
+    using Prices = Table<uint64_t>;
 
     void turn(double elapsed) {
         old_ = elapsed < 2 * remember_ ? std::move(new_) : Prices();
-        new_ = Prices();
+        new_ = Prices(old_.size());
         turned_ += elapsed;
     }
 

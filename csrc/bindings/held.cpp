@@ -2,11 +2,10 @@
 // GIL. Small answers are kept as bytes of our own: blocks of Python's that live for long scatter
 // those that do not over colder and colder memory.
 #include <list>
-#include <unordered_map>
 #include <utility>
 
-#include "ids.h"
 #include "kernel.h"
+#include "table.h"
 
 namespace {
 
@@ -79,7 +78,7 @@ class Answer {
 };
 
 struct Usage {
-    size_t places = 0, bytes = 0;
+    size_t places, bytes;
 };
 
 // A request's: taken before its model runs, filled with its price and the answer.
@@ -117,31 +116,31 @@ class Places {
 
     // Take a place, or have it for longer. *work, its price, stays as it is beyond a limit.
     Limit reserve(uint64_t *work, const Id &id, const Id &account, double expires) {
-        auto found = places_.find(id);
-        if (found != places_.end()) {
-            queue_.splice(queue_.end(), queue_, found->second);
-            found->second->expires = expires;
-            *work = found->second->work;
+        if (Queue::iterator *found = places_.find(id)) {
+            Queue::iterator place = *found;
+            queue_.splice(queue_.end(), queue_, place);
+            place->expires = expires;
+            *work = place->work;
             return Limit::none;
         }
-        auto usage = accounts_.find(account);
-        if (usage != accounts_.end() && usage->second.places >= limits_.per_account)
+        const Usage *usage = accounts_.find(account);
+        if (usage && usage->places >= limits_.per_account)
             return Limit::account;
         if (queue_.size() >= limits_.in_all)
             return Limit::all;
         accounts_[account].places++;
         queue_.push_back({id, account, expires});
-        places_.emplace(id, std::prev(queue_.end()));
+        places_[id] = std::prev(queue_.end());
         *work = 0;
         return Limit::none;
     }
 
     // Keep the price of a place, and its answer where there is room for it.
     void fill(const Id &id, uint64_t work, Answer answer, size_t size) {
-        auto found = places_.find(id);
-        if (found == places_.end())
+        Queue::iterator *found = places_.find(id);
+        if (!found)
             return;
-        Place &place = *found->second;
+        Place &place = **found;
         size_t &of_account = accounts_[place.account].bytes;
         of_account -= place.size, bytes_ -= place.size;
         if (size > limits_.account_bytes - of_account || size > limits_.all_bytes - bytes_)
@@ -153,8 +152,8 @@ class Places {
 
     // Give a place back; its answer is None where none was kept.
     py::object release(const Id &id) {
-        auto found = places_.find(id);
-        return found == places_.end() ? py::none() : drop(found->second).take();
+        Queue::iterator *found = places_.find(id);
+        return found ? drop(*found).take() : py::none();
     }
 
   private:
@@ -162,10 +161,10 @@ class Places {
 
     Answer drop(Queue::iterator place) {
         Answer answer = std::move(place->answer);
-        auto usage = accounts_.find(place->account);
-        usage->second.bytes -= place->size, bytes_ -= place->size;
-        if (--usage->second.places == 0)
-            accounts_.erase(usage);
+        Usage &usage = *accounts_.find(place->account);
+        usage.bytes -= place->size, bytes_ -= place->size;
+        if (--usage.places == 0)
+            accounts_.erase(place->account);
         places_.erase(place->id);
         queue_.erase(place);
         return answer;
@@ -173,8 +172,8 @@ class Places {
 
     Limits limits_;
     Queue queue_; // the one that ends next is first
-    std::unordered_map<Id, Queue::iterator, HashOfId> places_;
-    std::unordered_map<Id, Usage, HashOfId> accounts_;
+    Table<Queue::iterator> places_;
+    Table<Usage> accounts_;
     size_t bytes_ = 0, abandoned_ = 0;
 };
 

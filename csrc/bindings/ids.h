@@ -10,14 +10,6 @@
 // The first 192 bits of the SHA-256 of names, however long they are: nobody finds two that agree.
 using Id = std::array<uint8_t, 24>;
 
-struct HashOfId {
-    size_t operator()(const Id &id) const {
-        size_t hash;
-        std::memcpy(&hash, id.data(), sizeof hash);
-        return hash;
-    }
-};
-
 inline Id id_of(const powfast_kernel *kernel, const powfast_field *names, size_t count) {
     static thread_local std::string block; // keeps its memory for the next one
     block.clear();

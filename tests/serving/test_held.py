@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -294,6 +295,25 @@ class Naive:
         self.rows.remove(row)
         answer: Answer | None = row["answer"]
         return answer
+
+
+def test_thousands_that_come_and_go_are_told_apart() -> None:
+    rng, waiting = random.Random(7), dict[tuple[str, bytes], int]()
+    held = HeldAnswers(per_account=10**6, in_all=10**6)
+    for step in range(1, 60_000):
+        # ever more wait over the first third, ever fewer after the second
+        account, digest = f"account {rng.randrange(50)}", b"%d" % rng.randrange(200)
+        place = (account, digest)
+        if rng.random() < 0.75 - step / 120_000:
+            assert held.reserve(account, digest) == waiting.get(place, 0)
+            held.fill(account, digest, step, None, 0)
+            waiting[place] = step
+        else:
+            held.release(account, digest)
+            waiting.pop(place, None)
+        assert len(held) == len(waiting)
+    for account, digest in waiting:
+        assert held.reserve(account, digest) == waiting[account, digest]
 
 
 def outcome(held: Any, operation: str, *arguments: Any) -> Any:
