@@ -5,11 +5,11 @@ Servers and clients share it; it knows no framework and sends nothing.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from powfast import _native
@@ -46,10 +46,6 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
 
 _SLASHES = re.compile("/{2,}")
-
-_quoted = lru_cache(256)(encode_basestring_ascii)
-"""JSON of a text; most requests are told one of a few."""
-
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """As they stand on the wire, where names in lower case serve every version of HTTP."""
@@ -109,27 +105,26 @@ def request_digest(method: str, target: bytes, body: bytes) -> bytes:
 
 
 def problem(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    *,
-    headers: Headers = (),
-    more: str = "",
+    status: int, code: str, title: str, detail: str, headers: Headers = (), more: bytes = b""
 ) -> Answer:
     """Make an `application/problem+json` answer (RFC 9457) that no cache keeps.
 
-    `more` is JSON as well: further members, each after a comma. A template, for this is on the way
-    of most requests, and making an encoder takes longer than filling it in.
+    `more` is JSON as well: further members, each after a comma.
     """
-    document = f'"type": "urn:powfast:{code}", "title": "{title}", "status": {status}'
-    body = f'{{{document}, "detail": {_quoted(detail)}{more}}}'.encode()
+    body = b"{%b%b}" % (_members(status, code, title, detail), more)
     own = (
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     )
     return Answer(status, own + headers, body)
+
+
+@lru_cache(256)
+def _members(status: int, code: str, title: str, detail: str) -> bytes:
+    """Members of every problem; kept, for most requests are told one of a few."""
+    members = {"type": f"urn:powfast:{code}", "title": title, "status": status, "detail": detail}
+    return json.dumps(members)[1:-1].encode()
 
 
 def refusal(
@@ -143,20 +138,15 @@ def refusal(
     return answer
 
 
-def payment_required(token: bytes, detail: str, *, status: int = 402) -> Answer:
+def payment_required(token: bytes, detail: str, status: int = 402) -> Answer:
     """Ask for the work of a challenge.
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
     asking, members = _native.asking(token)
-    return problem(
-        status,
-        "payment-required",
-        "Proof of work required",
-        detail,
-        headers=((b"www-authenticate", asking), (b"x-should-retry", b"false")),
-        more=members,
-    )
+    headers = ((b"www-authenticate", asking), (b"x-should-retry", b"false"))
+    title = "Proof of work required"
+    return problem(status, "payment-required", title, detail, headers, members)
 
 
 def text_of(headers: Headers) -> list[tuple[str, str]]:
