@@ -164,7 +164,7 @@ class _Endpoint:
             if self._went_away:
                 raise WentAway
             raise RuntimeError("the application ended before its answer was whole")
-        return self._withheld.answer
+        return self._withheld.answer()
 
     async def _next(self) -> Message:
         if self._unread:

@@ -88,27 +88,26 @@ class Bill:
         it may be a coroutine function.
     """
 
-    receipt: Receipt | None = None
-    work = 0
-    """Work still owed for this request: an expected number of SHA-256 evaluations."""
-    stopped: PaymentRequired | StoreUnavailable | None = None
-    """Why the endpoint was stopped before it had an answer."""
-    answering = False
-    """Whether the answer is on its way out."""
-    pending = False
-    """Whether a charge has begun that nobody has awaited."""
-    credit = 0
-    """Work that the opening just paid covers of this request's price; 0 where none was paid."""
-    settled = False
-    """Whether the request itself has been paid for."""
-    _charged = False
-
     def __init__(
         self, gate: Gate, asked: Asked, price: Callable[[Answer], Any] | None = None
     ) -> None:
         self._gate = gate
         self._price = price
+        self._charged = False
         self.asked = asked
+        self.receipt: Receipt | None = None
+        self.work = 0
+        """Work still owed for this request: an expected number of SHA-256 evaluations."""
+        self.stopped: PaymentRequired | StoreUnavailable | None = None
+        """Why the endpoint was stopped before it had an answer."""
+        self.answering = False
+        """Whether the answer is on its way out."""
+        self.pending = False
+        """Whether a charge has begun that nobody has awaited."""
+        self.credit = 0
+        """Work that the opening just paid covers of this request's price; 0 without one."""
+        self.settled = False
+        """Whether the request itself has been paid for."""
 
     def owe(self, price: int) -> None:
         """Owe the price of the request, as far as opening the account has not paid for it."""
@@ -119,9 +118,8 @@ class Bill:
         """What a paid answer says of its payment."""
         return () if self.receipt is None else ((_RECEIPT, b"work=%d" % self.receipt.work),)
 
-    @property
-    def unpriced(self) -> bool:
-        """Whether the answer itself has to be seen before its price is known."""
+    def is_unpriced(self) -> bool:
+        """Return whether the answer itself has to be seen before its price is known."""
         return not (self._price is None or self._charged or self.settled)
 
     async def pricing(self, answer: Answer) -> None:
@@ -182,7 +180,7 @@ class Withheld:
         elif bill.pending and not bill.stopped:
             raise RuntimeError("the charge of this request was not awaited: its answer stays here")
         else:
-            bill.answering = not (bill.stopped or bill.work or bill.unpriced)
+            bill.answering = not (bill.stopped or bill.work or bill.is_unpriced())
         return bill.answering
 
     def begin(self, status: int, headers: Headers) -> None:
@@ -202,9 +200,8 @@ class Withheld:
         self._room = -1
         self._pieces.clear()
 
-    @property
     def answer(self) -> Answer | None:
-        """What to hold, where there is something that can be."""
+        """Return what to hold, where there is something that can be."""
         if self._head is None or self._room < 0 or self._bill.answering or self._bill.stopped:
             return None
         return Answer(*self._head, b"".join(self._pieces))
@@ -402,11 +399,11 @@ class Gate:
                 await self._stored(asked, "open", None, asked.account, asked.group)
                 bill.credit, opening = max(1, opening // COVERED), 0
         if opening:
-            return payment_required(self.challenge(asked, opening), detail, status=status)
+            return payment_required(self.challenge(asked, opening), detail, status)
         answer = await self._price(bill, endpoint)
         if not bill.work or bill.answering:
             return answer
-        asking = payment_required(self.challenge(asked, bill.work), detail, status=status)
+        asking = payment_required(self.challenge(asked, bill.work), detail, status)
         return asking if bill.receipt is None else asking.with_headers(*bill.receipt_headers)
 
     async def _opening(self, asked: Asked) -> int:
@@ -452,7 +449,7 @@ class Gate:
             # frameworks may hand on another exception than the one that stopped the endpoint
             if not bill.stopped:
                 raise
-        if bill.unpriced and not (bill.stopped or bill.answering):
+        if bill.is_unpriced() and not (bill.stopped or bill.answering):
             await bill.pricing(Answer(200, (), b"") if answer is None else answer)
             if answer is None and not bill.work:
                 await endpoint()  # it costs nothing, and was too large to be kept

@@ -137,7 +137,7 @@ class _Run:
         self._withheld.add(_framed(self._handler, message))
 
     def _kept(self) -> Answer | None:
-        answer = self._withheld.answer
+        answer = self._withheld.answer()
         trailing = _headers(self._context.trailing_metadata() or ())
         return None if answer is None else answer._replace(headers=trailing)
 

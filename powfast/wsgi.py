@@ -157,7 +157,7 @@ class _Endpoint:
                 self._withheld.add(piece)
         finally:
             _close(body)
-        return self._withheld.answer
+        return self._withheld.answer()
 
     def _begin(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
