@@ -142,8 +142,8 @@ static inline uint64_t load_be64(const uint8_t *p) {
 }
 
 static inline void store_be32(uint8_t *p, uint32_t x) {
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)(x >> (24 - 8 * i));
+    p[0] = (uint8_t)(x >> 24), p[1] = (uint8_t)(x >> 16); // no loop: so is it one store
+    p[2] = (uint8_t)(x >> 8), p[3] = (uint8_t)x;
 }
 
 static inline void store_be64(uint8_t *p, uint64_t x) {
