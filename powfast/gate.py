@@ -69,8 +69,8 @@ class Asked:
 
 def _is_name(name: str) -> bool:
     try:
-        return isinstance(name, str) and len(name.encode()) <= MAX_NAME_BYTES
-    except UnicodeEncodeError:
+        return len(name.encode()) <= MAX_NAME_BYTES
+    except (AttributeError, UnicodeEncodeError):  # no text, or half a character
         return False
 
 
