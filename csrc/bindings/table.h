@@ -91,13 +91,12 @@ template <typename Value> class Table {
     }
 
     void grow() {
-        Slots old = std::move(slots_);
-        size_t count = mask() + 1;
-        bits_++;
-        slots_ = allocated();
-        for (size_t i = 0; i < count; i++)
-            if (old[i].taken())
-                slots_[index_of(old[i].id)] = old[i];
+        Table larger(room() + 1);
+        for (size_t i = 0; i <= mask(); i++)
+            if (slots_[i].taken())
+                larger.slots_[larger.index_of(slots_[i].id)] = slots_[i];
+        larger.size_ = size_;
+        *this = std::move(larger);
     }
 
     // Zeros of the system's, which take memory only once they are written.
@@ -108,7 +107,13 @@ template <typename Value> class Table {
         return slots;
     }
 
-    uint64_t secret_ = (uint64_t)std::random_device()() << 32 | std::random_device()() | 1;
+    static uint64_t secret() {
+        static const uint64_t odd =
+            (uint64_t)std::random_device()() << 32 | std::random_device()() | 1;
+        return odd;
+    }
+
+    uint64_t secret_ = secret();
     unsigned bits_ = 4;
     size_t size_ = 0;
     Slots slots_;

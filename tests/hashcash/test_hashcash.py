@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,7 +50,10 @@ def test_known_answers(data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    return shutil.which("hashcash") or missing("Debian's hashcash is not installed")
+    # a virtual environment may have a package of that name, which is another program
+    folders = [each for each in os.get_exec_path() if Path(each) != Path(sys.executable).parent]
+    found = shutil.which("hashcash", path=os.pathsep.join(folders))
+    return found or missing("Debian's hashcash is not installed")
 
 
 @pytest.mark.parametrize("width", ["6", "10", "12"])
