@@ -142,7 +142,7 @@ static inline uint64_t load_be64(const uint8_t *p) {
 }
 
 static inline void store_be32(uint8_t *p, uint32_t x) {
-    p[0] = (uint8_t)(x >> 24), p[1] = (uint8_t)(x >> 16); // no loop: so is it one store
+    p[0] = (uint8_t)(x >> 24), p[1] = (uint8_t)(x >> 16); // a loop would be four stores
     p[2] = (uint8_t)(x >> 8), p[3] = (uint8_t)x;
 }
 

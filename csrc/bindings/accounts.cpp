@@ -65,8 +65,10 @@ class Recent {
     using Prices = Table<uint64_t>;
 
     void turn(double elapsed) {
-        old_ = elapsed < 2 * remember_ ? std::move(new_) : Prices();
-        new_ = Prices(old_.size());
+        bool follows = elapsed < 2 * remember_;
+        Prices next(follows ? new_.size() : 0); // first, for there may be no memory for it
+        old_ = follows ? std::move(new_) : Prices();
+        new_ = std::move(next);
         turned_ += elapsed;
     }
 

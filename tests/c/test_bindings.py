@@ -16,7 +16,13 @@ from toolchain import CSRC, SOURCES, run, tool
 pybind11 = needs("pybind11")
 
 SANITIZED = ["-g", "-O1", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-TESTS = ["serving/test_held.py", "serving/test_ledger.py", "challenge", "puzzle"]
+TESTS = [
+    "serving/test_held.py",
+    "serving/test_ledger.py",
+    "serving/test_memory_ledger.py",
+    "challenge",
+    "puzzle",
+]
 
 
 def compiled(folder: Path, source: Path) -> Path:

@@ -301,7 +301,7 @@ def test_thousands_that_come_and_go_are_told_apart() -> None:
     rng, waiting = random.Random(7), dict[tuple[str, bytes], int]()
     held = HeldAnswers(per_account=10**6, in_all=10**6)
     for step in range(1, 60_000):
-        # ever more wait over the first third, ever fewer after the second
+        # at first most of them come, in the end most of them go
         account, digest = f"account {rng.randrange(50)}", b"%d" % rng.randrange(200)
         place = (account, digest)
         if rng.random() < 0.75 - step / 120_000:
