@@ -46,10 +46,10 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "powfast._native",
-            sorted(str(path) for path in Path("csrc/bindings").glob("*.cpp")),
-            include_dirs=["csrc/include"],
+            sorted(str(path) for path in Path("csrc/bindings").rglob("*.cpp")),
+            include_dirs=["csrc/include", "csrc/bindings"],
             depends=[
-                *sorted(str(path) for path in Path("csrc/bindings").glob("*.h")),
+                *sorted(str(path) for path in Path("csrc/bindings").rglob("*.h")),
                 *HEADERS,
                 *SOURCES,
             ],

@@ -24,6 +24,7 @@ from pathlib import Path
 from measure import Row, interleaved, report, seconds, warn_if_busy, write
 
 from powfast import _capi, _native, errors, puzzle
+from powfast.kernel import active_kernel, native_kernel
 
 ffi, lib = _capi.ffi, _capi.lib
 NONCES = 1 << 19
@@ -150,7 +151,7 @@ def search(kernel, nonces: int = NONCES) -> float:
 
 def solver_rate(threads: int, duration: float = 0.3) -> float:
     """Evaluations a second of the solver behind `puzzle.solve`."""
-    solver = _native.Solver(puzzle.native_kernel(), ENDLESS.seed, ENDLESS.work, ENDLESS.parts)
+    solver = _native.Solver(native_kernel(), ENDLESS.seed, ENDLESS.work, ENDLESS.parts)
     elapsed = seconds(lambda: solver.run(duration, threads))
     rate = solver.evaluations / elapsed
     solver.stop()
@@ -212,14 +213,14 @@ def main() -> None:
     )
     cancel = max(cancel_latency() for _ in range(options.rounds))
     dirty = dirty_upper(options.rounds)
-    print(f"\nactive kernel {puzzle.active_kernel()}; {cores} threads over one: {scaling:.2f}x")
+    print(f"\nactive kernel {active_kernel()}; {cores} threads over one: {scaling:.2f}x")
     print(f"call to first hash and back {first * 1e6:.1f} us; slowest cancel {cancel * 1e3:.1f} ms")
     if dirty is not None:
         print(f"shani right after avx2, over shani alone: {dirty:.2f}x the time")
     write(
         options.json,
         {
-            "active": puzzle.active_kernel(),
+            "active": active_kernel(),
             "kernels": rows,
             "peers": others,
             "threads": {"count": cores, "over_one": scaling},

@@ -12,11 +12,11 @@ import uvicorn
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
-from powfast.asgi import PowMiddleware
 from powfast.challenge import Issuer
 from powfast.gate import Gate
-from powfast.held import HeldAnswers
-from powfast.ledger import open_ledger
+from powfast.servers.asgi import PowMiddleware
+from powfast.stores import open_ledger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 KEYS = {"2026a": bytes(range(32))}

@@ -18,6 +18,7 @@ import numpy as np
 from measure import interleaved, report, seconds, warn_if_busy, write
 
 from powfast import _capi, challenge, errors, puzzle
+from powfast.kernel import active_kernel, native_kernel
 
 REQUEST = b"r" * 32
 BATCH = 1 << 15  # parts
@@ -31,7 +32,7 @@ def latencies() -> dict[str, tuple[Callable[[], object], float | None]]:
     token = issuer.issue(work=2000, account="alice", request=REQUEST, parts=16)
     solution = challenge.solve(token)
     forged = token[:-1] + bytes([token[-1] ^ 1])
-    native, verify_one = issuer._check, puzzle.native_kernel().verifier()
+    native, verify_one = issuer._check, native_kernel().verifier()
     bare = (solution, time.time(), "alice", REQUEST)
     bound = {"account": "alice", "request": REQUEST}
 
@@ -139,7 +140,7 @@ def main() -> None:
         {"name": name, "nanoseconds": statistics.median(taken), "goal": goals[name]}
         for name, taken in samples.items()
     ]
-    print(f"{puzzle.active_kernel()}\n{'latency':40}{'ns':>8}{'goal':>8}")
+    print(f"{active_kernel()}\n{'latency':40}{'ns':>8}{'goal':>8}")
     for row in rows:
         print(f"{row['name']:40}{row['nanoseconds']:8.0f}{row['goal'] or '':>8}")
     many = challenges_a_second()

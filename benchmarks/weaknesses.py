@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from powfast import Issuer, errors, hashcash, paper, solve
-from powfast.held import HeldAnswers
+from powfast import Issuer, errors, solve
 from powfast.leakage import Accountant, from_votes
-from powfast.ledger import MemoryLedger
+from powfast.paper import figures, hashcash
 from powfast.puzzle import Puzzle, solve_counted
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff, calibrate
 
 ORDINARY, SUSPICIOUS = 0.188, 0.530  # eps of a unanimous and of a copycat's MNIST query
@@ -55,7 +56,7 @@ class Defences:
     def __init__(self, data: Path) -> None:
         rng = np.random.default_rng(0)
         self.data = data
-        self.mnist = paper.tariff(data, "mnist")
+        self.mnist = figures.tariff(data, "mnist")
         self.honest = [evidence(int(n), rng) for n in rng.integers(1000, 4000, 400)]
         self.extractor = evidence(10_000, rng, most=0.01)
         self.calibration = calibrate(
@@ -165,7 +166,7 @@ def banked(d: Defences) -> Weakness:
 
 
 def cheap(d: Defences) -> Weakness:
-    cifar = paper.tariff(d.data, "cifar10")
+    cifar = figures.tariff(d.data, "cifar10")
     n = 1000.0 * np.arange(1, 10)
     raw = 148.32
     seconds = {f: (cifar.seconds(n, f * cifar.expected(n)).sum() + raw) / raw for f in (1.0, 0.95)}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from powfast.embedding import get_include, get_library
     from powfast.errors import PowfastError
     from powfast.gate import Gate
-    from powfast.ledger import MemoryLedger
     from powfast.puzzle import Puzzle, verify
+    from powfast.stores import MemoryLedger
 
 __all__ = [
     "Challenge",
@@ -44,7 +44,7 @@ _HOME = {
     "Challenge": "challenge",
     "Gate": "gate",
     "Issuer": "challenge",
-    "MemoryLedger": "ledger",
+    "MemoryLedger": "stores",
     "PowfastError": "errors",
     "Puzzle": "puzzle",
     "Receipt": "challenge",

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from powfast.errors import InvalidInput
-from powfast.puzzle import sha256
+from powfast.kernel import sha256
 
 ANONYMOUS = "anonymous"
 

@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast import _native, errors, puzzle
-from powfast.errors import InvalidInput
+from powfast.errors import InvalidInput, require_int
+from powfast.kernel import native_kernel
 from powfast.puzzle import MAX_PARTS, MAX_WORK, CancelFlag, Progress, Puzzle, Solution
 
 MAX_TOKEN_BYTES = _native.MAX_TOKEN_BYTES
@@ -128,7 +129,7 @@ def decode(token: bytes) -> Challenge:
 
 
 def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:
-    said = _native.decode(puzzle.native_kernel(), token)
+    said = _native.decode(native_kernel(), token)
     if isinstance(said, int):
         kind, reason = _REFUSALS[said]
         raise kind(reason)
@@ -281,7 +282,7 @@ class Issuer:
                 raise InvalidInput(f"a key id must be text of 1 .. 255 bytes, not {key_id!r}")
             if not isinstance(secret, bytes) or len(secret) < 32:
                 raise InvalidInput(f"the secret of key {key_id!r} must be at least 32 bytes")
-        self._ring = _native.Ring(puzzle.native_kernel(), list(keys.items()))
+        self._ring = _native.Ring(native_kernel(), list(keys.items()))
         self._issue = self._ring.issuer()
         self._check = self._ring.checker(_REFUSALS)
 
@@ -324,9 +325,9 @@ class Issuer:
         id_, now, lifetime = os.urandom(16), self._clock(), self._ttl_ms
         token = self._issue(id_, work, parts, now, lifetime, account, group, request)
         if token is None:  # an integer of another type, or what cannot be issued
-            work = puzzle.require_int("work", work, 1, MAX_WORK)
+            work = require_int("work", work, 1, MAX_WORK)
             if parts is not None:
-                parts = puzzle.require_int("parts", parts, 1, MAX_PARTS)
+                parts = require_int("parts", parts, 1, MAX_PARTS)
             token = self._issue(id_, work, parts, now, lifetime, account, group, request)
         if token is None:
             raise InvalidInput(

@@ -5,6 +5,8 @@ Each class carries a `code`: a short stable word for logs, metrics and HTTP prob
 
 from __future__ import annotations
 
+from numbers import Integral
+
 
 class PowfastError(Exception):
     """Base of every error that powfast raises on purpose."""
@@ -37,6 +39,18 @@ class BrowserFailed(PowfastError, RuntimeError):
     """There is no browser to measure, or it did not bring a profile."""
 
     code = "browser-failed"
+
+
+def require_int(name: str, value: object, low: int, high: int) -> int:
+    """Return `value` if it is an integer, not a bool, in low .. high; else raise InvalidInput."""
+    if type(value) is int and low <= value <= high:
+        return value  # on the way of every request
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InvalidInput(f"{name} must be an integer, not {type(value).__name__}")
+    number = int(value)
+    if not low <= number <= high:
+        raise InvalidInput(f"{name} must be in {low} .. {high}, not {number}")
+    return number
 
 
 # -- a refused challenge or solution: one leaf per reason

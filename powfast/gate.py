@@ -22,7 +22,6 @@ from powfast.errors import (
     StoreUnavailable,
     TooManyUnpaid,
 )
-from powfast.held import Held, HeldAnswers
 from powfast.http import (
     RECEIPT_HEADER,
     Answer,
@@ -31,9 +30,10 @@ from powfast.http import (
     payment_required,
     refusal,
 )
-from powfast.ledger import AsyncLedger, Ledger
-from powfast.ledger.base import queries_of
-from powfast.observer import Observer, Unobserved
+from powfast.observers.base import Observer, Unobserved
+from powfast.stores import AsyncLedger, Ledger
+from powfast.stores.base import queries_of
+from powfast.stores.held import Held, HeldAnswers
 from powfast.tariff.evidence import COVERED
 
 MAX_NAME_BYTES = 255

@@ -29,7 +29,8 @@ from powfast.errors import (
     StoreUnavailable,
     TooManyUnpaid,
 )
-from powfast.puzzle import Solution, sha256_of_fields
+from powfast.kernel import sha256_of_fields
+from powfast.puzzle import Solution
 
 SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"

@@ -6,9 +6,7 @@ A puzzle knows no time, key or account. Part i is solved by a 64-bit nonce for w
 
 from __future__ import annotations
 
-import hashlib
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast import _native
-from powfast.errors import Cancelled, InvalidInput, KernelError, TooMuchWork
+from powfast.errors import Cancelled, InvalidInput, TooMuchWork, require_int
+from powfast.kernel import native_kernel
 
 MAX_PARTS = _native.MAX_PARTS
 MAX_WORK = 2**64 - 1
@@ -38,17 +37,6 @@ class CancelFlag(Protocol):
 
     def is_set(self) -> bool:
         """Whether to stop."""
-
-
-def require_int(name: str, value: object, low: int, high: int) -> int:
-    """Return `value` if it is an integer, not a bool, in low .. high; else raise InvalidInput."""
-    if type(value) is int and low <= value <= high:
-        return value  # on the way of every request
-    if type(value) is not int and not isinstance(value, np.integer):
-        raise InvalidInput(f"{name} must be an integer, not {type(value).__name__}")
-    if not low <= value <= high:
-        raise InvalidInput(f"{name} must be in {low} .. {high}, not {value}")
-    return int(value)
 
 
 def default_parts(work: int) -> int:
@@ -89,61 +77,6 @@ class Puzzle:
     def part_work(self) -> int:
         """Expected evaluations of one part: work over parts, rounded up."""
         return -(-self.work // self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class KernelInfo:
-    """One compiled kernel: can this CPU run it, does its self-test pass, is it in use."""
-
-    name: str
-    supported: bool
-    trusted: bool
-    active: bool
-
-
-def kernels() -> list[KernelInfo]:
-    """Return the compiled kernels, best first.
-
-    Raises
-    ------
-    KernelError
-        As `active_kernel`.
-    """
-    active = active_kernel()
-    return [KernelInfo(*row, active=row[0] == active) for row in _native.kernels()]
-
-
-def active_kernel() -> str:
-    """Return the name of the kernel in use.
-
-    Raises
-    ------
-    KernelError
-        If POWFAST_KERNEL names a kernel that is unknown, that this CPU cannot run, or that fails
-        its self-test.
-    """
-    return native_kernel().name
-
-
-@cache
-def native_kernel() -> _native.Kernel:
-    """Return the kernel in use, for the other rooms; see `active_kernel`."""
-    name, status, above = _native.select_kernel()
-    wanted = os.environ.get("POWFAST_KERNEL")
-    if name is not None:
-        if above and not wanted:
-            warnings.warn(
-                f"kernel {name} is used, for {', '.join(above)} failed the self-test here",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return _native.Kernel(name)
-    reason = {
-        _native.UNKNOWN_KERNEL: "there is no such kernel",
-        _native.UNSUPPORTED_KERNEL: "this CPU cannot run it",
-    }.get(status, "it fails its self-test on this machine")
-    names = ", ".join(name for name, _, trusted in _native.kernels() if trusted)
-    raise KernelError(f"POWFAST_KERNEL={wanted!r}: {reason}; available: {names}")
 
 
 def solve(
@@ -225,36 +158,6 @@ def cores() -> int:
 def verify(puzzle: Puzzle, solution: Solution) -> bool:
     """Return whether `solution` has one 64-bit nonce for each part and all reach the target."""
     return _verifier()(puzzle.seed, puzzle.work, puzzle.parts, solution)
-
-
-def sha256(message: bytes) -> bytes:
-    """Return the digest of a short message, in less time than hashlib takes to begin."""
-    return _hasher()(message)
-
-
-def sha256_of_fields(*fields: bytes) -> bytes:
-    """Return the digest over each field after its length, 64 bits and big-endian.
-
-    So that no two sequences of fields share a digest.
-    """
-    digest = _field_hasher()(*fields)
-    if digest is None:
-        hashed = hashlib.sha256()
-        for field in fields:
-            hashed.update(len(field).to_bytes(8, "big"))
-            hashed.update(field)
-        digest = hashed.digest()
-    return digest
-
-
-@cache
-def _field_hasher() -> Callable[..., bytes | None]:
-    return native_kernel().field_hasher()
-
-
-@cache
-def _hasher() -> Callable[[bytes], bytes]:
-    return native_kernel().hasher()
 
 
 @cache

@@ -20,7 +20,10 @@ token = issuer.issue(work=50_000, account="alice")
 assert issuer.verify(token, powfast.solve(token), account="alice").work == 50_000
 assert powfast.verify(Puzzle(bytes(32), 1, 1), (0,))
 
-for extra, module in {"server": "powfast.fastapi", "client": "powfast.clients.httpx"}.items():
+for extra, module in {
+    "server": "powfast.servers.fastapi",
+    "client": "powfast.clients.httpx",
+}.items():
     try:
         __import__(module)
     except MissingExtra as error:

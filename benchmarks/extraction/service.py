@@ -20,10 +20,10 @@ from powfast.accounts import account_of
 from powfast.challenge import Issuer
 from powfast.clients.flow import Payer
 from powfast.gate import Gate
-from powfast.ledger import MemoryLedger
 from powfast.profile import hash_rate
+from powfast.servers.wsgi import PowMiddleware, charge_of
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
-from powfast.wsgi import PowMiddleware, charge_of
 
 BATCH = 64
 

@@ -1,6 +1,6 @@
 """A server that nobody edits, and that takes middleware by its dotted path, as vLLM does.
 
-python server.py --port 8000 --middleware powfast.environment.PowMiddleware
+python server.py --port 8000 --middleware powfast.servers.environment.PowMiddleware
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import os
 
 import flask
 
-from powfast.settings import Settings
-from powfast.wsgi import PowMiddleware, charge_of
+from powfast.servers.settings import Settings
+from powfast.servers.wsgi import PowMiddleware, charge_of
 
 app = flask.Flask(__name__)
 

@@ -10,9 +10,9 @@ import os
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from powfast.asgi import PowMiddleware
-from powfast.fastapi import Charge
-from powfast.settings import Settings
+from powfast.servers.asgi import PowMiddleware
+from powfast.servers.fastapi import Charge
+from powfast.servers.settings import Settings
 
 app = FastAPI()
 settings = Settings.load()

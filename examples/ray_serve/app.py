@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from ray import serve
 
-from powfast.asgi import PowMiddleware
-from powfast.fastapi import Charge
-from powfast.settings import Settings
+from powfast.servers.asgi import PowMiddleware
+from powfast.servers.fastapi import Charge
+from powfast.servers.settings import Settings
 
 
 class Batch(BaseModel):

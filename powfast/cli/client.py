@@ -34,7 +34,7 @@ def add_commands(commands: output.Commands) -> None:
 
 def version(arguments: argparse.Namespace) -> int:
     """Print the version and the kernel in use."""
-    from powfast.puzzle import active_kernel
+    from powfast.kernel import active_kernel
 
     kernel = active_kernel()
     if arguments.json:
@@ -69,7 +69,7 @@ def _solve(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from powfast.challenge import Issuer
     from powfast.http import parse_solution
-    from powfast.settings import keys_of
+    from powfast.servers.settings import keys_of
 
     issuer = Issuer(keys_of())
     token, solution = parse_solution(_argument_or_stdin(arguments.solution))

@@ -100,8 +100,8 @@ def _look(
     kind: str, name: str, who: tuple[str, str], arguments: argparse.Namespace, reset: bool
 ) -> int:
     """Print what the ledger knows, after it was reset where that is asked for."""
-    from powfast.ledger import open_ledger
-    from powfast.settings import store_of
+    from powfast.servers.settings import store_of
+    from powfast.stores import open_ledger
 
     if not name:
         raise InvalidInput("an account or group without a name is not charged")

@@ -99,11 +99,11 @@ def _slowest(file: Path) -> float:
 
 
 def _paper(arguments: argparse.Namespace) -> int:
-    from powfast import paper
+    from powfast.paper import figures
 
-    rows = paper.table2(arguments.data)
+    rows = figures.table2(arguments.data)
     if arguments.plot:
-        paper.plot(arguments.data, arguments.plot)
+        figures.plot(arguments.data, arguments.plot)
     if arguments.json:
         output.print_json({"rows": [{**asdict(row), "deviation": row.deviation} for row in rows]})
         return 0

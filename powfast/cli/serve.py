@@ -38,7 +38,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         import uvicorn
     except ImportError as error:
         raise MissingExtra("serve needs uvicorn: pip install 'powfast[server]'") from error
-    from powfast.settings import Settings
+    from powfast.servers.settings import Settings
 
     sys.path.insert(0, str(Path.cwd()))  # for settings that name a function, as uvicorn does
     if arguments.config is not None:
@@ -52,7 +52,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         if arguments.workers > 1:  # any of them answers /metrics for all
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
         uvicorn.run(
-            "powfast.gateway:from_environment",
+            "powfast.servers.gateway:from_environment",
             factory=True,
             host=arguments.host,
             port=arguments.port,

@@ -19,15 +19,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from powfast.accounts import Caller, bearer
-from powfast.asgi import App, PowMiddleware
 from powfast.challenge import Issuer
 from powfast.demo.data import Images, Split, redrawn
 from powfast.demo.extractors import Probabilities
-from powfast.fastapi import Charge
 from powfast.gate import Gate
-from powfast.held import HeldAnswers
 from powfast.leakage import LeakageEstimator
-from powfast.ledger import MemoryLedger
+from powfast.servers.asgi import App, PowMiddleware
+from powfast.servers.fastapi import Charge
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 _NETWORKS = 24

@@ -18,10 +18,10 @@ from starlette.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
 from powfast.accounts import Caller
-from powfast.asgi import App, Message, Receive, Scope, Send
 from powfast.demo.service import guarded
 from powfast.demo.shop import Shop
 from powfast.demo.watched import WatchedGate, view
+from powfast.servers.asgi import App, Message, Receive, Scope, Send
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "

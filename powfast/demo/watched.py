@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from powfast.challenge import Receipt
 from powfast.demo.service import new_issuer
 from powfast.gate import Asked, Gate
-from powfast.ledger import MemoryLedger
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 _SHOWN = 8  # accounts, the caller's own first and then the latest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
 
-from powfast.observer import Observer, Unobserved
+from powfast.observers.base import Observer, Unobserved
 
 
 class Several:

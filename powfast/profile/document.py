@@ -1,7 +1,7 @@
 """Client profiles and fleets of them, as objects and as JSON documents.
 
 The documents are described by the schemas beside this file. Kernels are those of
-`powfast.puzzle.kernels`, and `wasm-simd128` and `javascript` in a browser.
+`powfast.kernel.kernels`, and `wasm-simd128` and `javascript` in a browser.
 """
 
 from __future__ import annotations

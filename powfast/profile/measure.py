@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from statistics import fmean, median, quantiles
 
 from powfast import __version__, _native
+from powfast.kernel import active_kernel, kernels
 from powfast.profile.document import ClientProfile, Rate, Server, Solver, SolveTimes, Sustained
 from powfast.profile.machine import Usage, this_device
-from powfast.puzzle import MAX_WORK, Puzzle, active_kernel, cores, kernels, solve, solve_counted
+from powfast.puzzle import MAX_WORK, Puzzle, cores, solve, solve_counted
 
 Call = Callable[[], object]
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from powfast.errors import InvalidInput
+from powfast.errors import InvalidInput, require_int
 from powfast.profile.document import ClientProfile, Fleet
-from powfast.puzzle import MAX_PARTS, MAX_WORK, require_int
+from powfast.puzzle import MAX_PARTS, MAX_WORK
 
 
 def tail(count: int, work: int, parts: int) -> float:

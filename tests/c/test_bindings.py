@@ -30,6 +30,7 @@ def compiled(folder: Path, source: Path) -> Path:
     bindings = source.suffix == ".cpp"
     language = [tool("g++"), "-std=c++17"] if bindings else [tool("gcc"), "-std=c11"]
     warnings = ["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", f"-I{CSRC / 'include'}"]
+    warnings += [f"-I{CSRC / 'bindings'}"]
     foreign = ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
     made = folder / f"{source.name}.o"
     run(*language, *SANITIZED, *warnings, *foreign, "-c", source, "-o", made)
@@ -39,7 +40,7 @@ def compiled(folder: Path, source: Path) -> Path:
 def test_bindings_under_sanitizers(tmp_path):
     package = tmp_path / "powfast"
     shutil.copytree(ROOT / "powfast", package, ignore=shutil.ignore_patterns("_native.*.so"))
-    sources = [*SOURCES, *CSRC.glob("bindings/*.cpp")]
+    sources = [*SOURCES, *CSRC.glob("bindings/**/*.cpp")]
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(lambda source: compiled(tmp_path, source), sources))
     module = package / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"

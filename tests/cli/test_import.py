@@ -35,12 +35,12 @@ def test_every_public_name_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "without", "extra"),
     [
-        ("powfast.fastapi", "fastapi", "server"),
+        ("powfast.servers.fastapi", "fastapi", "server"),
         ("powfast.clients.httpx", "httpx", "client"),
         ("powfast.clients.httpx2", "httpx2", "client"),
-        ("powfast.grpc", "grpc", "grpc"),
+        ("powfast.servers.grpc", "grpc", "grpc"),
         ("powfast.clients.grpc", "grpc", "grpc"),
-        ("powfast.gateway", "starlette", "server"),
+        ("powfast.servers.gateway", "starlette", "server"),
     ],
 )
 def test_a_missing_extra_is_named(module: str, without: str, extra: str) -> None:

@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from powfast import accounts, hashcash, keyring
-from powfast.asgi import PowMiddleware, charge_of
+from powfast import accounts, keyring
 from powfast.challenge import Issuer, decode, solve, token_to_text
 from powfast.gate import Gate
 from powfast.http import challenge_in, format_solution, parse_solution, payment_required
 from powfast.leakage import HonestReference
-from powfast.ledger import MemoryLedger
+from powfast.paper import hashcash
 from powfast.profile import ClientProfile, Fleet
-from powfast.settings import Settings
+from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.servers.settings import Settings
+from powfast.stores import MemoryLedger
 from powfast.tariff import Calibration, EvidenceTariff, Iclr2022Tariff, from_json, load_traces
 from powfast.tariff.traces import save_traces
 

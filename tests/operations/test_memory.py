@@ -10,12 +10,12 @@ from typing import Any
 from traffic import Clock
 
 from powfast.accounts import account_of
-from powfast.asgi import PowMiddleware
 from powfast.challenge import Issuer
 from powfast.gate import Gate
-from powfast.held import HeldAnswers
 from powfast.http import Answer, format_solution, request_digest
-from powfast.ledger import MemoryLedger
+from powfast.servers.asgi import PowMiddleware
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 LIFETIME, PER_LIFETIME, ACCOUNTS = 10.0, 250, 50

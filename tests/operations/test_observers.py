@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 from traffic import BASE, Traffic
 
-from powfast.observer import Unobserved
 from powfast.observers import together
+from powfast.observers.base import Unobserved
 from powfast.observers.logs import Logs
 from powfast.observers.metrics import Metrics
 from powfast.observers.tracing import Tracing
@@ -128,7 +128,7 @@ async def test_spans_nest_and_carry_their_events(watched: Watched) -> None:
         (span.name, spans[span.parent.span_id].name if span.parent else None)
         for span in watched.spans
     ]
-    asked, paid = ("powfast.ledger", "powfast.gate"), ("powfast.verify", "powfast.gate")
+    asked, paid = ("powfast.stores", "powfast.gate"), ("powfast.verify", "powfast.gate")
     gate = ("powfast.gate", None)
     assert set(parents) == {asked, paid, gate}
     assert (parents.count(gate), parents.count(paid)) == (2, 1)  # two requests, one solution

@@ -14,7 +14,7 @@ import pytest
 from powfast import keyring
 from powfast.accounts import account_of
 from powfast.cli import main
-from powfast.ledger import SQLiteLedger
+from powfast.stores import SQLiteLedger
 from powfast.tariff import EvidenceTariff
 
 TARIFF = EvidenceTariff(base_work=1000, opening_work=5000)

@@ -21,12 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ports import free_port
 
-from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer, solve, token_from_text
 from powfast.errors import PowfastError
 from powfast.gate import Gate
 from powfast.http import Answer, format_solution
-from powfast.ledger import open_held, open_ledger
+from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.stores import open_held, open_ledger
 from powfast.tariff import EvidenceTariff
 
 TARIFF = EvidenceTariff(base_work=1000)

@@ -11,9 +11,9 @@ from powfast.accounts import Caller, bearer
 from powfast.challenge import decode
 from powfast.errors import InvalidInput
 from powfast.gate import Asked, run
-from powfast.ledger import MemoryLedger, SQLiteLedger
-from powfast.observer import Unobserved
-from powfast.settings import Settings, store_of
+from powfast.observers.base import Unobserved
+from powfast.servers.settings import Settings, store_of
+from powfast.stores import MemoryLedger, SQLiteLedger
 from powfast.tariff import EvidenceTariff
 
 SECRET = "5ec7e75ec7e7" * 6

@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 
 from powfast.accounts import account_of
-from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer, decode, solve, token_from_text
 from powfast.errors import StoreUnavailable
 from powfast.gate import Gate
-from powfast.held import HeldAnswers
 from powfast.http import format_solution
-from powfast.ledger import MemoryLedger
-from powfast.observer import Observer
+from powfast.observers.base import Observer
+from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 KEY = b"the-signing-key-nobody-may-read!!"

@@ -13,10 +13,11 @@ import pytest
 import reference
 from conftest import ROOT
 
+from powfast.kernel import active_kernel, kernels
 from powfast.profile import ClientProfile, measure, measure_client
 from powfast.profile.document import Rate
 from powfast.profile.machine import Usage, this_device
-from powfast.puzzle import Puzzle, active_kernel, kernels, solve_counted
+from powfast.puzzle import Puzzle, solve_counted
 
 COMMITTED = sorted((ROOT / "benchmarks" / "profiles").glob("*.json"))
 

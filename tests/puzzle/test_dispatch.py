@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from powfast import _capi, puzzle
+from powfast import _capi, kernel
 
 ffi, lib = _capi.ffi, _capi.lib
 
@@ -63,10 +63,10 @@ def python(code: str, kernel: str | None) -> subprocess.CompletedProcess[str]:
 
 
 SOLVE = """
-from powfast import puzzle
+from powfast import kernel, puzzle
 task = puzzle.Puzzle(bytes(32), 5000, 3)
 assert puzzle.verify(task, puzzle.solve(task))
-print(puzzle.active_kernel())
+print(kernel.active_kernel())
 """
 
 
@@ -88,7 +88,7 @@ def test_unknown_kernel_is_an_error_that_names_the_available():
 
 
 def test_listing():
-    infos = puzzle.kernels()
+    infos = kernel.kernels()
     assert [info.name for info in infos] == NAMES
-    assert [info.name for info in infos if info.active] == [puzzle.active_kernel()]
+    assert [info.name for info in infos if info.active] == [kernel.active_kernel()]
     assert [info.name for info in infos if info.supported and info.trusted] == supported(FEATURES)

@@ -17,10 +17,10 @@ from werkzeug.serving import make_server
 
 from powfast.challenge import Issuer
 from powfast.gate import Gate
-from powfast.held import HeldAnswers
-from powfast.ledger import MemoryLedger
+from powfast.servers.wsgi import PowMiddleware, charge_of
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
-from powfast.wsgi import PowMiddleware, charge_of
 
 
 class FlaskService:

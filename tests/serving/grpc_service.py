@@ -20,9 +20,9 @@ from service import BASE, KEYS
 from powfast.challenge import Issuer, solve
 from powfast.clients.grpc import PowInterceptor as PayingInterceptor
 from powfast.gate import Gate
-from powfast.grpc import AioPowInterceptor, PowInterceptor, current_charge
 from powfast.http import challenge_in, format_solution
-from powfast.ledger import MemoryLedger
+from powfast.servers.grpc import AioPowInterceptor, PowInterceptor, current_charge
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 ALICE = (("authorization", "Bearer alice"),)

@@ -9,13 +9,13 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from served import served as served
 
-from powfast.asgi import PowMiddleware
 from powfast.challenge import Issuer, solve
-from powfast.fastapi import Charge
 from powfast.gate import Gate
-from powfast.held import HeldAnswers
 from powfast.http import challenge_in, format_solution
-from powfast.ledger import MemoryLedger
+from powfast.servers.asgi import PowMiddleware
+from powfast.servers.fastapi import Charge
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 KEYS = {"2026a": bytes(range(32))}

@@ -16,15 +16,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from stores import until
 
-from powfast.asgi import PowMiddleware, charge_of
 from powfast.challenge import Issuer
 from powfast.clients.httpx import PowAuth
 from powfast.clients.httpx2 import PowAuth as PowAuth2
-from powfast.environment import ordinary
 from powfast.errors import PaymentRequired, TooMuchWork
-from powfast.fastapi import Charge
 from powfast.gate import Gate
-from powfast.ledger import MemoryLedger
+from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.servers.environment import ordinary
+from powfast.servers.fastapi import Charge
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 

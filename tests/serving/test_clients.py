@@ -33,8 +33,8 @@ from powfast.errors import (
     TooMuchTime,
     TooMuchWork,
 )
-from powfast.ledger import MemoryLedger
 from powfast.puzzle import Puzzle, solve_counted
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 ASK = {"x": 1, "evidence": [1.0, 1.0]}

@@ -14,15 +14,15 @@ from fastapi import FastAPI, Request, Response
 from flask import Flask, request
 from service import BASE, KEYS, served
 
-from powfast.asgi import PowMiddleware as AsgiMiddleware
 from powfast.challenge import Issuer
 from powfast.clients.httpx import PowAuth
 from powfast.gate import Gate
-from powfast.held import HeldAnswers
 from powfast.http import Exchange
-from powfast.ledger import MemoryLedger
+from powfast.servers.asgi import PowMiddleware as AsgiMiddleware
+from powfast.servers.wsgi import PowMiddleware as WsgiMiddleware
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
-from powfast.wsgi import PowMiddleware as WsgiMiddleware
 
 Serve = Callable[..., Any]
 

@@ -16,9 +16,9 @@ from service import ALICE, ASK, BASE, KEYS, Service, paid, served, token_of
 
 from powfast.challenge import Issuer, decode, solve
 from powfast.clients.httpx import PowAuth
-from powfast.held import HeldAnswers
 from powfast.http import format_solution
 from powfast.puzzle import verify
+from powfast.stores.held import HeldAnswers
 
 JSON = {"content-type": "application/json"}
 New = Callable[..., Any]

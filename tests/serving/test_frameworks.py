@@ -38,14 +38,14 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from powfast import asgi, wsgi
 from powfast.challenge import Issuer, decode
-from powfast.charge import CHARGE_KEY
 from powfast.clients.httpx import PowAuth
 from powfast.errors import PaymentRequired
 from powfast.gate import Gate
 from powfast.http import Exchange, challenge_in
-from powfast.ledger import MemoryLedger
+from powfast.servers import asgi, wsgi
+from powfast.servers.charge import CHARGE_KEY
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 ALICE = {"authorization": "Bearer alice"}
@@ -353,7 +353,7 @@ async def test_websockets_pass_untouched() -> None:
 def dotted(folder: Path, **given: str) -> Iterator[str]:
     port, example = free_port(), ROOT / "examples/dotted_path"
     command = [sys.executable, "server.py", "--port", str(port)]
-    command += ["--middleware", "powfast.environment.PowMiddleware"]
+    command += ["--middleware", "powfast.servers.environment.PowMiddleware"]
     environ = settings(folder, "memory://", BASE, paths="/v1/chat/", **given)
     environ["PYTHONPATH"] = str(example)
     with started(command, port, environ=environ, folder=example) as url:

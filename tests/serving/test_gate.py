@@ -15,7 +15,7 @@ from powfast.challenge import Issuer, decode, solve
 from powfast.errors import AlreadyRedeemed, InvalidInput, MalformedToken, WrongRequest
 from powfast.gate import Asked, Gate, run
 from powfast.http import challenge_in, format_solution
-from powfast.ledger import MemoryLedger, SQLiteLedger
+from powfast.stores import MemoryLedger, SQLiteLedger
 from powfast.tariff import EvidenceTariff
 
 ASKED = Asked("alice", "", b"digest")

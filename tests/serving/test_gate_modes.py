@@ -10,15 +10,15 @@ import pytest
 from fastapi import FastAPI
 from service import BASE, KEYS, served
 
-from powfast.asgi import PowMiddleware
 from powfast.challenge import Issuer, solve
-from powfast.charge import Charge as BlockingCharge
 from powfast.errors import InvalidInput, StoreUnavailable
-from powfast.fastapi import Charge
 from powfast.gate import Asked, Gate, run
-from powfast.held import HeldAnswers
 from powfast.http import challenge_in, format_solution
-from powfast.ledger import MemoryLedger
+from powfast.servers.asgi import PowMiddleware
+from powfast.servers.charge import Charge as BlockingCharge
+from powfast.servers.fastapi import Charge
+from powfast.stores import MemoryLedger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 TARIFF = EvidenceTariff(base_work=BASE)

@@ -23,9 +23,9 @@ from powfast.accounts import account_of, address
 from powfast.challenge import Issuer, decode, solve
 from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.gate import Gate
-from powfast.gateway import Gateway
 from powfast.http import challenge_in, format_solution
-from powfast.ledger import MemoryLedger
+from powfast.servers.gateway import Gateway
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 SECRET = "a-secret-of-the-operator"

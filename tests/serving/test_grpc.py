@@ -35,10 +35,10 @@ from powfast.challenge import decode
 from powfast.clients.grpc import PowInterceptor as PayingInterceptor
 from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.gate import Gate
-from powfast.grpc import PowInterceptor
-from powfast.held import HeldAnswers
 from powfast.http import Exchange, request_digest
-from powfast.ledger import MemoryLedger, open_held, open_ledger
+from powfast.servers.grpc import PowInterceptor
+from powfast.stores import MemoryLedger, open_held, open_ledger
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 

@@ -31,7 +31,7 @@ from powfast.clients.flow import Payer
 from powfast.clients.grpc import PowInterceptor as PayingInterceptor
 from powfast.clients.grpc import aio_interceptors
 from powfast.errors import Cancelled, TooMuchWork
-from powfast.grpc import PowInterceptor
+from powfast.servers.grpc import PowInterceptor
 
 
 def test_a_client_keeps_to_its_limits() -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving
 
 from powfast.errors import TooManyUnpaid
-from powfast.held import HeldAnswers
 from powfast.http import Answer
-from powfast.ledger import AsyncRedisHeldAnswers, RedisHeldAnswers
+from powfast.stores import AsyncRedisHeldAnswers, RedisHeldAnswers
+from powfast.stores.held import HeldAnswers
 
 NewHeld = Callable[..., Any]
 

@@ -18,7 +18,7 @@ from powfast.challenge import Issuer, decode
 from powfast.errors import BadSignature
 from powfast.gate import Asked, Gate, run
 from powfast.leakage import HonestReference, from_votes
-from powfast.ledger import MemoryLedger
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 TEACHERS, CLASSES, QUERIES = 250, 10, 5000

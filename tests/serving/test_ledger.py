@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from stores import OnALoop, RedisServer, loop_in_a_thread, redis_serving
 
 from powfast.errors import InvalidInput
-from powfast.ledger import (
+from powfast.stores import (
     AsyncRedisLedger,
     AsyncSQLiteLedger,
     MemoryLedger,
     RedisLedger,
     SQLiteLedger,
 )
-from powfast.ledger.base import CLOCK_SKEW, NEW, settle
+from powfast.stores.base import CLOCK_SKEW, NEW, settle
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff
 from powfast.tariff.state import unpacked
 

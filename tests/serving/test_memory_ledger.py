@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from powfast.ledger import MemoryLedger
+from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
 TARIFF = EvidenceTariff(base_work=1000.0, opening_work=50_000.0)

@@ -14,7 +14,7 @@ from service import Seen, Service, served
 import powfast.clients.httpx
 import powfast.clients.httpx2
 from powfast.errors import TooMuchWork
-from powfast.fastapi import Charge
+from powfast.servers.fastapi import Charge
 
 
 def openai_shaped() -> Service:

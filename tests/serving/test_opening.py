@@ -15,7 +15,7 @@ from powfast.accounts import account_of
 from powfast.challenge import decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.http import challenge_in, format_solution
-from powfast.ledger import MemoryLedger, RedisLedger, open_held, open_ledger
+from powfast.stores import MemoryLedger, RedisLedger, open_held, open_ledger
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.evidence import COVERED
 

@@ -21,9 +21,9 @@ from powfast.accounts import account_of, address
 from powfast.challenge import Issuer, decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.gate import Gate
-from powfast.gateway import Gateway
 from powfast.http import challenge_in, format_solution, request_digest
-from powfast.ledger import MemoryLedger, open_ledger
+from powfast.servers.gateway import Gateway
+from powfast.stores import MemoryLedger, open_ledger
 from powfast.tariff import EvidenceTariff
 
 BASE = 1000

@@ -27,7 +27,7 @@ from stores import (
 
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
-from powfast.ledger import MemoryLedger, open_held, open_ledger
+from powfast.stores import MemoryLedger, open_held, open_ledger
 from powfast.tariff import EvidenceTariff
 
 Fault = Callable[[RedisServer], None]

@@ -35,7 +35,7 @@ from stores import (
 
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
-from powfast.ledger import (
+from powfast.stores import (
     AsyncSQLiteLedger,
     MemoryLedger,
     SQLiteLedger,
@@ -401,7 +401,7 @@ def in_a_process(script: str, *arguments: object) -> str:
     preamble = """
         import os, resource, signal, sys
         from powfast.errors import StoreUnavailable
-        from powfast.ledger import SQLiteLedger
+        from powfast.stores import SQLiteLedger
         from powfast.tariff import EvidenceTariff
         TARIFF = EvidenceTariff(1000.0, 50_000.0)
     """

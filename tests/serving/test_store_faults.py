@@ -23,7 +23,7 @@ from powfast.accounts import account_of
 from powfast.challenge import decode, solve
 from powfast.clients.httpx import PowAuth
 from powfast.http import RECEIPT_HEADER, challenge_in, format_solution
-from powfast.ledger import open_ledger
+from powfast.stores import open_ledger
 from powfast.tariff import EvidenceTariff
 
 TIMEOUT, SLACK = 1.5, 1.0  # two timeouts would be longer than one with its slack
@@ -42,9 +42,9 @@ time.time = lambda: now() + step["ahead"]
 
 from fastapi import FastAPI
 
-from powfast.asgi import PowMiddleware
-from powfast.fastapi import Charge
-from powfast.settings import Settings
+from powfast.servers.asgi import PowMiddleware
+from powfast.servers.fastapi import Charge
+from powfast.servers.settings import Settings
 
 
 def die_before(what):

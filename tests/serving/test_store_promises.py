@@ -22,8 +22,8 @@ from powfast.challenge import Issuer, solve
 from powfast.errors import InvalidInput, Refused
 from powfast.gate import Asked, Gate, run
 from powfast.http import format_solution
-from powfast.ledger import open_ledger
-from powfast.ledger.base import NEW, settle
+from powfast.stores import open_ledger
+from powfast.stores.base import NEW, settle
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.state import unpacked
 

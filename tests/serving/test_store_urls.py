@@ -28,10 +28,10 @@ from stores import (
 )
 
 from powfast.errors import InvalidInput, StoreUnavailable
-from powfast.held import HeldAnswers
 from powfast.http import Answer
-from powfast.ledger import MemoryLedger, SQLiteLedger, open_held, open_ledger
-from powfast.ledger.base import NEW, settle
+from powfast.stores import MemoryLedger, SQLiteLedger, open_held, open_ledger
+from powfast.stores.base import NEW, settle
+from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff
 from powfast.tariff.state import unpacked
 
@@ -284,7 +284,7 @@ def test_gunicorn_s_workers_are_told(tmp_path: Path) -> None:
         textwrap.dedent(
             """
             import os, signal, time
-            from powfast.ledger import open_ledger
+            from powfast.stores import open_ledger
             from powfast.tariff import EvidenceTariff
 
             open_ledger("memory://", EvidenceTariff(1000.0))

@@ -16,7 +16,7 @@ from powfast.challenge import Issuer, decode
 from powfast.clients.httpx import PowAuth
 from powfast.errors import InvalidInput, PaymentRequired
 from powfast.gate import Gate
-from powfast.wsgi import PowMiddleware, charge_of
+from powfast.servers.wsgi import PowMiddleware, charge_of
 
 both_servers = pytest.mark.parametrize("serve", [threaded, strict])
 Serve = Callable[[Any], AbstractContextManager[str]]

@@ -18,9 +18,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from powfast import Gate, Issuer, MemoryLedger
-from powfast.asgi import PowMiddleware
-from powfast.fastapi import Charge
 from powfast.http import payment_required, text_of
+from powfast.servers.asgi import PowMiddleware
+from powfast.servers.fastapi import Charge
 from powfast.tariff import EvidenceTariff
 
 WEB = ROOT / "powfast" / "web"

@@ -16,7 +16,8 @@ from conftest import missing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from powfast import errors, hashcash
+from powfast import errors
+from powfast.paper import hashcash
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 

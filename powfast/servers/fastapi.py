@@ -9,10 +9,12 @@ from powfast.errors import MissingExtra
 try:
     from fastapi import Depends, Request
 except ImportError as error:
-    raise MissingExtra("powfast.fastapi needs FastAPI: pip install 'powfast[server]'") from error
+    raise MissingExtra(
+        "powfast.servers.fastapi needs FastAPI: pip install 'powfast[server]'"
+    ) from error
 
-from powfast import asgi
-from powfast.charge import AsyncCharge
+from powfast.servers import asgi
+from powfast.servers.charge import AsyncCharge
 
 
 def charge_of(request: Request) -> AsyncCharge:

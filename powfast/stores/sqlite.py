@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from numpy.typing import ArrayLike
 
 from powfast.errors import StoreUnavailable
-from powfast.ledger.base import (
+from powfast.stores.base import (
     CLOCK_SKEW,
     NEW,
     Page,

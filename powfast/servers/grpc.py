@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from powfast.accounts import Caller, Resolver, bearer, nobody
-from powfast.charge import AsyncCharge, Charge
 from powfast.errors import InvalidInput, MissingExtra
 from powfast.gate import Asked, Bill, Gate, WentAway, Withheld, run
 from powfast.http import (
@@ -33,12 +32,13 @@ from powfast.http import (
     refusal,
     request_digest,
 )
+from powfast.servers.charge import AsyncCharge, Charge
 
 try:
     import grpc
     import grpc.aio
 except ImportError as error:
-    raise MissingExtra("powfast.grpc needs grpcio: pip install 'powfast[grpc]'") from error
+    raise MissingExtra("powfast.servers.grpc needs grpcio: pip install 'powfast[grpc]'") from error
 
 _OK = 200
 _CODES = {

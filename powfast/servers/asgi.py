@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from powfast.accounts import Caller, bearer, nobody
-from powfast.charge import CHARGE_KEY, AsyncCharge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Asked, Gate, WentAway, Withheld
 from powfast.http import SOLUTION_HEADER, Answer, Exchange, guards, pricing, refusal, request_digest
+from powfast.servers.charge import CHARGE_KEY, AsyncCharge, carried
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

@@ -1,4 +1,4 @@
-"""Answers that wait for their payment, shared by many gateways: `powfast.held` over Redis.
+"""Answers that wait for their payment, shared by many gateways: `powfast.stores.held` over Redis.
 
 Everything lies under one hash tag, since a bound over all accounts has to be checked in one step;
 so a cluster keeps it on one node, whose memory `all_bytes` bounds.
@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from powfast.errors import TooManyUnpaid
-from powfast.held import beyond_limits
 from powfast.http import Answer, bytes_of, text_of
-from powfast.ledger.redis_calls import Calls
-from powfast.observer import Observer, Unobserved
+from powfast.observers.base import Observer, Unobserved
+from powfast.stores.held import beyond_limits
+from powfast.stores.redis_calls import Calls
 
 if TYPE_CHECKING:
-    from powfast.ledger.redis_calls import Client
+    from powfast.stores.redis_calls import Client
 
 # KEYS: when places end (sorted set), what they cost ("work size"), their answers, and what is held
 # of each account ("places bytes") and, under the empty name, in all. A place's name is that of its
@@ -190,7 +190,7 @@ class RedisHeldAnswers(_Commands):
     ----------
     client : redis.Redis or redis.RedisCluster
         A client, with socket timeouts that a request can wait for, and without retries;
-        `powfast.ledger.open_held` makes one.
+        `powfast.stores.open_held` makes one.
     lifetime : float
         Seconds that an answer is kept for its payment.
     per_account, in_all : int

@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike
 
 from powfast import _native
 from powfast.challenge import SpentChallenges
-from powfast.ledger.base import (
+from powfast.errors import require_int
+from powfast.kernel import native_kernel
+from powfast.stores.base import (
     CLOCK_SKEW,
     NEW,
     State,
@@ -24,8 +26,7 @@ from powfast.ledger.base import (
     settle,
     state_at,
 )
-from powfast.ledger.workers import several_workers
-from powfast.puzzle import native_kernel, require_int
+from powfast.stores.workers import several_workers
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from powfast.accounts import Caller, Resolver, bearer, nobody
-from powfast.asgi import headers_of
 from powfast.errors import BodyTooLarge, InvalidInput, MissingExtra, StoreUnavailable
 from powfast.gate import Asked, Bill, Gate
 from powfast.http import (
@@ -32,7 +31,8 @@ from powfast.http import (
     text_of,
 )
 from powfast.observers import Several
-from powfast.settings import Settings
+from powfast.servers.asgi import headers_of
+from powfast.servers.settings import Settings
 
 try:
     from starlette.applications import Starlette
@@ -40,7 +40,9 @@ try:
     from starlette.responses import PlainTextResponse, Response
     from starlette.routing import Route
 except ImportError as error:
-    raise MissingExtra("powfast.gateway needs Starlette: pip install 'powfast[server]'") from error
+    raise MissingExtra(
+        "powfast.servers.gateway needs Starlette: pip install 'powfast[server]'"
+    ) from error
 
 _PLAIN = "!#$&'()*+,/:;=?@[]~"  # what stands in a header as it is, beside letters and digits
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -238,7 +240,7 @@ def _response(answer: Answer) -> Response:
 def from_environment() -> Starlette:
     """Make the application that `POWFAST_*`, or the file that `POWFAST_CONFIG` names, describes.
 
-    `powfast serve` runs it; so does `uvicorn --factory powfast.gateway:from_environment`.
+    `powfast serve` runs it; so does `uvicorn --factory powfast.servers.gateway:from_environment`.
 
     Raises
     ------

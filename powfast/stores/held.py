@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from powfast import _native
-from powfast.errors import TooManyUnpaid
+from powfast.errors import TooManyUnpaid, require_int
 from powfast.http import Answer
-from powfast.observer import Observer
-from powfast.puzzle import native_kernel, require_int
+from powfast.kernel import native_kernel
+from powfast.observers.base import Observer
 
 _MOST = 2**62
 

@@ -22,9 +22,9 @@ from powfast.accounts import Caller
 from powfast.challenge import Issuer
 from powfast.errors import InvalidInput, PowfastError
 from powfast.gate import Gate, OnStoreError
-from powfast.ledger import MemoryLedger, open_held, open_ledger
-from powfast.observer import Observer
 from powfast.observers import together
+from powfast.observers.base import Observer
+from powfast.stores import MemoryLedger, open_held, open_ledger
 from powfast.tariff import Tariff, from_json
 
 _PREFIX = "POWFAST_"

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from powfast import paper
 from powfast.errors import InvalidInput
+from powfast.paper import figures
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff, from_json, simulate
 
 MNIST = Iclr2022Tariff(0.2586694998187879, -16.497578873333396)
@@ -22,22 +22,22 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-@pytest.mark.parametrize("dataset", paper.DATASETS)
+@pytest.mark.parametrize("dataset", figures.DATASETS)
 def test_fit(data: Path, dataset: str) -> None:
     golden = json.loads((data / "paper/golden/golden_constants.json").read_text())[dataset]
-    fitted = paper.tariff(data, dataset)
+    fitted = figures.tariff(data, dataset)
     assert fitted.slope == pytest.approx(golden["privacy_slope"], rel=1e-9)
     assert fitted.intercept == pytest.approx(golden["privacy_intercept"], rel=1e-9)
 
 
-@pytest.mark.parametrize("dataset", paper.DATASETS)
+@pytest.mark.parametrize("dataset", figures.DATASETS)
 def test_every_published_row(data: Path, dataset: str) -> None:
     golden = [
         row
         for row in rows(data / "paper/golden/golden_recompute_timings_rows.csv")
         if row["dataset"] == dataset
     ]
-    points = paper.evaluate(data, dataset)
+    points = figures.evaluate(data, dataset)
     assert [(p.mode, p.row) for p in points] == [(g["mode"], int(g["row"])) for g in golden]
     assert [p.bits for p in points] == [int(g["pow_bits"]) for g in golden]
     for ours, theirs in (
@@ -55,7 +55,7 @@ def test_every_published_row(data: Path, dataset: str) -> None:
 
 
 def test_table_2_as_printed(data: Path) -> None:
-    table = paper.table2(data)
+    table = figures.table2(data)
     assert len(table) == 23
     for row in table:
         assert abs(row.deviation) < 1e-3, row
@@ -110,11 +110,11 @@ def test_refuses_a_fit_without_a_line() -> None:
 
 def test_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="paper's figures"):
-        paper.table2(tmp_path)
+        figures.table2(tmp_path)
     with pytest.raises(InvalidInput, match="mnist, svhn, cifar10"):
-        paper.evaluate(tmp_path, "../x")
+        figures.evaluate(tmp_path, "../x")
 
 
 def test_plot(data: Path, tmp_path: Path) -> None:
-    paper.plot(data, tmp_path / "paper.png")
+    figures.plot(data, tmp_path / "paper.png")
     assert (tmp_path / "paper.png").read_bytes().startswith(b"\x89PNG")

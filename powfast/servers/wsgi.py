@@ -1,6 +1,6 @@
 """WSGI middleware: Flask, Django, or any other WSGI application.
 
-The exchange is that of `powfast.asgi`: the endpoint runs once, and what it answers after
+The exchange is that of `powfast.servers.asgi`: the endpoint runs once, and what it answers after
 `Charge.charge` is held until the solution comes.
 """
 
@@ -20,7 +20,6 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from numpy.typing import ArrayLike
 
 from powfast.accounts import Caller, bearer, nobody
-from powfast.charge import CHARGE_KEY, Charge, carried
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Asked, Gate, Withheld, run
 from powfast.http import (
@@ -33,6 +32,7 @@ from powfast.http import (
     request_digest,
     text_of,
 )
+from powfast.servers.charge import CHARGE_KEY, Charge, carried
 
 
 def header(environ: WSGIEnvironment, name: str) -> str | None:

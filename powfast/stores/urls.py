@@ -6,14 +6,14 @@ from typing import Any, Literal, overload
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from powfast.errors import InvalidInput
-from powfast.held import Held, HeldAnswers
-from powfast.ledger import redis_clients
-from powfast.ledger.base import AsyncLedger, Ledger, Tariff
-from powfast.ledger.memory import MemoryLedger
-from powfast.ledger.redis import AsyncRedisLedger, RedisLedger, require_priced_by_script
-from powfast.ledger.redis_held import AsyncRedisHeldAnswers, RedisHeldAnswers
-from powfast.ledger.sqlite import AsyncSQLiteLedger, SQLiteLedger
-from powfast.observer import Observer
+from powfast.observers.base import Observer
+from powfast.stores import redis_clients
+from powfast.stores.base import AsyncLedger, Ledger, Tariff
+from powfast.stores.held import Held, HeldAnswers
+from powfast.stores.memory import MemoryLedger
+from powfast.stores.redis import AsyncRedisLedger, RedisLedger, require_priced_by_script
+from powfast.stores.redis_held import AsyncRedisHeldAnswers, RedisHeldAnswers
+from powfast.stores.sqlite import AsyncSQLiteLedger, SQLiteLedger
 
 _FORMS = """\
     memory://                                       this process alone
@@ -114,7 +114,7 @@ def open_held(
     url, asynchronous, timeout
         As in `open_ledger`.
     lifetime, per_account, in_all, account_bytes, all_bytes, observer
-        As in `powfast.held.HeldAnswers`.
+        As in `powfast.stores.held.HeldAnswers`.
 
     Raises
     ------

@@ -1,13 +1,13 @@
 """`PowMiddleware` from `POWFAST_*` alone, for servers that take the dotted path of a middleware.
 
-vLLM, for one: `vllm serve MODEL --middleware powfast.environment.PowMiddleware`.
+vLLM, for one: `vllm serve MODEL --middleware powfast.servers.environment.PowMiddleware`.
 """
 
 from __future__ import annotations
 
-from powfast import asgi
 from powfast.http import Exchange
-from powfast.settings import Settings
+from powfast.servers import asgi
+from powfast.servers.settings import Settings
 
 
 def ordinary(exchange: Exchange) -> list[float]:

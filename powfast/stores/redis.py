@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from powfast.errors import InvalidInput, StoreUnavailable
-from powfast.ledger.base import (
+from powfast.stores.base import (
     CLOCK_SKEW,
     Page,
     State,
@@ -26,13 +26,13 @@ from powfast.ledger.base import (
     queries_of,
     state_at,
 )
-from powfast.ledger.redis_calls import Calls
+from powfast.stores.redis_calls import Calls
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.decay import HALVING_TERMS, NO_HALF_LEFT
 from powfast.tariff.evidence import LAMBDAS, MOST_WORK, WEALTH_CAP
 
 if TYPE_CHECKING:
-    from powfast.ledger.redis_calls import Client
+    from powfast.stores.redis_calls import Client
 
 # What `settle` does, in the same order and so to the same last bit. A page is the tariff's eight
 # doubles, the carry, and the time of the latest charge.

@@ -1,4 +1,4 @@
-// Accounts of one process, and what they were charged lately: what powfast/ledger/memory.py keeps,
+// Accounts of one process, and what they were charged lately: what powfast/stores/memory.py keeps,
 // each operation whole under the GIL, and no object of Python's for an account or a request.
 #include <list>
 #include <utility>
@@ -8,7 +8,7 @@
 
 namespace {
 
-// As in powfast/ledger/base.py.
+// As in powfast/stores/base.py.
 struct Page {
     std::string state;
     double carry, charged;

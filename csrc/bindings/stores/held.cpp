@@ -1,4 +1,4 @@
-// Answers that wait for their payment: what powfast/held.py keeps, each operation whole under the
+// Answers that wait for their payment: what powfast/stores/held.py keeps, each operation whole under the
 // GIL. Small answers are kept as bytes of our own: blocks of Python's that live for long scatter
 // those that do not over colder and colder memory.
 #include <list>

@@ -1,0 +1,1 @@
+"""Server adapters, one flat module per framework, and how a server is configured."""
