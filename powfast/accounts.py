@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 from powfast.errors import InvalidInput
 from powfast.kernel import sha256
 
-ANONYMOUS = "anonymous"
+
+class SharedName(str):
+    """A name that several people share: a network's, or that of whoever gives no name."""
+
+    __slots__ = ()
+
+
+ANONYMOUS = SharedName("anonymous")
 
 
 class Caller(NamedTuple):
@@ -150,7 +157,7 @@ def address(*, proxies: int = 0, ipv4: int = 24, ipv6: int = 64) -> Resolver:
         found = _forwarded(caller, proxies) or _address(caller.address or "")
         if found is None:
             return ANONYMOUS
-        return str(ipaddress.ip_network((found, bits[found.version]), strict=False))
+        return SharedName(ipaddress.ip_network((found, bits[found.version]), strict=False))
 
     return resolve
 

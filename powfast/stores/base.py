@@ -1,90 +1,250 @@
-"""The operations that every store offers, each atomic, and the arithmetic of a charge."""
+"""The ledger: what every store remembers of accounts, requests and challenges, and does at once.
+
+One request takes at most one operation for each of its phases: `enter` before its endpoint runs,
+`charge` when its evidence is known, `leave` where it ends without a charge that counts, `redeem`
+when a solution comes. Each is atomic, and all stores give the same results to the last bit.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Protocol
+import struct
+from collections.abc import Awaitable
+from enum import IntEnum
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from powfast.accounts import SharedName
+from powfast.kernel import sha256
+from powfast.tariff import EvidenceTariff
 from powfast.tariff.checks import nonnegative
-from powfast.tariff.state import packed, unpacked
 
-State = NDArray[np.float64]
+T = TypeVar("T")
 
-# Seconds for which a spent challenge is remembered beyond its end: so far may the clocks of two
-# gateways differ, or one of them be set back, before a challenge could be redeemed twice.
+Maybe = T | Awaitable[T]
+"""What a store gives that blocks, or that has to be awaited."""
+
+RUN_BYTES = 16
+
+RERUNS = 3
+"""How often a request that was paid runs again for the same solution, where its answer is gone."""
+
 CLOCK_SKEW = 60.0
+"""Seconds for which a spent challenge is remembered beyond its end: so far may the clocks of two
+servers differ, or one of them be set back, before a challenge could be redeemed twice."""
+
+
+class Verdict(IntEnum):
+    """What becomes of a request, or of a solution."""
+
+    RUN = 0
+    """The endpoint may run."""
+    BUSY = 1
+    """The same request is being answered: `work` is the seconds after which to ask again."""
+    OWED = 2
+    """The request was charged: `work` is due for it."""
+    COVERED = 3
+    """The request was charged, and the balance has covered it since: its answer goes out."""
+    OPENING = 4
+    """A new account: `work` is its opening fee and the price of the moment."""
+    DEBT = 5
+    """Too many runs that nobody paid for: `work` is the whole debt and the price of the moment."""
+    TOO_HIGH = 6
+    """The price of the moment, `work`, is above what the server answers."""
+    SPENT = 7
+    """The challenge is spent or over, or its request has run again often enough."""
+    PAID = 8
+    """The solution has paid for the request."""
+    AGAIN = 9
+    """The solution had paid for the request before."""
+    CREDITED = 10
+    """The solution's work is credit: for an opening, a debt, or a request that is not charged."""
+
+
+class Entry(NamedTuple):
+    """Whether a request may run; `run` names the held answer where it is `COVERED`."""
+
+    verdict: Verdict
+    work: float
+    run: bytes
+
+
+class Charged(NamedTuple):
+    """What a request still has to pay, 0 where its price is covered, and that price."""
+
+    due: float
+    price: float
+
+
+class Redeemed(NamedTuple):
+    """What a solution has done; `run` names the held answer it paid for, `due` what is left."""
+
+    verdict: Verdict
+    run: bytes
+    due: float
+
+
+class Outcome(IntEnum):
+    """How a run ended that `charge` has not settled."""
+
+    ANSWERED = 0
+    """Its answer was released: its price stays."""
+    FREE = 1
+    """Its answer goes out without a price, or the endpoint failed: nothing is charged for it."""
+    UNPAID = 2
+    """The client is gone, or the answer was refused: the price of the moment stays a debt."""
+
+
+class Limits(NamedTuple):
+    """What `enter` holds a request to.
+
+    Attributes
+    ----------
+    unpaid_runs : float
+        Runs of one account that may be unpaid, before its whole debt is asked for.
+    refuse_above : float
+        Price of one query above which nothing runs.
+    busy : float
+        Seconds for which the copies of a request are told that it is being answered.
+    """
+
+    unpaid_runs: float
+    refuse_above: float
+    busy: float
+
+
+class Paid(NamedTuple):
+    """A challenge that has paid for a request: its id, and when it ends (seconds)."""
+
+    challenge_id: bytes
+    expires: float
+
+
+class AccountRecord(NamedTuple):
+    """What is remembered of an account, or of a group.
+
+    Attributes
+    ----------
+    state : (8,) float64
+        Queries so far and seven wealths, see `EvidenceTariff`.
+    balance : float
+        Work redeemed less work charged: above 0 credit, below 0 a debt. A group has none.
+    unpaid_runs : float
+        Runs that nobody has paid for; infinite where answers were read that are not paid.
+    opened : bool
+        Whether the opening fee is paid.
+    charged : float
+        Seconds since the epoch of the latest charge.
+    """
+
+    state: NDArray[np.float64]
+    balance: float
+    unpaid_runs: float
+    opened: bool
+    charged: float
 
 
 class Ledger(Protocol):
     """A store that answers at once or blocks; an account is told apart within its group."""
 
-    def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
-        """Charge the queries of one request and return the work it has to pay: 0 for no query.
+    def enter(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        limits: Limits,
+        again: Paid | None = None,
+    ) -> Entry:
+        """Say whether a request may run, and debit the price of the moment where it does.
 
-        A group's price counts where it is above the account's own. The same `request_id` of the
-        same account is charged once; asking again returns the same work. Whoever asks is charged,
-        whether or not it then solves.
+        `run` is 16 random bytes; `again` is given where the request is paid and its answer gone.
+        Nothing is written for an account that is not there and owes its opening.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store did not answer in time or could not write.
+        """
+        ...
+
+    def charge(
+        self, account: str, group: str, digest: bytes, run: bytes, evidence: ArrayLike
+    ) -> Charged:
+        """Charge a run for the evidence of its queries, at the higher of own and group's price.
+
+        Whoever asks is charged, whether or not it then solves. A run that is done again with the
+        evidence that was paid for costs nothing.
 
         Raises
         ------
         InvalidInput
             The evidence is not a vector of nonnegative numbers; nothing is charged then.
         StoreUnavailable
-            The store did not answer in time or could not write; whether it charged is not known,
-            and asking again tells.
+            As `enter`; whether it charged is not known.
         """
         ...
 
-    def opening(self, account: str, group: str) -> int:
-        """Return the work that a new account owes before anything runs for it; 0 for others.
-
-        An account that is charged without having been opened owes it with that charge.
+    def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
+        """End a run whose charge did not settle it.
 
         Raises
         ------
         StoreUnavailable
-            The store did not answer in time.
+            As `enter`.
         """
         ...
 
-    def open(self, account: str, group: str) -> None:
-        """Take note that a new account has paid its opening; an account that is there stays.
+    def redeem(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge_id: bytes,
+        expires: float,
+        work: int,
+    ) -> Redeemed:
+        """Spend a challenge, once, and credit its work to the account.
 
         Raises
         ------
         StoreUnavailable
-            As `charge`; asking `opening` tells.
+            As `enter`; the challenge may be spent, its work is credited then.
         """
         ...
 
-    def claim(self, challenge_id: bytes, expires: float) -> bool:
-        """Spend a challenge: true exactly once, remembered beyond `expires` (seconds).
+    def report(
+        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+    ) -> None:
+        """Charge for an answer that was read already what its price is above `paid`, once.
+
+        What the balance does not cover is asked for before anything else runs.
+
+        Raises
+        ------
+        InvalidInput, StoreUnavailable
+            As `charge`.
+        """
+        ...
+
+    def account(self, account: str, group: str = "") -> AccountRecord | None:
+        """Return an account as a charge would find it now; a group's record without account.
 
         Raises
         ------
         StoreUnavailable
-            As `charge`; the challenge may be spent.
-        """
-        ...
-
-    def state(self, account: str, group: str = "") -> State | None:
-        """Return an account's state as a charge would find it now; a group's without account.
-
-        Raises
-        ------
-        StoreUnavailable
+            As `enter`.
         """
         ...
 
     def reset(self, account: str, group: str = "") -> None:
-        """Let an account stand as one that has paid its opening and done nothing unusual.
+        """Let an account stand as one that has paid its opening, owes nothing and did nothing.
 
         Raises
         ------
         StoreUnavailable
+            As `enter`.
         """
         ...
 
@@ -96,24 +256,50 @@ class Ledger(Protocol):
 class AsyncLedger(Protocol):
     """The same store behind an event loop."""
 
-    async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
+    async def enter(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        limits: Limits,
+        again: Paid | None = None,
+    ) -> Entry:
+        """See `Ledger.enter`."""
+        ...
+
+    async def charge(
+        self, account: str, group: str, digest: bytes, run: bytes, evidence: ArrayLike
+    ) -> Charged:
         """See `Ledger.charge`."""
         ...
 
-    async def opening(self, account: str, group: str) -> int:
-        """See `Ledger.opening`."""
+    async def leave(
+        self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome
+    ) -> None:
+        """See `Ledger.leave`."""
         ...
 
-    async def open(self, account: str, group: str) -> None:
-        """See `Ledger.open`."""
+    async def redeem(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge_id: bytes,
+        expires: float,
+        work: int,
+    ) -> Redeemed:
+        """See `Ledger.redeem`."""
         ...
 
-    async def claim(self, challenge_id: bytes, expires: float) -> bool:
-        """See `Ledger.claim`."""
+    async def report(
+        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+    ) -> None:
+        """See `Ledger.report`."""
         ...
 
-    async def state(self, account: str, group: str = "") -> State | None:
-        """See `Ledger.state`."""
+    async def account(self, account: str, group: str = "") -> AccountRecord | None:
+        """See `Ledger.account`."""
         ...
 
     async def reset(self, account: str, group: str = "") -> None:
@@ -125,70 +311,6 @@ class AsyncLedger(Protocol):
         ...
 
 
-class Tariff(Protocol):
-    """The part of a tariff that a ledger applies."""
-
-    def owed(self, evidence: list[float], state: bytes | None, idle: float) -> tuple[float, bytes]:
-        """Price a request of at least one query after `idle` seconds; `None` is a new account."""
-        ...
-
-    def decayed(self, state: ArrayLike, seconds: float) -> State:
-        """Return what is left of a state after some time without a query."""
-        ...
-
-    @property
-    def opening_work(self) -> float:
-        """What a new account pays once."""
-        ...
-
-    @property
-    def pardoned(self) -> State:
-        """State of an account that has paid its opening and done nothing unusual."""
-        ...
-
-    def publish(self, owed: float, carry: float) -> tuple[int, float]:
-        """Round what is owed to the published work, and carry the remainder."""
-        ...
-
-
-Page = tuple[bytes | None, float, float]
-"""Packed state, carry and time of the latest charge of an account, or of a group.
-
-The carry is owed with the next charge; below 0 it is credit, for an opening paid beforehand. A
-group carries nothing. A plain tuple: the garbage collector lets go of it, and need not walk a
-million.
-"""
-
-NEW: Page = (None, 0.0, 0.0)
-"""The page of who was never charged."""
-
-
-def state_at(page: Page, now: float, tariff: Tariff) -> State | None:
-    """Return the state that a charge at `now` finds."""
-    state, _, charged = page
-    return None if state is None else tariff.decayed(unpacked(state), _idle(charged, now))
-
-
-def _idle(charged: float, now: float) -> float:
-    # a clock that goes backwards counts as no time
-    return now - charged if now > charged else 0.0
-
-
-def opening_of(tariff: Tariff) -> int:
-    """Return the opening as work of a challenge; 0 where the tariff has none."""
-    return math.ceil(tariff.opening_work)
-
-
-def pardoned(tariff: Tariff, now: float) -> Page:
-    """Return the page of an account that has paid its opening and done nothing unusual."""
-    return packed(tariff.pardoned), 0.0, now
-
-
-def opened(tariff: Tariff, now: float) -> Page:
-    """Return the page of an account that has paid its opening and asked nothing yet."""
-    return packed(np.zeros_like(tariff.pardoned)), -tariff.opening_work, now
-
-
 class Queries(list[float]):
     """The evidence of a request's queries, once it is checked."""
 
@@ -198,18 +320,14 @@ def queries_of(evidence: ArrayLike) -> Queries:
     return evidence if type(evidence) is Queries else Queries(nonnegative(evidence, "evidence"))
 
 
-def settle(
-    tariff: Tariff, queries: list[float], account: Page, group: Page | None, now: float
-) -> tuple[int, Page, Page | None]:
-    """Return the published work of a request of at least one query, and the pages after it."""
-    state, carry, charged = account
-    owed, state = tariff.owed(queries, state, _idle(charged, now))
-    if group is not None:
-        shared, _, charged_group = group
-        ours, shared = tariff.owed(queries, shared, _idle(charged_group, now))
-        owed = max(owed, ours)
-        group = shared, 0.0, max(now, charged_group)
-    if carry < 0.0:
-        owed, carry = max(owed + carry, 1.0), 0.0
-    work, carry = tariff.publish(owed, carry)
-    return work, (state, carry, now if now > charged else charged), group
+def tag_of(queries: list[float]) -> bytes:
+    """Return what tells evidence apart: 8 bytes of the SHA-256 of its doubles, little-endian."""
+    return sha256(struct.pack(f"<{len(queries)}d", *queries))[:8]
+
+
+def half_life_of(tariff: EvidenceTariff, name: str) -> float:
+    """Return the half-life of an account or group in seconds, 0 for none."""
+    half_life = tariff.half_life
+    if half_life is None and isinstance(name, SharedName):
+        half_life = tariff.shared_half_life
+    return half_life or 0.0

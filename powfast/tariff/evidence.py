@@ -67,6 +67,9 @@ class EvidenceTariff:
         Relative step of the published work: a power of two in [2**-20, 1/2].
     half_life : float, optional
         Seconds in which the wealth halves while the account asks nothing; never by default.
+    shared_half_life : float, optional
+        The same for accounts and groups that several people share, such as a network, where
+        `half_life` is not given; their debts halve as well. A day by default.
     volume : sequence of (int, float)
         From an account's such-and-such query on, counted from 1, every price is multiplied by at
         least 1; counts ascend, and the last one reached counts.
@@ -82,6 +85,7 @@ class EvidenceTariff:
     max_work: float = 2.0**48
     step: float = 0.125
     half_life: float | None = None
+    shared_half_life: float | None = 86_400.0
     volume: tuple[tuple[int, float], ...] = ()
 
     input: ClassVar[str] = "evidence"
@@ -98,8 +102,9 @@ class EvidenceTariff:
             raise InvalidInput("max_work must be at least base_work")
         if math.frexp(self.step)[0] != 0.5:
             raise InvalidInput(f"step must be a power of two, got {self.step}")
-        if self.half_life is not None:
-            object.__setattr__(self, "half_life", number(self.half_life, "half_life", 1e-3))
+        for name in ("half_life", "shared_half_life"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, number(getattr(self, name), name, 1e-3))
         object.__setattr__(self, "volume", _schedule(self.volume))
 
     def work(
