@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from functools import cached_property
+
 from powfast.clients.flow import Payer
 from powfast.errors import BodyNotReplayable, MissingExtra
 from powfast.http import SOLUTION_HEADER, challenge_in
@@ -15,13 +18,16 @@ except ImportError as error:
 
 from powfast.clients import off_loop
 
+_REMEMBERED = 1024  # calls that go on after they were paid for
+
 
 class PowAuth(Payer):
     """Answers one proof-of-work challenge per request; other headers, an API key's included, stay.
 
-    Solves off the event loop; cancelling the request cancels the solving. A file is sent again
-    from where it began; a generated body raises `BodyNotReplayable` when a challenge comes,
-    before anything is solved.
+    A request that is redirected, or that aiohttp sends again, is still one request. Solves off the
+    event loop; cancelling the request cancels the solving. A file is sent again from where it
+    began; a generated body raises `BodyNotReplayable` when a challenge comes, before anything is
+    solved.
     """
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -29,7 +35,8 @@ class PowAuth(Payer):
         response = await handler(request)
         asked = ", ".join(response.headers.getall("WWW-Authenticate", ()))
         token = challenge_in(response.status, asked)
-        if token is None:
+        # redirects and retries come here as new requests: what they have in common is their timer
+        if token is None or request._timer in self._paid:
             return response
         try:
             if getattr(request.body, "consumed", False):
@@ -38,7 +45,16 @@ class PowAuth(Payer):
                     " pass bytes or a file"
                 )
             await response.read()  # the connection is free for the second request
+            self._paid.append(request._timer)
             request.headers[SOLUTION_HEADER] = await off_loop.pay(self, token)
         finally:
             response.release()
-        return await handler(request)
+        try:
+            return await handler(request)
+        finally:
+            del request.headers[SOLUTION_HEADER]
+
+    @cached_property
+    def _paid(self) -> deque[object]:
+        """Timers of the calls that were paid for; held, so that no other takes their place."""
+        return deque(maxlen=_REMEMBERED)

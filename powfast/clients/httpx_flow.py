@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from functools import cache
 from typing import Any
 
 from powfast.clients import off_loop
@@ -11,7 +12,7 @@ from powfast.http import SOLUTION_HEADER, challenge_in
 
 
 class HttpxFlow(Payer):
-    """Pays one challenge per logical request."""
+    """Pays one challenge per logical request, to whoever asks at the end of its redirects."""
 
     requires_request_body = True  # the request is sent twice, so its body must be replayable
 
@@ -21,8 +22,7 @@ class HttpxFlow(Payer):
         response = yield request
         token = _asked_for(response)
         if token is not None:
-            request.headers[SOLUTION_HEADER] = self.pay(token)
-            yield request
+            yield _paid(response.request, self.pay(token))
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do the same off the event loop; cancelling the request cancels the solving."""
@@ -30,9 +30,51 @@ class HttpxFlow(Payer):
         response = yield request
         token = _asked_for(response)
         if token is not None:
-            request.headers[SOLUTION_HEADER] = await off_loop.pay(self, token)
-            yield request
+            yield _paid(response.request, await off_loop.pay(self, token))
 
 
 def _asked_for(response: Any) -> bytes | None:
     return challenge_in(response.status_code, response.headers.get("www-authenticate"))
+
+
+def _paid(request: Any, solution: str) -> Any:
+    """Return the request with a solution that its redirects go without."""
+    paid = type(request)(
+        request.method,
+        request.url,
+        headers=request.headers,
+        stream=request.stream,
+        extensions=request.extensions,
+    )
+    plain: Any = type(request.headers)
+    paid.headers = _paid_headers(plain)(request.headers, solution)
+    paid.read()
+    return paid
+
+
+@cache
+def _paid_headers(plain: Any) -> Any:
+    """Make the class of headers that show a solution to who reads them and not to who copies them.
+
+    A flow cannot keep httpx from following a redirect, which it does with a copy of the headers.
+    """
+
+    class PaidHeaders(plain):  # type: ignore[misc]
+        def __init__(self, headers: Any, solution: str) -> None:
+            unpaid = plain(headers)
+            unpaid.pop(SOLUTION_HEADER, None)
+            super().__init__(unpaid)
+            self._solution = (SOLUTION_HEADER.encode(), solution.encode())
+
+        @property
+        def raw(self) -> list[tuple[bytes, bytes]]:
+            return [*super().raw, self._solution]
+
+    def reading(name: str) -> Callable[..., Any]:
+        return lambda headers, *args, **more: getattr(plain(headers.raw), name)(*args, **more)
+
+    for name in ("keys", "values", "items", "multi_items", "get_list"):
+        setattr(PaidHeaders, name, reading(name))
+    for name in ("__getitem__", "__contains__", "__len__"):
+        setattr(PaidHeaders, name, reading(name))
+    return PaidHeaders

@@ -23,24 +23,39 @@ except ImportError as error:
 class PowAuth(Payer, AuthBase):
     """Answers one proof-of-work challenge per request; other headers, an API key's included, stay.
 
-    A streamed body is sent again from where it began; one that cannot seek raises
-    `BodyNotReplayable` when a challenge comes, before anything is solved.
+    A request that is redirected is still one request. A streamed body is sent again from where it
+    began; one that cannot seek raises `BodyNotReplayable` when a challenge comes, before anything
+    is solved.
     """
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Watch the response of this request for a challenge."""
-        request.register_hook("response", self._pay_and_repeat)  # type: ignore[no-untyped-call]
+        """Watch the responses to this request for a challenge."""
+        watch = _Watch(self, request)
+        request.register_hook("response", watch)  # type: ignore[no-untyped-call]
         return request
 
-    def _pay_and_repeat(self, response: Response, **options: Any) -> Response:
+
+class _Watch:
+    """The hook of one request; its redirects are copies of it that share its hooks."""
+
+    def __init__(self, payer: Payer, request: PreparedRequest) -> None:
+        self._payer = payer
+        self._headers = request.headers  # its own: copies have copies
+        self._paid = False
+
+    def __call__(self, response: Response, **options: Any) -> Response:
+        """Pay where asked to, and return the response to the paid request."""
+        if response.request.headers is self._headers:
+            self._paid = False  # sent by its owner, perhaps once more
         token = challenge_in(response.status_code, response.headers.get("www-authenticate"))
-        if token is None or SOLUTION_HEADER in response.request.headers:
+        if token is None or self._paid or SOLUTION_HEADER in response.request.headers:
             return response
         _ = response.content  # read to its end, the connection is free for the second request
         response.close()
         request: Any = response.request.copy()
         _rewind(request)
-        request.headers[SOLUTION_HEADER] = self.pay(token)
+        request.headers[SOLUTION_HEADER] = self._payer.pay(token)
+        self._paid = True
         jar: Any = request._cookies  # a balancer may have asked to come back to the same server
         extract_cookies_to_jar(jar, response.request, response.raw)  # type: ignore[no-untyped-call]
         request.prepare_cookies(jar)

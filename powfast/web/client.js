@@ -4,24 +4,40 @@ import { asked, paidFetch } from "./exchange.js";
 import { Pool } from "./pool.js";
 import { format, read } from "./token.js";
 
-const MAX_WORK = 2 ** 36;
+const MAX_WORK = 2 ** 30; // a minute of a laptop's browser that makes 18 million hashes a second
 const WORTH_A_WORKER = 50_000; // evaluations: about what starting one costs
 
 export function client(platform) {
   const pool = new Pool(platform);
+  let spent = 0n; // work of all challenges; of those that were given up, what was computed of it
 
   async function solve(challenge, options = {}) {
-    const { onProgress, signal, maxWork = MAX_WORK, workers } = options;
+    const { onProgress, signal, maxWork = MAX_WORK, maxTotalWork = Infinity, workers } = options;
     const puzzle = read(challenge);
-    positive({ maxWork });
-    if (puzzle.work > maxWork) {
-      throw new PowError("too-much-work", `${puzzle.work} evaluations; maxWork is ${maxWork}`);
-    }
+    positive({ maxWork, maxTotalWork });
     const useful = Math.ceil(Number(puzzle.work) / WORTH_A_WORKER);
     const count = crew(workers ?? Math.min(platform.cores(), useful));
     const found = new Found(puzzle, onProgress);
-    const nonces = await pool.run(puzzle, { count, signal }, (report) => found.take(report));
-    return format(puzzle, nonces);
+    spend(puzzle.work, maxWork, maxTotalWork);
+    try {
+      const nonces = await pool.run(puzzle, { count, signal }, (report) => found.take(report));
+      return format(puzzle, nonces);
+    } catch (error) {
+      if (found.tried < puzzle.work) spent -= puzzle.work - BigInt(found.tried);
+      throw error;
+    }
+  }
+
+  function spend(work, maxWork, maxTotalWork) {
+    if (work > maxWork) {
+      throw new PowError("too-much-work", `${work} evaluations; maxWork is ${maxWork}`);
+    }
+    if (spent + work > maxTotalWork) {
+      const left = Math.max(0, Number(maxTotalWork) - Number(spent));
+      const budget = `of maxTotalWork, ${maxTotalWork}, ${spent} are spent and ${left} are left`;
+      throw new PowError("too-much-work", `${work} evaluations; ${budget}`);
+    }
+    spent += work;
   }
 
   async function answer(response, options) {

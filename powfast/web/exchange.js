@@ -47,13 +47,13 @@ async function start(response) {
  * sent both times. The solution goes to the URL that asked for it, and follows no redirect.
  */
 export async function paidFetch(solve, input, init = {}) {
-  const { onProgress, maxWork, workers, ...rest } = init;
+  const { onProgress, maxWork, maxTotalWork, workers, ...rest } = init;
   if (isStream(rest.body)) {
     throw new PowError("body-not-replayable", "a body that is a stream cannot be sent twice");
   }
   const request = new Request(input, rest);
   const bodiless = request.method === "GET" || request.method === "HEAD";
-  const body = bodiless ? undefined : await request.arrayBuffer();
+  const body = bodiless ? undefined : await request.blob(); // Node.js redirects no ArrayBuffer
   const same = { ...rest, headers: request.headers, body };
   const send = (more) => fetch(new Request(request, { ...same, ...more }));
 
@@ -66,7 +66,8 @@ export async function paidFetch(solve, input, init = {}) {
   }
   response.body?.cancel();
   const headers = new Headers(request.headers), { signal } = request;
-  headers.set("PoW-Solution", await solve(challenge, { onProgress, maxWork, workers, signal }));
+  const options = { onProgress, maxWork, maxTotalWork, workers, signal };
+  headers.set("PoW-Solution", await solve(challenge, options));
   const redirect = request.redirect === "follow" ? "manual" : request.redirect;
   const paid = await send({ headers, redirect });
   if (redirect !== request.redirect && isRedirect(paid)) {

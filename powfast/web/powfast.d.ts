@@ -16,8 +16,16 @@ export interface SolveOptions {
   onProgress?: (progress: Progress) => void;
   /** Aborting rejects with the signal's reason, as fetch does. */
   signal?: AbortSignal | null;
-  /** Most hashes that one challenge may ask for; beyond it nothing is computed. Default 2 ** 36. */
+  /**
+   * Most hashes that one challenge may ask for; beyond it nothing is computed. By default what the
+   * browser of a laptop solves in about a minute: 2 ** 30, at some 18 million hashes a second.
+   */
   maxWork?: number | bigint;
+  /**
+   * The same of this challenge and of all that this page has solved before it, whatever limit they
+   * had. Unbounded by default.
+   */
+  maxTotalWork?: number | bigint;
   /** Workers to search with; by default one for each core, fewer where the work is small. */
   workers?: number;
 }

@@ -18,16 +18,17 @@ import httpx2
 import pytest
 import requests
 from conftest import PATIENCE
-from service import BASE, Seen, Service, served
+from service import BASE, KEYS, Seen, Service, served
 
 import powfast.clients.aiohttp
 import powfast.clients.httpx
 import powfast.clients.httpx2
 import powfast.clients.requests
-from powfast.challenge import Challenge
+from powfast.challenge import Challenge, Issuer
 from powfast.clients.flow import Payer
 from powfast.errors import (
     BodyNotReplayable,
+    Cancelled,
     Declined,
     InvalidInput,
     TooMuchTime,
@@ -134,6 +135,8 @@ def test_its_owner_limits_what_it_pays(post: Any) -> None:
     with served(Service().app) as url:
         with pytest.raises(TooMuchWork, match=str(2 * BASE)):
             post(url + "/v1/predict", ASK, max_work=2 * BASE - 1)
+        with pytest.raises(TooMuchWork, match=f"0 are spent and {2 * BASE - 1} are left"):
+            post(url + "/v1/predict", ASK, max_total_work=2 * BASE - 1)
         with pytest.raises(Declined, match=str(2 * BASE)):
             post(url + "/v1/predict", ASK, policy=decline)
         began = time.monotonic()
@@ -148,14 +151,15 @@ def test_its_owner_limits_what_it_pays(post: Any) -> None:
 def requests_session() -> requests.Session:
     session = requests.Session()
     session.auth = powfast.clients.requests.PowAuth()
+    session.headers.update(KEY)
     return session
 
 
 @pytest.mark.parametrize(
     "client_of",
     [
-        lambda: httpx.Client(auth=powfast.clients.httpx.PowAuth()),
-        lambda: httpx2.Client(auth=powfast.clients.httpx2.PowAuth()),
+        lambda: httpx.Client(auth=powfast.clients.httpx.PowAuth(), headers=KEY),
+        lambda: httpx2.Client(auth=powfast.clients.httpx2.PowAuth(), headers=KEY),
         requests_session,
     ],
     ids=SYNC,
@@ -175,7 +179,7 @@ async def test_requests_in_flight_share_one_aiohttp_session() -> None:
     service = Service()
     auth = powfast.clients.aiohttp.PowAuth()
     with served(service.app) as url:
-        async with aiohttp.ClientSession(middlewares=(auth,)) as session:
+        async with aiohttp.ClientSession(middlewares=(auth,), headers=KEY) as session:
 
             async def ask(i: int) -> Any:
                 async with session.post(url + "/v1/predict", json={**ASK, "x": i}) as response:
@@ -249,7 +253,7 @@ async def async_pieces() -> AsyncIterator[bytes]:
         yield piece
 
 
-JSON = {"content-type": "application/json"}
+JSON = {**KEY, "content-type": "application/json"}
 
 
 def test_requests_sends_a_file_again_from_where_it_began() -> None:
@@ -288,7 +292,7 @@ def test_requests_repeats_with_the_cookies_of_the_challenge() -> None:
         response = session.post(url + "/v1/predict", json=ASK)
         assert response.json() == {"answer": 1}
         assert [past.status_code for past in response.history] == [402]
-        assert response.headers["pow-receipt"] == f"work={2 * BASE}"
+        assert response.headers["pow-receipt"].split(";")[0] == f"work={2 * BASE}"
     assert [headers.get("cookie") for headers in seen.headers] == [None, "node=7"]
 
 
@@ -330,7 +334,74 @@ def test_a_missing_library_names_the_extra(library: str) -> None:
     assert "pip install 'powfast[client]'" in said.stdout
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
-def test_max_seconds_is_positive(seconds: float) -> None:
-    with pytest.raises(InvalidInput, match="max_seconds"):
-        Payer(max_seconds=seconds)
+@pytest.mark.parametrize("limit", ["max_seconds", "max_total_work"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan")])
+def test_limits_are_positive(limit: str, value: float) -> None:
+    with pytest.raises(InvalidInput, match=limit):
+        Payer(**{limit: value})  # type: ignore[arg-type]
+
+
+# -- what a payer spends in its life
+
+WORK = 1000
+
+
+def token(work: int = WORK) -> bytes:
+    return Issuer(KEYS).issue(work=work)
+
+
+def test_a_payer_says_what_is_spent_and_what_is_left() -> None:
+    payer = Payer(max_total_work=2500)
+    for _ in range(2):
+        payer.pay(token())
+    payer.progress = lambda done, work: pytest.fail("it was to be refused")
+    with pytest.raises(TooMuchWork, match=r"1000 .* 2500, 2000 are spent and 500 are left"):
+        payer.pay(token())
+    payer.progress = None
+    payer.pay(token(500))
+    with pytest.raises(TooMuchWork, match="2500 are spent and 0 are left"):
+        payer.pay(token(1))
+
+
+def test_what_is_refused_is_not_spent() -> None:
+    payer = Payer(policy=lambda challenge: challenge.work < 2**40, max_total_work=2**34)
+    cancelled = threading.Event()
+    cancelled.set()
+    assert Payer().max_total_work is None
+    for work, error, said in [
+        (2**40, Declined, "policy"),
+        (2**32 + 1, TooMuchWork, str(2**32)),  # what a laptop solves in a minute
+        (2**32, Cancelled, "after 0"),
+    ]:
+        with pytest.raises(error, match=said):
+            payer.pay(token(work), cancelled)
+        assert payer.spent == 0
+
+
+def test_of_what_is_given_up_the_evaluations_are_spent() -> None:
+    seen = []
+    cancel = threading.Event()
+
+    def progress(done: int, work: int) -> None:
+        seen.append(done)
+        cancel.set()
+
+    payer = Payer(max_work=2**62, progress=progress, threads=1)
+    with pytest.raises(Cancelled):
+        payer.pay(token(2**62), cancel)
+    assert 0 < payer.spent == seen[-1] < 2**40
+
+
+def test_threads_share_a_budget() -> None:
+    payer = Payer(max_total_work=10 * WORK, threads=1)
+
+    def paid(_: int) -> bool:
+        try:
+            payer.pay(token())
+        except TooMuchWork:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(paid, range(64))) == 10
+    assert payer.spent == 10 * WORK

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -25,12 +28,14 @@ from grpc_service import (
     streaming,
     unary,
 )
-from service import BASE
+from service import BASE, KEYS
 
+from powfast.challenge import Challenge, Issuer
 from powfast.clients.flow import Payer
 from powfast.clients.grpc import PowInterceptor as PayingInterceptor
 from powfast.clients.grpc import aio_interceptors
 from powfast.errors import Cancelled, TooMuchWork
+from powfast.http import payment_required
 from powfast.servers.grpc import PowInterceptor
 
 
@@ -43,6 +48,38 @@ def test_a_client_keeps_to_its_limits() -> None:
                 next(streaming(channel, "stream")(ASK))
             with pytest.raises(TooMuchWork):
                 unary(channel, "predict").future(ASK).result()
+
+
+def test_calls_and_streams_share_a_budget() -> None:
+    """Each of two accounts is asked for as much; a budget is for one of them."""
+
+    def accounts() -> Iterator[Any]:
+        return iter([(("authorization", f"Bearer {name}"),) for name in ("bob", "carol")])
+
+    def blocking_calls(served: Served, budget: int) -> None:
+        paying = PayingInterceptor(max_total_work=budget)
+        bob, carol = accounts()
+        with served.channel(paying) as channel:
+            assert unary(channel, "predict")(ASK, metadata=bob) == {"answer": 1}
+            assert paying.spent == budget
+            with pytest.raises(TooMuchWork, match="0 are left"):
+                next(streaming(channel, "stream")(ASK, metadata=carol))
+
+    async def aio_calls(served: Served, budget: int) -> None:
+        interceptors = aio_interceptors(max_total_work=budget)
+        bob, carol = accounts()
+        async with grpc.aio.insecure_channel(served.target, interceptors=interceptors) as channel:
+            assert await unary(channel, "predict")(ASK, metadata=bob) == {"answer": 1}
+            with pytest.raises(TooMuchWork, match="0 are left"):
+                _ = [each async for each in streaming(channel, "stream")(ASK, metadata=carol)]
+
+    with blocking(new_gate()) as served:
+        probe = PayingInterceptor()
+        with served.channel(probe) as channel:
+            unary(channel, "predict")(ASK, metadata=ALICE)
+        blocking_calls(served, probe.spent)
+    with blocking(new_gate()) as served:
+        asyncio.run(aio_calls(served, probe.spent))
 
 
 def test_a_client_pays_once_and_leaves_metadata_alone() -> None:
@@ -73,6 +110,86 @@ def test_a_client_pays_once_and_leaves_metadata_alone() -> None:
         assert first == list(ALICE)
         assert second[:1] == list(ALICE)
         assert [key for key, _ in second] == ["authorization", "pow-solution"]
+
+
+@contextmanager
+def insatiable() -> Iterator[tuple[str, list[Any]]]:
+    """A server that answers every call with two fresh challenges; its target, and solutions."""
+    solutions: list[Any] = []
+    issuer = Issuer(KEYS)
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            stream = details.method.endswith("stream")
+            kinds = (grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler)
+            return kinds[stream](self.ask)
+
+        def ask(self, request: bytes, context: Any) -> Any:
+            solutions.append(dict(context.invocation_metadata()).get("pow-solution"))
+            asked = dict(payment_required(issuer.issue(work=BASE), "pay").headers)
+            challenge = asked[b"www-authenticate"].decode()
+            context.set_trailing_metadata([("www-authenticate", challenge)] * 2)
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "pay")
+
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers([Handler()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}", solutions
+        server.stop(None).wait()
+
+
+RETRIES = {  # of the library itself, below its interceptors
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.01s",
+                "backoffMultiplier": 1,
+                "retryableStatusCodes": ["FAILED_PRECONDITION"],
+            },
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize("config", [{"methodConfig": []}, RETRIES], ids=["plain", "retries"])
+@pytest.mark.parametrize("kind", ["unary", "future", "stream", "unary-aio", "stream-aio"])
+def test_one_call_pays_once_whatever_is_answered(kind: str, config: Any) -> None:
+    asked: list[Challenge] = []
+    limits: Any = {"policy": lambda challenge: asked.append(challenge) is None}
+    options = [("grpc.service_config", json.dumps(config))]
+
+    def call(target: str) -> None:
+        with grpc.insecure_channel(target, options) as plain:
+            channel = grpc.intercept_channel(plain, PayingInterceptor(**limits))
+            if kind == "stream":
+                messages = streaming(channel, "stream")(ASK)
+                for _ in range(2):  # whoever asks again is told the same again
+                    with pytest.raises(grpc.RpcError):
+                        next(messages)
+                next(messages)
+            elif kind == "future":
+                unary(channel, "unary").future(ASK).result()
+            else:
+                unary(channel, "unary")(ASK)
+
+    async def aio_call(target: str) -> None:
+        interceptors = aio_interceptors(**limits)
+        async with grpc.aio.insecure_channel(target, options, interceptors=interceptors) as channel:
+            if kind == "stream-aio":
+                _ = [each async for each in streaming(channel, "stream")(ASK)]
+            else:
+                await unary(channel, "unary")(ASK)
+
+    with insatiable() as (target, solutions), pytest.raises(grpc.RpcError) as caught:
+        asyncio.run(aio_call(target)) if kind.endswith("aio") else call(target)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert len(asked) == len({solution for solution in solutions if solution}) == 1
+    assert len(solutions) == (6 if config is RETRIES else 2)
 
 
 def test_cancelling_a_stream_cancels_its_solving() -> None:

@@ -54,12 +54,12 @@ class Site:
     def __init__(self) -> None:
         self.issuer = Issuer({"2026a": bytes(32)})
         self.seen: list[tuple[str, str | None, bytes]] = []  # path, solution, body
-        self.elsewhere = ""  # where /away leads
+        self.elsewhere = ""  # where /away and /paid-away lead
         gate = Gate(self.issuer, MemoryLedger(EvidenceTariff(base_work=BASE)))
         app = self.app = FastAPI()
         app.add_middleware(PowMiddleware, gate=gate, paths=("/v1/",))
-        dearer = EvidenceTariff(base_work=BASE, opening_work=BASE)  # than openings pay for
-        gate = Gate(self.issuer, MemoryLedger(dearer))
+        opening = EvidenceTariff(base_work=BASE, opening_work=BASE)
+        gate = Gate(self.issuer, MemoryLedger(opening))
         app.add_middleware(PowMiddleware, gate=gate, paths=("/dear/",))
         # a page of another origin may ask, but not read WWW-Authenticate
         app.add_middleware(
@@ -79,6 +79,11 @@ class Site:
             return response
 
         @app.post("/dear/echo")
+        async def dear(request: Request, pow: Charge) -> Response:
+            body = await request.body()
+            await pow.charge([1.0, 1.0])  # more than is paid with an opening
+            return Response(body)
+
         @app.api_route("/v1/echo", methods=["GET", "POST"])
         async def echo(request: Request, pow: Charge) -> Response:
             body = await request.body()
@@ -93,14 +98,15 @@ class Site:
         async def malformed() -> Response:
             return Response(status_code=402, headers={"www-authenticate": 'PoW challenge="AAAA"'})
 
-        @app.api_route("/away", methods=["GET", "POST"])
-        async def away() -> Response:
-            return RedirectResponse(self.elsewhere + "/v1/echo", 307)
+        @app.api_route("/away/{status}", methods=["GET", "POST"])
+        async def away(status: int) -> Response:
+            return RedirectResponse(self.elsewhere + "/v1/echo", status)
 
-        @app.post("/paid-away")
-        async def paid_away(request: Request) -> Response:
+        @app.api_route("/paid-{where}/{status}", methods=["GET", "POST"])
+        async def paid_away(request: Request, where: str, status: int) -> Response:
             if request.headers.get("pow-solution"):
-                return RedirectResponse(self.elsewhere + "/v1/echo", 307)
+                to = self.elsewhere if where == "away" else ""
+                return RedirectResponse(to + "/v1/echo", status)
             return self.challenge(1000)
 
         @app.get("/large")

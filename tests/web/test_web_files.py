@@ -188,6 +188,7 @@ import { answer, measure, powFetch, solve, PowError, type Progress } from "powfa
 
 const seen: Progress[] = [];
 const header: string = await solve("token", { onProgress: (now) => seen.push(now), maxWork: 10n });
+const last: string = await solve("token", { maxTotalWork: 2 ** 40 });
 const again: string = await solve({ challenge: "token" }, { signal: new AbortController().signal });
 const response: Response = await powFetch("/v1", { method: "POST", body: "x", maxWork: 2 ** 30 });
 const maybe: string | null = await answer(response, { workers: 2 });
