@@ -32,7 +32,9 @@ uint32_t powfast_cpu_features(void) {
     if ((saved & 0x06) == 0x06 && (b & bit_AVX2)) /* xmm, ymm */
         features |= CPU_AVX2;
     if ((saved & 0xe6) == 0xe6 && (b & bit_AVX512F)) /* and the masks and zmm */
-        features |= CPU_AVX512 | (b & bit_AVX512VL ? CPU_AVX512VL : 0);
+        features |= CPU_AVX512;
+    if (features & CPU_AVX512 && (b & bit_AVX512VL) && (b & bit_AVX512DQ))
+        features |= CPU_AVX512VL;
     if (features & CPU_AVX512VL && is_family25())
         features |= CPU_ZEN4;
     return features;

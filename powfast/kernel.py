@@ -49,7 +49,7 @@ def active_kernel() -> str:
 
 @cache
 def native_kernel() -> _native.Kernel:
-    """Return the kernel in use, for the other rooms; see `active_kernel`."""
+    """Return the kernel in use; see `active_kernel`."""
     name, status, above = _native.select_kernel()
     wanted = os.environ.get("POWFAST_KERNEL")
     if name is not None:
@@ -66,6 +66,21 @@ def native_kernel() -> _native.Kernel:
     }.get(status, "it fails its self-test on this machine")
     names = ", ".join(name for name, _, trusted in _native.kernels() if trusted)
     raise KernelError(f"POWFAST_KERNEL={wanted!r}: {reason}; available: {names}")
+
+
+@cache
+def walking_kernel() -> _native.Kernel:
+    """Return the kernel in use, whose walks (docs/cachewalk.md) have given known answers here.
+
+    Raises
+    ------
+    KernelError
+        As `active_kernel`, or if the walks give other answers.
+    """
+    kernel = native_kernel()
+    if not kernel.walk_selftest():
+        raise KernelError(f"kernel {kernel.name}: walks give wrong answers on this machine")
+    return kernel
 
 
 def sha256(message: bytes) -> bytes:

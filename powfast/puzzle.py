@@ -1,7 +1,9 @@
 """Puzzles: so much expected work, solved and verified by the C library.
 
-A puzzle knows no time, key or account. Part i is solved by a 64-bit nonce for which the first
-64 bits of SHA-256(seed || "powfast/v1:" || i || nonce) are below floor(2^64 / part_work).
+A puzzle knows no time, key or account. Part i is solved by a 64-bit nonce for which a digest of 64
+bits is below floor(2^64 / part_work). In algorithm 1 that is the beginning of
+SHA-256(seed || "powfast/v1:" || i || nonce); in algorithm 2, which is experimental, it is what a
+walk of dependent reads through 256 KiB ends with (docs/cachewalk.md).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cache
 from typing import Any, Protocol
 
@@ -17,16 +20,31 @@ import numpy.typing as npt
 
 from powfast import _native
 from powfast.errors import Cancelled, InvalidInput, TooMuchWork, require_int
-from powfast.kernel import native_kernel
+from powfast.kernel import native_kernel, walking_kernel
 
 MAX_PARTS = _native.MAX_PARTS
 MAX_WORK = 2**64 - 1
-
 Solution = tuple[int, ...]
 """One nonce for each part."""
 
 Progress = Callable[[int, int], object]
-"""Called with the evaluations done and the work expected."""
+"""Called with the digests done and the work expected."""
+
+
+class Algorithm(IntEnum):
+    """Which digest a puzzle asks for; `work` counts digests, whatever one of them costs."""
+
+    SHA256 = 1
+    """One SHA-256 block."""
+
+    CACHEWALK = 2
+    """A walk through 256 KiB, some hundreds of SHA-256 blocks' time. Experimental."""
+
+
+MAX_WORKS = {Algorithm.SHA256: 2**32, Algorithm.CACHEWALK: 2**23}
+"""Work above which `solve` refuses unless told otherwise: about a minute of a laptop that makes 70
+million evaluations, or 140 thousand walks, a second.
+"""
 
 _SLICE = 0.02  # seconds between looks at signals and at `cancel`
 _REPORT = 10  # slices between calls of `progress`
@@ -53,9 +71,12 @@ class Puzzle:
     seed : bytes
         32 bytes that nobody can choose.
     work : int
-        Expected number of SHA-256 evaluations over all parts, 1 .. 2**64 - 1.
+        Expected number of digests over all parts, 1 .. 2**64 - 1: of SHA-256 evaluations, or in
+        `Algorithm.CACHEWALK` of walks.
     parts : int
         Number of nonces, 1 .. `MAX_PARTS`; the solve time's spread shrinks as 1/sqrt(parts).
+    algorithm : Algorithm
+        Which digest; `Algorithm.SHA256` by default.
 
     Raises
     ------
@@ -66,42 +87,55 @@ class Puzzle:
     seed: bytes
     work: int
     parts: int
+    algorithm: Algorithm = Algorithm.SHA256
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, bytes) or len(self.seed) != 32:
             raise InvalidInput("seed must be 32 bytes")
         object.__setattr__(self, "work", require_int("work", self.work, 1, MAX_WORK))
         object.__setattr__(self, "parts", require_int("parts", self.parts, 1, MAX_PARTS))
+        object.__setattr__(self, "algorithm", _require_algorithm(self.algorithm))
 
     @property
     def part_work(self) -> int:
-        """Expected evaluations of one part: work over parts, rounded up."""
+        """Expected digests of one part: work over parts, rounded up."""
         return -(-self.work // self.parts)
+
+
+def _require_algorithm(value: object) -> Algorithm:
+    if type(value) is Algorithm:
+        return value
+    return Algorithm(require_int("algorithm", value, min(Algorithm), max(Algorithm)))
+
+
+def _kernel(algorithm: Algorithm) -> _native.Kernel:
+    return walking_kernel() if algorithm is Algorithm.CACHEWALK else native_kernel()
 
 
 def solve(
     puzzle: Puzzle,
     *,
-    max_work: int = 2**36,
+    max_work: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     cancel: CancelFlag | None = None,
 ) -> Solution:
-    """Return one nonce for each part; expected cost: `puzzle.work` evaluations.
+    """Return one nonce for each part; expected cost: `puzzle.work` digests.
 
     Releases the GIL. Stops within 50 ms of Ctrl-C, of `cancel`, and of an exception raised by
-    `progress`.
+    `progress`. Walks take half a mebibyte for each thread, which is given back at the end.
 
     Parameters
     ----------
     puzzle : Puzzle
         What to solve.
-    max_work : int
-        Work above this is refused before any is done.
+    max_work : int, optional
+        Work above this is refused before any is done; by default `MAX_WORKS` of the algorithm,
+        which a laptop solves in about a minute.
     threads : int, optional
         Threads to use; all cores available to the process by default.
     progress : callable, optional
-        Called on this thread, some times a second, with evaluations done and work expected.
+        Called on this thread, some times a second, with digests done and work expected.
     cancel : object with `is_set()`, optional
         Asked some fifty times a second.
 
@@ -120,20 +154,22 @@ def solve(
 def solve_counted(
     puzzle: Puzzle,
     *,
-    max_work: int = 2**36,
+    max_work: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     cancel: CancelFlag | None = None,
 ) -> tuple[Solution, int]:
-    """Solve as `solve` does, and return the solution with the evaluations it took.
+    """Solve as `solve` does, and return the solution with the digests it took.
 
     The count has mean `puzzle.work` (part_work times parts, to be exact) on one thread; several
-    threads each add at most some thousand evaluations that came too late.
+    threads each add at most some thousand SHA-256 evaluations, or 32 walks, that came too late.
     """
-    if puzzle.work > max_work:
-        raise TooMuchWork(f"the puzzle asks for {puzzle.work} evaluations, allowed are {max_work}")
+    most = MAX_WORKS[puzzle.algorithm] if max_work is None else max_work
+    if puzzle.work > most:
+        raise TooMuchWork(f"the puzzle asks for {puzzle.work} evaluations, allowed are {most}")
     count = require_int("threads", cores() if threads is None else threads, 1, 4096)
-    solver = _native.Solver(native_kernel(), puzzle.seed, puzzle.work, puzzle.parts)
+    kernel, algorithm = _kernel(puzzle.algorithm), puzzle.algorithm
+    solver = _native.Solver(kernel, puzzle.seed, puzzle.work, puzzle.parts, algorithm)
     slices = 0
     try:
         while cancel is None or not cancel.is_set():
@@ -156,7 +192,16 @@ def cores() -> int:
 
 
 def verify(puzzle: Puzzle, solution: Solution) -> bool:
-    """Return whether `solution` has one 64-bit nonce for each part and all reach the target."""
+    """Return whether `solution` has one 64-bit nonce for each part and all reach the target.
+
+    It redeems nothing: a puzzle knows of no other call. The first miss ends it. A walk takes some
+    tens of microseconds, without the GIL.
+    """
+    if puzzle.algorithm is Algorithm.CACHEWALK:
+        seeds = np.frombuffer(puzzle.seed, np.uint8)[np.newaxis]
+        works = np.array([puzzle.work], np.uint64)
+        kernel, algorithm = walking_kernel(), puzzle.algorithm
+        return bool(kernel.verify_tuples(seeds, works, [solution], puzzle.parts, algorithm)[0])
     return _verifier()(puzzle.seed, puzzle.work, puzzle.parts, solution)
 
 
@@ -169,6 +214,8 @@ def verify_batch(
     seeds: npt.NDArray[np.uint8],
     works: npt.NDArray[np.uint64],
     solutions: npt.NDArray[np.uint64] | list[Solution],
+    *,
+    algorithm: Algorithm = Algorithm.SHA256,
 ) -> npt.NDArray[np.bool_]:
     """Return for each of n puzzles with equally many parts whether it is solved.
 
@@ -176,10 +223,12 @@ def verify_batch(
     ----------
     seeds : (n, 32) uint8
     works : (n,) uint64
-        Expected evaluations over all parts; 0 counts as not solved.
+        Expected digests over all parts; 0 counts as not solved.
     solutions : (n, parts) uint64, or list of n tuples
         In a list, the first tuple says how many parts there are; what is no tuple of so many
         nonces counts as not solved.
+    algorithm : Algorithm
+        Of all n puzzles.
 
     Returns
     -------
@@ -188,16 +237,17 @@ def verify_batch(
     Raises
     ------
     InvalidInput
-        If a dtype or a shape is another.
+        If a dtype or a shape is another, or there is no such algorithm.
     """
+    algorithm = _require_algorithm(algorithm)
     _require_dtype("seeds", seeds, np.uint8)
     _require_dtype("works", works, np.uint64)
     try:
         if isinstance(solutions, list):
             parts = len(solutions[0]) if solutions else 1
-            return native_kernel().verify_tuples(seeds, works, solutions, parts)
+            return _kernel(algorithm).verify_tuples(seeds, works, solutions, parts, algorithm)
         _require_dtype("solutions", solutions, np.uint64)
-        return native_kernel().verify_batch(seeds, works, solutions)
+        return _kernel(algorithm).verify_batch(seeds, works, solutions, algorithm)
     except (TypeError, ValueError) as error:
         raise InvalidInput(str(error)) from None
 

@@ -10,15 +10,24 @@ import hmac
 import json
 import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 VECTORS = Path(__file__).parent / "vectors"
 U64 = 2**64
+GOLDEN = 0x9E3779B97F4A7C15
 EDGES = [
     edge + step for edge in (0, 2**24, 2**32, 2**40) for step in (-1, 0, 1) if edge + step >= 0
 ]
 EDGES += [2**64 - 2**24, 2**64 - 2, 2**64 - 1]
+CACHEWALK_EDGES = (0, 1, 2**32 - 1, 2**32, 2**63, 2**64 - 1)
+CACHEWALK_KNOWN = {  # part, nonce: digest, for the seed 00 01 .. 1f, as specified
+    (0, 0): 0x608545191421D53F,
+    (0, 1): 0xADD2FD42A7CE5824,
+    (3, 2**24 + 5): 0xD8EF3E3097EE5F1E,
+    (1023, 2**64 - 1): 0xD45AE0BDF76D411B,
+}
 
 
 def digest64(seed: bytes, part: int, nonce: int) -> int:
@@ -27,24 +36,75 @@ def digest64(seed: bytes, part: int, nonce: int) -> int:
     return int.from_bytes(hashlib.sha256(message).digest()[:8], "big")
 
 
+def rotl(word: int, bits: int) -> int:
+    return (word << bits | word >> (64 - bits)) % U64
+
+
+def stir(u: list[int]) -> list[int]:
+    return [(rotl(u[i], 32) + u[(i + 1) % 8]) % U64 for i in range(8)]
+
+
+def big_endian(words: list[int]) -> bytes:
+    return struct.pack(f">{len(words)}Q", *words)
+
+
+def cachewalk(seed: bytes, part: int, nonce: int) -> dict[str, Any]:
+    """Algorithm 2: the digest, and what stands in x and M on the way, big-endian."""
+    h = hashlib.sha256(seed + b"powfast/v2:" + struct.pack(">IQ", part, nonce)).digest()
+    x = list(struct.unpack(">8Q", h + hashlib.sha256(h).digest()))
+    M: list[int] = []
+    for r in range(4096):
+        if r > 0 and r % 4 == 0:
+            j = ((x[0] >> 32) * r) >> 32
+            x = [x[i] ^ M[8 * j + i] for i in range(8)]
+        x = stir([word * GOLDEN % U64 for word in x])
+        M += x
+    filled, filled_memory = big_endian(x), hashlib.sha256(big_endian(M))
+    for s in range(2048):
+        looked_up = [(x[i] ^ M[(x[i] >> 32) % 32768]) + M[x[i] % 32768] for i in range(8)]
+        x = stir([word * GOLDEN % U64 for word in looked_up])
+        for i in range(8):
+            M[8 * s + i] ^= x[i]
+    digest = hashlib.sha256(h + big_endian(x)).digest()
+    return {
+        "digest64": int.from_bytes(digest[:8], "big"),
+        "filled": filled.hex(),
+        "filled_memory": filled_memory.hexdigest(),
+        "walked": big_endian(x).hex(),
+        "walked_memory": hashlib.sha256(big_endian(M)).hexdigest(),
+    }
+
+
+def cachewalk64(seed: bytes, part: int, nonce: int) -> int:
+    digest: int = cachewalk(seed, part, nonce)["digest64"]
+    return digest
+
+
 def target(work: int, parts: int) -> int:
     """T: a part is solved by a digest below it."""
     return U64 // -(-work // parts)
 
 
-def is_solved(seed: bytes, work: int, nonces: list[int] | tuple[int, ...]) -> bool:
+Digest = Callable[[bytes, int, int], int]
+
+
+def is_solved(
+    seed: bytes, work: int, nonces: list[int] | tuple[int, ...], digest: Digest = digest64
+) -> bool:
     limit = target(work, len(nonces))
-    return all(digest64(seed, part, nonce) < limit for part, nonce in enumerate(nonces))
+    return all(digest(seed, part, nonce) < limit for part, nonce in enumerate(nonces))
 
 
-def search(seed: bytes, work: int, parts: int, part: int, first: int, count: int) -> int | None:
+def search(
+    seed: bytes, work: int, parts: int, part: int, first: int, count: int, digest: Digest = digest64
+) -> int | None:
     limit = target(work, parts)
     nonces = range(first, min(first + count, U64))
-    return next((n for n in nonces if digest64(seed, part, n) < limit), None)
+    return next((n for n in nonces if digest(seed, part, n) < limit), None)
 
 
-def solve(seed: bytes, work: int, parts: int) -> list[int]:
-    found = [search(seed, work, parts, part, 0, U64) for part in range(parts)]
+def solve(seed: bytes, work: int, parts: int, digest: Digest = digest64) -> list[int]:
+    found = [search(seed, work, parts, part, 0, U64, digest) for part in range(parts)]
     return [nonce for nonce in found if nonce is not None]
 
 
@@ -70,15 +130,15 @@ def token(
     return body + hmac.new(secret, body, hashlib.sha256).digest()
 
 
+def fold(total: int, value: int) -> int:
+    return ((total << 1 | total >> 63) & (U64 - 1)) ^ value
+
+
 def selftest_folds() -> tuple[int, int, int]:
-    """The three constants of csrc/selftest.c."""
-
-    def fold(total: int, value: int) -> int:
-        return ((total << 1 | total >> 63) & (U64 - 1)) ^ value
-
+    """The constants of csrc/selftest.c, for algorithm 1."""
     seed, digests, solutions = bytes(range(32)), 0, 0
     for part in range(67):
-        digests = fold(digests, digest64(seed, part, part * 0x9E3779B97F4A7C15 % U64))
+        digests = fold(digests, digest64(seed, part, part * GOLDEN % U64))
     for nonce in range(2**40 - 500, 2**40 + 500):
         if digest64(seed, 7, nonce) < target(64, 1):
             solutions = fold(solutions, nonce)
@@ -106,6 +166,25 @@ def puzzle_vectors() -> dict[str, Any]:
         solutions.append({"seed": seed.hex(), "work": work, "parts": parts, "first": nonces})
     folds = [f"{value:#x}" for value in selftest_folds()]
     return {"digests": digests, "targets": targets, "solutions": solutions, "selftest": folds}
+
+
+def cachewalk_vectors() -> dict[str, Any]:
+    rng, counting, walks = random.Random(4), bytes(range(32)), 0
+    digests = [
+        {"seed": seed.hex(), "part": part, "nonce": nonce} | cachewalk(seed, part, nonce)
+        for seed, part, nonce in [
+            *((counting, part, nonce) for part, nonce in CACHEWALK_KNOWN),
+            *((rng.randbytes(32), part, nonce) for part in (0, 1023) for nonce in CACHEWALK_EDGES),
+        ]
+    ]
+    solutions = []
+    for work, parts in [(1, 1), (9, 3), (24, 1), (20, 4)]:
+        seed = rng.randbytes(32)
+        nonces = solve(seed, work, parts, cachewalk64)
+        solutions.append({"seed": seed.hex(), "work": work, "parts": parts, "first": nonces})
+    for i in range(4):
+        walks = fold(walks, cachewalk64(counting, i, i * GOLDEN % U64))
+    return {"digests": digests, "solutions": solutions, "selftest": [f"{walks:#x}"]}
 
 
 def token_vectors() -> list[dict[str, Any]]:
@@ -136,7 +215,11 @@ def token_vectors() -> list[dict[str, Any]]:
 
 def render() -> dict[str, str]:
     """File name to content."""
-    content = {"puzzle.json": puzzle_vectors(), "token.json": token_vectors()}
+    content = {
+        "puzzle.json": puzzle_vectors(),
+        "cachewalk.json": cachewalk_vectors(),
+        "token.json": token_vectors(),
+    }
     return {name: json.dumps(value, indent=1) + "\n" for name, value in content.items()}
 
 

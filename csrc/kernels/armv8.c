@@ -157,6 +157,7 @@ TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t cou
     vst1q_u32(state + 4, s.efgh);
 }
 
-const struct powfast_kernel powfast_kernel_armv8 = {"armv8", CPU_SHA2, search, digest, compress};
+const struct powfast_kernel powfast_kernel_armv8 = {
+    "armv8", CPU_SHA2, search, digest, compress, NULL};
 
 #endif

@@ -26,7 +26,7 @@ typedef __m256i vec;
 
 #include "lanes.h"
 
-const struct powfast_kernel powfast_kernel_avx2 = {"avx2", CPU_AVX2, search, digest,
-                                                powfast_compress_scalar};
+const struct powfast_kernel powfast_kernel_avx2 = {
+    "avx2", CPU_AVX2, search, digest, powfast_compress_scalar, NULL};
 
 #endif

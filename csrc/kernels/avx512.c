@@ -24,8 +24,20 @@ typedef __m512i vec;
 
 #include "lanes.h"
 
-const struct powfast_kernel powfast_kernel_avx512 = {"avx512", CPU_AVX512, search, digest,
-                                                     powfast_compress_scalar};
+
+/* By 32-bit products, for AVX-512F has no others. */
+TARGET static inline vec times(vec x, uint64_t k) {
+    vec low = _mm512_set1_epi64((uint32_t)k), high = _mm512_set1_epi64((uint32_t)(k >> 32));
+    vec crossed = _mm512_add_epi64(_mm512_mul_epu32(_mm512_srli_epi64(x, 32), low),
+                                   _mm512_mul_epu32(x, high));
+    return _mm512_add_epi64(_mm512_mul_epu32(x, low), _mm512_slli_epi64(crossed, 32));
+}
+
+#define TIMES(x, k) times(x, k)
+#include "walk_lanes.h"
+
+const struct powfast_kernel powfast_kernel_avx512 = {
+    "avx512", CPU_AVX512, search, digest, powfast_compress_scalar, walk_and_fill};
 
 /* With the SHA extensions beside it, which are faster for less than a handful of hashes. */
 enum { FEW = 6 };
@@ -44,6 +56,6 @@ static void compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
 }
 
 const struct powfast_kernel powfast_kernel_avx512_shani = {
-    "avx512+shani", CPU_AVX512 | CPU_SHANI, search, digest_either, compress};
+    "avx512+shani", CPU_AVX512 | CPU_SHANI, search, digest_either, compress, walk_and_fill};
 
 #endif

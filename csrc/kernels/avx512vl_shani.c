@@ -9,9 +9,9 @@
 
 #define LANES 8
 #ifdef __clang__
-#define TARGET __attribute__((target("avx512f,avx512vl,sha")))
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512dq,sha")))
 #else /* the order of the sums is the order in which their terms are ready: 7 % */
-#define TARGET __attribute__((target("avx512f,avx512vl,sha"), optimize("no-tree-reassoc")))
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512dq,sha"), optimize("no-tree-reassoc")))
 #endif
 typedef __m256i vec;
 #define SET(x) _mm256_set1_epi32((int)(x))
@@ -174,7 +174,10 @@ TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t cou
     powfast_kernel_shani.compress(state, blocks, count);
 }
 
+#define TIMES(x, k) _mm512_mullo_epi64(x, _mm512_set1_epi64((long long)(k)))
+#include "walk_lanes.h"
+
 const struct powfast_kernel powfast_kernel_avx512vl_shani = {
-    "avx512vl+shani", CPU_AVX512VL | CPU_SHANI | CPU_ZEN4, search, digest, compress};
+    "avx512vl+shani", CPU_AVX512VL | CPU_SHANI | CPU_ZEN4, search, digest, compress, walk_and_fill};
 
 #endif

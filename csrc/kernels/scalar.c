@@ -29,5 +29,5 @@ void powfast_compress_scalar(uint32_t state[8], const uint8_t *blocks, size_t co
     }
 }
 
-const struct powfast_kernel powfast_kernel_scalar = {"scalar", 0, search, digest,
-                                                powfast_compress_scalar};
+const struct powfast_kernel powfast_kernel_scalar = {
+    "scalar", 0, search, digest, powfast_compress_scalar, NULL};

@@ -245,6 +245,7 @@ TARGET static void compress(uint32_t state[8], const uint8_t *blocks, size_t cou
     _mm_storeu_si128((vec *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
-const struct powfast_kernel powfast_kernel_shani = {"shani", CPU_SHANI, search, digest, compress};
+const struct powfast_kernel powfast_kernel_shani = {
+    "shani", CPU_SHANI, search, digest, compress, NULL};
 
 #endif

@@ -36,7 +36,7 @@ static inline uint32_t lane_bits(vec mask) {
 
 #include "lanes.h"
 
-const struct powfast_kernel powfast_kernel_vector = {"vector", 0, search, digest,
-                                                powfast_compress_scalar};
+const struct powfast_kernel powfast_kernel_vector = {
+    "vector", 0, search, digest, powfast_compress_scalar, NULL};
 
 #endif

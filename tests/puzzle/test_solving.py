@@ -109,7 +109,11 @@ def test_part_work_rounds_up():
 
 def test_too_much_work_is_refused_before_any_is_done():
     with pytest.raises(errors.TooMuchWork):
-        puzzle.solve(ENDLESS)
+        puzzle.solve(Puzzle(bytes(32), 2**32 + 1, 1))
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(errors.Cancelled):
+        puzzle.solve(Puzzle(bytes(32), 2**32, 1), cancel=cancelled)
     with pytest.raises(errors.TooMuchWork):
         puzzle.solve(Puzzle(bytes(32), 1001, 1), max_work=1000)
 
