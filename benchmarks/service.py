@@ -56,14 +56,14 @@ def limited() -> FastAPI:
     return app
 
 
-def guarded(store: str, *, lifetime: float = 120.0, in_all: int = 10**9) -> FastAPI:
+def guarded(store: str, *, lifetime: float = 120.0, held_bytes: int = 1 << 40) -> FastAPI:
     """Return the very endpoint of `bare`, whose answers the middleware prices.
 
     What has a lifetime, challenges, held answers and known requests, has this one.
     """
     app = bare()
     # answers are held in memory: what is measured is the ledger's store
-    held = HeldAnswers(lifetime=lifetime, in_all=in_all, all_bytes=1 << 40)
+    held = HeldAnswers(lifetime=lifetime, max_bytes=held_bytes)
     ledger = open_ledger(store, TARIFF, asynchronous=True, timeout=5.0, remember=lifetime)
     gate = Gate(Issuer(KEYS, ttl=lifetime), ledger, held)
     app.add_middleware(PowMiddleware, gate=gate, evidence=lambda exchange: [1.0])
@@ -72,7 +72,7 @@ def guarded(store: str, *, lifetime: float = 120.0, in_all: int = 10**9) -> Fast
 
 def main() -> None:
     guard, port = sys.argv[1:]
-    soak = partial(guarded, "memory://", lifetime=10.0, in_all=12_000)
+    soak = partial(guarded, "memory://", lifetime=10.0, held_bytes=64 << 20)
     app = {"bare": bare, "slowapi": limited, "soak": soak}.get(guard, lambda: guarded(guard))()
     options = {"loop": "uvloop", "http": "httptools", "log_level": "error", "access_log": False}
     uvicorn.run(app, port=int(port), **options)

@@ -16,10 +16,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from powfast.stores import MemoryLedger
 from powfast.tariff import LAMBDAS, EvidenceTariff
-from powfast.tariff.state import packed
 
 ROUNDS = 7
+DIGEST = bytes(32)
 
 
 def main() -> None:
@@ -31,13 +32,13 @@ def main() -> None:
     few, one = evidence[: len(evidence) // 100], evidence[:1]
     tariff = EvidenceTariff(1e5)
     _, state = tariff.work(few)
-    request, known = one.tolist(), packed(state)
+    ledger, request = MemoryLedger(tariff), one.tolist()
     contenders: dict[str, tuple[Callable[[], object], int]] = {
         "batches": (lambda: tariff.work(evidence), len(evidence)),
         "batches, plain Python": (lambda: plain(tariff, few.tolist()), len(few)),
         "one query a call": (lambda: [tariff.work(one, state) for _ in range(10_000)], 10_000),
         "one query of a ledger": (
-            lambda: [tariff.owed(request, known) for _ in range(10_000)],
+            lambda: [ledger.charge("x", "", DIGEST, DIGEST[:16], request) for _ in range(10_000)],
             10_000,
         ),
         "numpy.exp": (lambda: np.exp(evidence), len(evidence)),

@@ -42,14 +42,14 @@ def test_verify_puzzle(benchmark, token, solution):
     assert benchmark(puzzle.verify, challenge.decode(token).puzzle, solution)
 
 
-def test_verify(benchmark, issuer, token, solution):
-    receipt = benchmark(issuer.verify, token, solution, account="alice", request=REQUEST)
+def test_redeem(benchmark, issuer, token, solution):
+    receipt = benchmark(issuer.redeem, token, solution, account="alice", request=REQUEST)
     assert receipt.work == 20_000
 
 
-def test_verify_many(benchmark, issuer, token, solution):
+def test_redeem_many(benchmark, issuer, token, solution):
     codes = benchmark(
-        issuer.verify_many,
+        issuer.redeem_many,
         [token] * COUNT,
         [solution] * COUNT,
         accounts=["alice"] * COUNT,

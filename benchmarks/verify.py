@@ -48,7 +48,7 @@ def latencies() -> dict[str, tuple[Callable[[], object], float | None]]:
     return {
         "puzzle check, native module": (partial(verify_one, seed, 1, 1, one), 160),
         "puzzle check, cffi": (partial(lib.powfast_verify, kernel, task, nonces), 240),
-        "Issuer.verify, 16 parts": (partial(issuer.verify, token, solution, **bound), 4000),
+        "Issuer.redeem, 16 parts": (partial(issuer.redeem, token, solution, **bound), 4000),
         "Issuer.issue": (partial(issuer.issue, work=2000, parts=16, **bound), 2500),
         "an exception alone": (exception, None),
         "malformed token, native module": (partial(native, b"x", *bare), 300),
@@ -70,11 +70,11 @@ def nanoseconds(call: Callable[[], object], loops: int = 2000) -> float:
 
 
 def refused_by_code(raw: bytes) -> float:
-    """Nanoseconds a token that `verify_many` refuses, without any exception."""
+    """Nanoseconds a token that `redeem_many` refuses, without any exception."""
     issuer = challenge.Issuer({"2026a": b"s" * 32})
     count = 1000
     tokens, solutions = [raw] * count, [(1,)] * count
-    return seconds(lambda: issuer.verify_many(tokens, solutions)) / count * 1e9
+    return seconds(lambda: issuer.redeem_many(tokens, solutions)) / count * 1e9
 
 
 def batch_rates() -> dict[str, Callable[[], float]]:
@@ -112,7 +112,7 @@ def challenges_a_second() -> Callable[[], float]:
     def rate() -> float:
         fresh = challenge.Issuer(keys)  # that has redeemed nothing yet
         return CHALLENGES / seconds(
-            lambda: fresh.verify_many(tokens, solutions, accounts=accounts, requests=requests)
+            lambda: fresh.redeem_many(tokens, solutions, accounts=accounts, requests=requests)
         )
 
     return rate
@@ -126,8 +126,8 @@ def main() -> None:
     warn_if_busy()
     calls = latencies()
     token = challenge.Issuer({"2026a": b"t" * 32}).issue(work=2000)  # of another key
-    by_code = {"malformed token, a code of verify_many": (b"x", 300)}
-    by_code["forged token, a code of verify_many"] = (token, 1000)
+    by_code = {"malformed token, a code of redeem_many": (b"x", 300)}
+    by_code["forged token, a code of redeem_many"] = (token, 1000)
     samples: dict[str, list[float]] = {name: [] for name in [*calls, *by_code]}
     for _ in range(options.rounds):
         empty = nanoseconds(partial(bool))
@@ -145,10 +145,10 @@ def main() -> None:
         print(f"{row['name']:40}{row['nanoseconds']:8.0f}{row['goal'] or '':>8}")
     many = challenges_a_second()
     rate = statistics.median(many() for _ in range(options.rounds))
-    print(f"\nIssuer.verify_many, 16 parts: {rate:,.0f} challenges a second (goal 600,000)")
+    print(f"\nIssuer.redeem_many, 16 parts: {rate:,.0f} challenges a second (goal 600,000)")
     batches = interleaved(batch_rates(), options.rounds)
     report("verify_batch, one thread (parts)", batches)
-    write(options.json, {"latencies": rows, "verify_many": rate, "batches": batches})
+    write(options.json, {"latencies": rows, "redeem_many": rate, "batches": batches})
 
 
 if __name__ == "__main__":

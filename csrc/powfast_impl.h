@@ -24,7 +24,7 @@ enum {
     CPU_AVX2 = 2,
     CPU_AVX512 = 4, /* of its parts F alone */
     CPU_SHA2 = 8,
-    CPU_AVX512VL = 16,
+    CPU_AVX512VL = 16, /* and DQ, which came with it */
     CPU_ZEN4 = 32 /* starts a sha256rnds2 every cycle, and two cycles for 512 bits */
 };
 
@@ -43,6 +43,8 @@ struct powfast_candidate {
     uint32_t part;
 };
 
+struct powfast_walk; /* walk.h */
+
 struct powfast_kernel {
     const char *name;
     uint32_t needs; /* feature bits */
@@ -56,6 +58,10 @@ struct powfast_kernel {
 
     /* Absorb `count` blocks of 64 bytes into a hash state. */
     void (*compress)(uint32_t state[8], const uint8_t *blocks, size_t count);
+
+    /* Walk through the memory of `current` while filling that of `next`; null where one after the
+     * other is as fast, and half the memory. */
+    void (*walk_and_fill)(struct powfast_walk *current, struct powfast_walk *next);
 };
 
 #define KERNEL(name) extern const struct powfast_kernel powfast_kernel_##name;
@@ -79,6 +85,9 @@ static const uint32_t powfast_k[64] = {
 /* puzzle.c */
 void powfast_job_prepare(struct powfast_job *job, const uint32_t block[16], uint64_t limit);
 
+/* walk.c */
+int powfast_is_scratch(const uint64_t *scratch);
+
 /* sha256.c */
 void powfast_hmac_key(powfast_key *key, const powfast_kernel *kernel, const uint8_t *secret,
                       size_t length);
@@ -96,6 +105,13 @@ static inline uint64_t part_work(uint64_t work, uint32_t parts) {
 static inline uint64_t part_limit(uint64_t work, uint32_t parts) {
     uint64_t w = part_work(work, parts);
     return (0 - w) / w;
+}
+
+/* Whether first .. first + count - 1 are nonces of a part of a puzzle. */
+static inline int is_range(const powfast_puzzle *puzzle, uint32_t part, uint64_t first,
+                           uint64_t count) {
+    return powfast_puzzle_check(puzzle) == POWFAST_OK && part < puzzle->parts &&
+           (!count || first + (count - 1) >= first);
 }
 
 static inline uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
@@ -150,5 +166,8 @@ static inline void store_be64(uint8_t *p, uint64_t x) {
     store_be32(p, (uint32_t)(x >> 32));
     store_be32(p + 4, (uint32_t)x);
 }
+
+/* What an account's query costs at this wealth, counted from 1. */
+double powfast_price_at(const powfast_tariff *tariff, double wealth, double query);
 
 #endif

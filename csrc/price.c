@@ -31,9 +31,21 @@ static double bet(double *wealth, const powfast_tariff *tariff, double queries, 
     return total / (double)tariff->bet_count;
 }
 
+/* By how much the price of an account's query is multiplied, counted from 1. */
+static double multiple_of(const powfast_tariff *tariff, double query) {
+    double multiple = 1;
+    for (size_t i = 0; i < tariff->volume_count && query >= tariff->volume[i].start; i++)
+        multiple = tariff->volume[i].multiple;
+    return multiple;
+}
+
+double powfast_price_at(const powfast_tariff *tariff, double wealth, double query) {
+    double price = tariff->base_work * (wealth > 1 ? wealth : 1) * multiple_of(tariff, query);
+    return price < tariff->max_work ? price : tariff->max_work;
+}
+
 powfast_status powfast_price(double *prices, double *owed, double *state,
-                             const powfast_tariff *tariff, const double *evidence,
-                             const double *multiples, size_t count) {
+                             const powfast_tariff *tariff, const double *evidence, size_t count) {
     if (tariff->bet_count < 1 || !within(0, 1, tariff->bets, tariff->bet_count) ||
         !within(0, MOST_QUERIES, state, 1) || state[0] != (double)(uint64_t)state[0] ||
         !within(0, tariff->wealth_cap, state + 1, tariff->bet_count) ||
@@ -41,15 +53,12 @@ powfast_status powfast_price(double *prices, double *owed, double *state,
         return POWFAST_INVALID_ARGUMENT;
     *owed = 0;
     for (size_t i = 0; i < count; i++) {
-        double mean = bet(state + 1, tariff, state[0] + 1, evidence[i]);
-        double price = tariff->base_work * (mean > 1 ? mean : 1);
-        if (multiples)
-            price *= multiples[i];
-        if (price > tariff->max_work)
-            price = tariff->max_work;
+        double query = state[0] + 1, mean = bet(state + 1, tariff, query, evidence[i]);
+        double price = powfast_price_at(tariff, mean, query);
         if (state[0]++ == 0)
             price += tariff->opening_work;
-        prices[i] = price;
+        if (prices)
+            prices[i] = price;
         *owed += price;
     }
     return POWFAST_OK;
@@ -70,17 +79,31 @@ static double rounded_down(double value, unsigned digits) {
     return value;
 }
 
-powfast_status powfast_publish(uint64_t *work, double *carry, const powfast_tariff *tariff,
-                               double owed) {
+/* The next grid point above one that is on it. */
+static double next_above(double value, unsigned digits) {
+    uint64_t bits = bits_of(value) + ((uint64_t)1 << (MANTISSA_BITS - digits));
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* ceil of what is at least 0, without a library to link. */
+static double rounded_up(double value) {
+    double whole = value < 0x1p53 ? (double)(uint64_t)value : value;
+    return whole < value ? whole + 1 : whole;
+}
+
+powfast_status powfast_publish(uint64_t *work, const powfast_tariff *tariff, double due) {
     unsigned digits = EXPONENT_BIAS - (unsigned)(bits_of(tariff->step) >> MANTISSA_BITS);
-    if (!(owed >= 1 && owed <= DBL_MAX && *carry >= 0 && *carry <= DBL_MAX) ||
-        !(tariff->base_work >= 1 && tariff->base_work <= DBL_MAX) || digits < 1 ||
+    double base = tariff->base_work;
+    if (!(due >= 0 && due <= DBL_MAX) || !(base >= 1 && base <= DBL_MAX) || digits < 1 ||
         digits > MOST_DIGITS || rounded_down(tariff->step, 0) != tariff->step)
         return POWFAST_INVALID_ARGUMENT;
     uint64_t most = ~(uint64_t)0 << (63 - digits); /* below 2^64, of as few digits */
-    double total = owed + *carry, all = total < 0x1p64 ? total : 0x1p64;
-    double published = rounded_down(all / tariff->base_work, digits) * tariff->base_work;
-    *work = published < 1 ? 1 : published < (double)most ? (uint64_t)published : most;
-    *carry = total > (double)*work ? total - (double)*work : 0;
+    double asked = due > 1 ? due : 1;
+    double prices = rounded_down(asked / base, digits);
+    while (rounded_up(prices * base) < asked)
+        prices = next_above(prices, digits);
+    double published = rounded_up(prices * base);
+    *work = published < (double)most ? (uint64_t)published : most;
     return POWFAST_OK;
 }

@@ -1,8 +1,8 @@
 #include "powfast_impl.h"
 
 /* Nonces a thread takes at a time. Small enough to stop at once, large enough that preparing a
- * job does not show. */
-enum { CHUNK = 4096 };
+ * job, or filling the first walk's memory, does not show. */
+enum { CHUNK = 4096, WALKS = 32 };
 
 static int solves(const powfast_puzzle *puzzle, uint32_t part, uint64_t nonce, uint64_t limit) {
     struct powfast_candidate candidate = {puzzle->seed, nonce, part};
@@ -14,8 +14,7 @@ static int solves(const powfast_puzzle *puzzle, uint32_t part, uint64_t nonce, u
 powfast_status powfast_search(uint64_t *nonce, const powfast_kernel *kernel,
                               const powfast_puzzle *puzzle, uint32_t part, uint64_t first,
                               uint64_t count) {
-    if (powfast_puzzle_check(puzzle) != POWFAST_OK || part >= puzzle->parts ||
-        (count && first + (count - 1) < first))
+    if (!is_range(puzzle, part, first, count))
         return POWFAST_INVALID_ARGUMENT;
     uint64_t limit = powfast_part_limit(puzzle);
     while (count) {
@@ -72,12 +71,18 @@ static uint32_t pick(powfast_solver *solver) {
     return part;
 }
 
-/* Search one chunk of a part; returns how many nonces were tried. */
-static uint64_t advance(powfast_solver *solver, uint32_t index) {
+/* Search one chunk of a part, by walks if there is scratch; returns how many nonces were tried. */
+static uint64_t advance(powfast_solver *solver, uint64_t *scratch, uint32_t index) {
+    const powfast_kernel *kernel = solver->kernel;
+    const powfast_puzzle *puzzle = &solver->puzzle;
     powfast_part *part = &solver->parts[index];
-    uint64_t nonce, first = __atomic_fetch_add(&part->next, CHUNK, __ATOMIC_RELAXED);
-    if (powfast_search(&nonce, solver->kernel, &solver->puzzle, index, first, CHUNK) != POWFAST_OK)
-        return CHUNK;
+    uint64_t chunk = scratch ? WALKS : CHUNK;
+    uint64_t nonce, first = __atomic_fetch_add(&part->next, chunk, __ATOMIC_RELAXED);
+    powfast_status status =
+        scratch ? powfast_walk_search(&nonce, scratch, kernel, puzzle, index, first, chunk)
+                : powfast_search(&nonce, kernel, puzzle, index, first, chunk);
+    if (status != POWFAST_OK)
+        return chunk;
     if (!__atomic_exchange_n(&part->solved, 1, __ATOMIC_RELAXED)) {
         part->nonce = nonce;
         __atomic_fetch_sub(&solver->unsolved, 1, __ATOMIC_RELEASE);
@@ -85,7 +90,7 @@ static uint64_t advance(powfast_solver *solver, uint32_t index) {
     return nonce - first + 1;
 }
 
-powfast_status powfast_solver_run(powfast_solver *solver, uint64_t budget) {
+static powfast_status run(powfast_solver *solver, uint64_t *scratch, uint64_t budget) {
     uint32_t part = pick(solver);
     for (uint64_t spent = 0; __atomic_load_n(&solver->unsolved, __ATOMIC_ACQUIRE);) {
         if (__atomic_load_n(&solver->cancelled, __ATOMIC_RELAXED))
@@ -94,11 +99,20 @@ powfast_status powfast_solver_run(powfast_solver *solver, uint64_t budget) {
             return POWFAST_PENDING;
         if (__atomic_load_n(&solver->parts[part].solved, __ATOMIC_RELAXED))
             part = pick(solver);
-        uint64_t tried = advance(solver, part);
+        uint64_t tried = advance(solver, scratch, part);
         __atomic_fetch_add(&solver->evaluations, tried, __ATOMIC_RELAXED);
         spent += tried;
     }
     return POWFAST_OK;
+}
+
+powfast_status powfast_solver_run(powfast_solver *solver, uint64_t budget) {
+    return run(solver, NULL, budget);
+}
+
+powfast_status powfast_walk_solver_run(powfast_solver *solver, uint64_t *scratch,
+                                       uint64_t budget) {
+    return powfast_is_scratch(scratch) ? run(solver, scratch, budget) : POWFAST_INVALID_ARGUMENT;
 }
 
 void powfast_solver_cancel(powfast_solver *solver) {

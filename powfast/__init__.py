@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import powfast.errors as errors
     import powfast.leakage as leakage
     import powfast.tariff as tariff
-    from powfast.challenge import Challenge, Issuer, Receipt, decode, solve
+    from powfast.challenge import Challenge, Issuer, Receipt, decode, solve, verify
     from powfast.embedding import get_include, get_library
     from powfast.errors import PowfastError
     from powfast.gate import Gate
-    from powfast.puzzle import Puzzle, verify
+    from powfast.puzzle import Puzzle
     from powfast.stores import MemoryLedger
 
 __all__ = [
@@ -52,7 +52,7 @@ _HOME = {
     "get_include": "embedding",
     "get_library": "embedding",
     "solve": "challenge",
-    "verify": "puzzle",
+    "verify": "challenge",
 }
 
 

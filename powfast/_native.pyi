@@ -1,11 +1,11 @@
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, overload
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Solution = tuple[int, ...]
 Fields = tuple[bytes, str, int, int, str, str, bytes, float, float]
+Headers = tuple[tuple[bytes, bytes], ...]
 
 MAX_PARTS: int
 MAX_TOKEN_BYTES: int
@@ -19,6 +19,7 @@ class Kernel:
     def __init__(self, name: str) -> None: ...
     @property
     def name(self) -> str: ...
+    def walk_selftest(self) -> bool: ...
     def verifier(self) -> Callable[[bytes, int, int, Solution], bool]: ...
     def hasher(self) -> Callable[[bytes], bytes]: ...
     def field_hasher(self) -> Callable[..., bytes | None]: ...
@@ -28,68 +29,197 @@ class Kernel:
         works: npt.NDArray[np.uint64],
         solutions: list[Solution],
         parts: int,
+        algorithm: int,
     ) -> npt.NDArray[np.bool_]: ...
     def verify_batch(
         self,
         seeds: npt.NDArray[np.uint8],
         works: npt.NDArray[np.uint64],
         nonces: npt.NDArray[np.uint64],
+        algorithm: int,
     ) -> npt.NDArray[np.bool_]: ...
 
 def decode(kernel: Kernel, token: object) -> tuple[Fields, bytes] | int: ...
 def default_parts(work: int) -> int: ...
 def base64url(given: bytes, /) -> str: ...
-def asking(token: bytes, /) -> tuple[bytes, bytes]: ...
+def from_base64url(text: str, /) -> bytes | None: ...
 
-Page = tuple[bytes | None, float, float]
+Run = bytes
+Half = tuple[float, float]
+Party = tuple[bytes | None, float, bool]
+Limits = tuple[float, float, float]
+AccountFields = tuple[tuple[float, ...], float, float, bool, float]
 
-class Find(Protocol):
-    @overload
-    def __call__(self, account: str, group: str, /) -> Page | None: ...
-    @overload
-    def __call__(
-        self, account: str, group: str, request: bytes, now: float, /
-    ) -> int | Page | None: ...
+class MemoryLedger:
+    """The books of one process, see `powfast.stores.base.Ledger` for each operation."""
 
-class Write(Protocol):
-    @overload
-    def __call__(self, account: str, group: str, page: Page, /) -> None: ...
-    @overload
-    def __call__(
-        self, account: str, group: str, page: Page, request: bytes, work: int, /
+    def __init__(
+        self,
+        kernel: Kernel,
+        tariff: Tariff,
+        half_lives: Half,
+        shared_name: type[str],
+        max_accounts: int,
+        remember: float,
+        skew: float,
+        now: float,
     ) -> None: ...
+    def enter(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: Run,
+        limits: Limits,
+        again: tuple[bytes, float, bool] | None,
+        now: float,
+        /,
+    ) -> tuple[int, float, Run]:
+        """Return the verdict, the work it is about, and the run."""
+    def charge(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: Run,
+        evidence: list[float],
+        paid: tuple[bytes, float, bool] | None,
+        now: float,
+        /,
+    ) -> tuple[float, float]:
+        """Return what is due and the price."""
+    def leave(
+        self, account: str, group: str, digest: bytes, run: Run, outcome: int, now: float, /
+    ) -> None:
+        """End a run."""
+    def redeem(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge: tuple[bytes, float],
+        work: int,
+        now: float,
+        /,
+    ) -> tuple[int, Run, float]:
+        """Return the verdict, the run that was paid for, and what is still due."""
+    def report(
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: list[float],
+        paid: float,
+        now: float,
+        /,
+    ) -> None:
+        """Charge an answer that was read."""
+    def account(self, account: str, group: str, now: float, /) -> AccountFields | None:
+        """Return state, balance, unpaid runs, whether it is opened, and the latest charge."""
+    def reset(self, account: str, group: str, now: float, /) -> None:
+        """Let an account owe nothing."""
 
-def books(kernel: Kernel, max_accounts: int, remember: float, now: float) -> tuple[Find, Write]: ...
-def held(
-    kernel: Kernel, per_account: int, in_all: int, account_bytes: int, all_bytes: int
-) -> tuple[
-    Callable[[str, bytes, float, float], int | str],
-    Callable[[str, bytes, float, int, Any, int], None],
-    Callable[[str, bytes, float], Any],
-    Callable[[float], tuple[int, int, int]],
-]: ...
+class HeldAnswers:
+    """The answers that one process holds; times are seconds of any clock."""
 
-Numbers = tuple[float, float, float, float, float]
+    def __init__(
+        self,
+        kernel: Kernel,
+        overhead: int,
+        all_bytes: int,
+        answer_bytes: int,
+        expire_at_once: int,
+        evict_at_once: int,
+    ) -> None:
+        """`overhead` counts in the bytes of all and of one answer."""
+    def put(
+        self,
+        account: str,
+        run: bytes,
+        answer: tuple[int, Headers, bytes],
+        now: float,
+        expires: float,
+        /,
+    ) -> bool:
+        """Keep an answer where there is room for it; return whether."""
+    def get(
+        self, account: str, run: bytes, now: float, until: float | None, /
+    ) -> tuple[int, Headers, bytes] | None:
+        """Return an answer that is held; with `until` it is paid, and kept at least until then."""
+    def usage(self) -> tuple[int, int, int, int]:
+        """Return answers, bytes, and how many were abandoned and evicted since the last call."""
 
-def price_few(
-    evidence: list[float],
-    state: bytes,
-    multiples: list[float] | None,
-    numbers: Numbers,
-    bets: tuple[float, ...],
-    /,
-) -> tuple[float, bytes] | None: ...
-def price_many(
-    evidence: npt.NDArray[np.float64],
-    state: npt.NDArray[np.float64],
-    multiples: npt.NDArray[np.float64] | None,
-    numbers: Numbers,
-    bets: tuple[float, ...],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None: ...
+class Tariff:
+    """A tariff: what queries cost, and what a ledger does to records that it keeps as bytes."""
+
+    def __init__(
+        self,
+        numbers: tuple[float, ...],
+        bets: Sequence[float],
+        volume: Sequence[tuple[float, float]],
+    ) -> None: ...
+    def price_array(
+        self, evidence: npt.NDArray[np.float64], state: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """Return prices (n,) and the state (8,) after them; None: a value is out of its range."""
+    def publish(self, due: float, /) -> int | None:
+        """Return the published work; None: no float, or out of its range."""
+    def enter(
+        self,
+        account: Party,
+        group: Party | None,
+        request: bytes | None,
+        spent: bytes | None,
+        again: bool | None,
+        run: Run,
+        limits: Limits,
+        now: float,
+        /,
+    ) -> tuple[int, float, Run, bytes, bytes | None, bytes | None]:
+        """Return verdict, work, run and the records, None for a spent one that stays.
+
+        This, and the operations below: ValueError is a damaged record.
+        """
+    def charge(
+        self,
+        account: Party,
+        group: Party | None,
+        request: bytes | None,
+        spent: bytes | None,
+        run: Run,
+        tag: bytes,
+        evidence: list[float],
+        now: float,
+        /,
+    ) -> tuple[float, float, bytes | None, bytes | None, bytes | None, bytes | None]:
+        """Return due, price and the records, None for what stays."""
+    def leave(
+        self, account: Party, request: bytes | None, run: Run, outcome: int, now: float, /
+    ) -> tuple[bytes, bytes | None] | None:
+        """Return the account's and the request's record; None: both stay."""
+    def redeem(
+        self, account: Party, request: bytes | None, bound: bool, work: int, now: float, /
+    ) -> tuple[int, Run, float, bytes, bytes | None, bytes]:
+        """Return verdict, run and due, and the account's, the request's and the spent record."""
+    def spent_run(self, spent: bytes, /) -> Run | None:
+        """Return the run that a spent challenge has paid for; None: no request."""
+    def report(
+        self,
+        account: Party,
+        group: Party | None,
+        request: bytes | None,
+        evidence: list[float],
+        paid: float,
+        now: float,
+        /,
+    ) -> tuple[bytes, bytes | None, bytes | None] | None:
+        """Return the records, None for a group that stays; None: it was reported before."""
+    def read_account(self, account: Party, now: float, /) -> AccountFields:
+        """Return the fields of an account's record, aged."""
+    def reset_account(self, now: float, /) -> bytes:
+        """Return the record of an account that owes nothing."""
+
 def are_nonnegative(values: object, /) -> bool: ...
-def publish(
-    owed: float, carry: float, base_work: float, step: float, /
-) -> tuple[int, float] | None: ...
 
 class Ring:
     def __init__(self, kernel: Kernel, keys: list[tuple[str, bytes]]) -> None: ...
@@ -109,7 +239,9 @@ class Ring:
     ) -> tuple[npt.NDArray[np.uint8], list[tuple[bytes, float]]]: ...
 
 class Solver:
-    def __init__(self, kernel: Kernel, seed: bytes, work: int, parts: int) -> None: ...
+    def __init__(
+        self, kernel: Kernel, seed: bytes, work: int, parts: int, algorithm: int = 1
+    ) -> None: ...
     def run(self, seconds: float, threads: int) -> bool: ...
     def stop(self) -> None: ...
     @property

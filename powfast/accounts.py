@@ -6,17 +6,22 @@ be told apart shares the account "anonymous".
 
 from __future__ import annotations
 
+import base64
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from powfast.errors import InvalidInput
-from powfast.kernel import sha256
+from powfast.errors import InvalidInput, MissingExtra
+from powfast.kernel import sha256, sha256_of_fields
 
 
 class SharedName(str):
-    """A name that several people share: a network's, or that of whoever gives no name."""
+    """The name of an account, or a group, that people share who do not know each other.
+
+    None of them reads an answer that was held for another, and what one of them has done weighs
+    less on the others as time goes by.
+    """
 
     __slots__ = ()
 
@@ -50,7 +55,7 @@ def name_of(identity: str | None) -> str:
     """Name who has this key, user name or subject: a hash of it; "anonymous" without one."""
     if not identity:
         return ANONYMOUS
-    return sha256(identity.encode("utf-8", "surrogateescape")).hex()[:32]
+    return sha256(identity.encode("utf-8", "surrogatepass")).hex()[:32]
 
 
 def nobody(caller: Caller) -> str:
@@ -61,12 +66,15 @@ def nobody(caller: Caller) -> str:
 def account_of(authorization: str | None) -> str:
     """Name the account of an `Authorization` header's value.
 
-    The scheme's case and the spaces around the credentials, which servers ignore, make no new one.
+    What servers take for the same credentials is one account: the scheme in any case, and any
+    spaces around the token. What some of them ignore is refused, for the account would be new with
+    each piece of it.
 
     Raises
     ------
     InvalidInput
-        There is a comma: the header was sent more than once, see `header`.
+        It is not a scheme and one token in printable ASCII, or after "Basic" not canonical base64;
+        or there is a comma: the header was sent more than once, see `header`.
     """
     if authorization is None or len(authorization) > _LONG:
         return _account_of(authorization)
@@ -74,8 +82,29 @@ def account_of(authorization: str | None) -> str:
 
 
 def _account_of(authorization: str | None) -> str:
-    scheme, *credentials = _once("authorization", authorization).split(maxsplit=1) or [""]
-    return name_of(" ".join([scheme.lower(), *credentials]).rstrip())
+    scheme, token = _credentials(authorization)
+    return name_of(f"{scheme} {token}".lstrip() if token else None)
+
+
+def _credentials(authorization: str | None) -> tuple[str, str]:
+    """Return the scheme, in lower case, and the token; "" for a key without a scheme."""
+    sent = _once("authorization", authorization)
+    words = sent.split()
+    if len(words) > 2 or not (sent.isascii() and sent.replace("\t", " ").isprintable()):
+        raise InvalidInput("Authorization has to be a scheme and one token, in printable ASCII")
+    if len(words) == 1 and sent.lower() not in ("basic", "bearer"):
+        return "", sent
+    scheme, token = [*words, "", ""][:2]
+    if scheme.lower() == "basic" and not (token and _is_canonical_base64(token)):
+        raise InvalidInput("Authorization: Basic has to be followed by canonical base64, padded")
+    return scheme.lower(), token
+
+
+def _is_canonical_base64(text: str) -> bool:
+    try:
+        return base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
+    except ValueError:
+        return False
 
 
 _LONG = 512
@@ -101,7 +130,115 @@ def header(name: str) -> Resolver:
 def _once(name: str, value: str | None) -> str:
     if value is not None and "," in value:
         raise InvalidInput(f"{name} names the account: send it once, without a comma")
-    return value or ""
+    return (value or "").strip()
+
+
+class KeySet(Protocol):
+    """Finds the key that a token was signed with, as PyJWT's `PyJWKClient` does."""
+
+    def get_signing_key_from_jwt(self, token: str, /) -> Any:
+        """Return the key; raise one of PyJWT's errors where there is none."""
+
+
+def jwt(
+    key: str | bytes | KeySet | Callable[[str], Any],
+    *,
+    algorithms: Sequence[str],
+    claim: str = "sub",
+    audience: str | Sequence[str] | None = None,
+    issuer: str | Sequence[str] | None = None,
+) -> Resolver:
+    """Name the account after issuer and subject of the JSON web token that a caller bears.
+
+    A fresh token of the same user is the same account. Who has no valid token is anonymous: one
+    account for all of them, whatever they send, and no word on what is wrong with it. That is
+    theirs to say who refuses them, the application or what stands before it.
+
+    Parameters
+    ----------
+    key : str, bytes, KeySet or callable
+        A secret, or a public key in PEM; or what finds the key of a token. It is asked on the way
+        of every request that bears a token, genuine or not.
+    algorithms : sequence of str
+        The only ones that are accepted, such as ``["RS256"]``.
+    claim : str
+        Who the user is: a text or an integer.
+    audience, issuer : str or sequence of str, optional
+        What the token has to say of them. One that names an audience needs `audience`.
+
+    Raises
+    ------
+    InvalidInput
+        An algorithm does not exist, or the key is none of it; from the resolver, see `account_of`.
+    MissingExtra
+        PyJWT is not installed.
+    """
+    pyjwt, find, accepted = _pyjwt(), _key_finder(key, algorithms), [*algorithms]
+
+    def resolve(caller: Caller) -> str:
+        scheme, token = _credentials(caller.header("authorization"))
+        if scheme != "bearer":
+            return ANONYMOUS
+        try:
+            claims = pyjwt.decode(
+                token, find(token), algorithms=accepted, audience=audience, issuer=issuer
+            )
+        except (pyjwt.PyJWTError, RecursionError):
+            return ANONYMOUS
+        subject = claims.get(claim)
+        if isinstance(subject, bool) or not isinstance(subject, str | int) or subject == "":
+            return ANONYMOUS
+        says = (str(part).encode("utf-8", "surrogatepass") for part in (claims.get("iss"), subject))
+        return sha256_of_fields(b"jwt", *says).hex()[:32]
+
+    return resolve
+
+
+def _key_finder(
+    key: str | bytes | KeySet | Callable[[str], Any], algorithms: Sequence[str]
+) -> Callable[[str], Any]:
+    """Return what finds the key of a token; a key that is none of an algorithm's ends here."""
+    pyjwt = _pyjwt()
+    try:
+        kinds = [pyjwt.get_algorithm_by_name(name) for name in algorithms if name != "none"]
+        prepared = [kind.prepare_key(key) for kind in kinds if isinstance(key, str | bytes)]
+    except (pyjwt.PyJWTError, NotImplementedError, TypeError, ValueError) as error:
+        raise InvalidInput(f"algorithms {algorithms!r} do not go with this key: {error}") from None
+    if not kinds or len(kinds) < len(algorithms):
+        raise InvalidInput(f"algorithms have to name what tokens are signed with: {algorithms!r}")
+    if isinstance(key, str | bytes):
+        return lambda token: prepared[0]
+    return key if callable(key) else key.get_signing_key_from_jwt
+
+
+def _pyjwt() -> Any:
+    try:
+        import jwt
+    except ImportError:
+        raise MissingExtra("JSON web tokens need PyJWT: pip install 'powfast[jwt]'") from None
+    return jwt
+
+
+def user() -> Resolver:
+    """Name the account after the user that the server, or a middleware outside, has established.
+
+    That is the `identity` of the ASGI scope's ``user``, as Starlette's `AuthenticationMiddleware`
+    leaves it there; WSGI's ``REMOTE_USER``; gRPC's peer identities, where TLS verified them. Who
+    is not authenticated is anonymous.
+    """
+    return lambda caller: name_of(_user(caller.source))
+
+
+def _user(source: Any) -> str | None:
+    """Return whom others have authenticated; no request can set any of these by itself."""
+    if not isinstance(source, Mapping):
+        return b", ".join(source.peer_identities() or ()).decode("utf-8", "replace")
+    if "wsgi.version" in source:
+        return source.get("REMOTE_USER")
+    found = source.get("user")
+    if found is None or not found.is_authenticated or found.identity is None:
+        return None
+    return str(found.identity)
 
 
 def certificate(header: str | None = None) -> Resolver:
@@ -157,7 +294,8 @@ def address(*, proxies: int = 0, ipv4: int = 24, ipv6: int = 64) -> Resolver:
         found = _forwarded(caller, proxies) or _address(caller.address or "")
         if found is None:
             return ANONYMOUS
-        return SharedName(ipaddress.ip_network((found, bits[found.version]), strict=False))
+        network = ipaddress.ip_network((found, bits[found.version]), strict=False)
+        return SharedName(network)
 
     return resolve
 
@@ -188,8 +326,8 @@ def _address(text: str) -> IpAddress | None:
 def resolver(text: str) -> Resolver:
     """Return the resolver that a configuration names.
 
-    One of `nobody`, `bearer`, `header NAME`, `certificate`, `certificate HEADER` and `address`,
-    the last with any of `proxies=1 ipv4=24 ipv6=64` after it.
+    One of `nobody`, `bearer`, `user`, `header NAME`, `certificate`, `certificate HEADER` and
+    `address`, the last with any of `proxies=1 ipv4=24 ipv6=64` after it.
 
     Raises
     ------
@@ -201,6 +339,8 @@ def resolver(text: str) -> Resolver:
             return nobody
         case ["bearer"]:
             return bearer
+        case ["user"]:
+            return user()
         case ["header", name]:
             return header(name)
         case ["certificate", *names] if len(names) < 2:
@@ -208,8 +348,8 @@ def resolver(text: str) -> Resolver:
         case ["address", *options]:
             return address(**dict(map(_option, options)))
     raise InvalidInput(
-        "an account or group is named by nobody, bearer, header NAME, certificate [HEADER], or"
-        f" address [proxies=N] [ipv4=BITS] [ipv6=BITS], not by {text!r}"
+        "an account or group is named by nobody, bearer, user, header NAME, certificate [HEADER],"
+        f" or address [proxies=N] [ipv4=BITS] [ipv6=BITS], not by {text!r}"
     )
 
 

@@ -10,8 +10,6 @@ and the puzzle's seed is the SHA-256 of the whole token.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import os
 import struct
@@ -28,16 +26,23 @@ import numpy.typing as npt
 from powfast import _native, errors, puzzle
 from powfast.errors import InvalidInput, require_int
 from powfast.kernel import native_kernel
-from powfast.puzzle import MAX_PARTS, MAX_WORK, CancelFlag, Progress, Puzzle, Solution
+from powfast.puzzle import (
+    MAX_PARTS,
+    MAX_WORK,
+    CancelFlag,
+    Progress,
+    Puzzle,
+    Solution,
+)
 
 MAX_TOKEN_BYTES = _native.MAX_TOKEN_BYTES
 
 Claim = Callable[[bytes, float], bool]
-"""Called with a challenge id and its expiry in seconds; true exactly once for each id."""
+"""Called with an id and when it expires, in seconds since the epoch; true once for each id."""
 
 
 class Code(IntEnum):
-    """What `Issuer.verify_many` says of one item: admitted, or the reason as in errors."""
+    """What `Issuer.redeem_many` says of one item: admitted, or the reason as in errors."""
 
     ADMITTED = 0
     MALFORMED_TOKEN = 16
@@ -124,11 +129,12 @@ def decode(token: bytes) -> Challenge:
     UnsupportedAlgorithm
         If the puzzle is of a kind that this version does not know.
     """
-    fields, seed = _decoded(token)
+    fields, seed = decode_fields(token)
     return Challenge(*fields, Puzzle(seed, fields[2], fields[3]))
 
 
-def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:
+def decode_fields(token: bytes) -> tuple[_native.Fields, bytes]:
+    """Return what `decode` says, as a tuple in the order of `Terms`, and the puzzle's seed."""
     said = _native.decode(native_kernel(), token)
     if isinstance(said, int):
         kind, reason = _REFUSALS[said]
@@ -139,17 +145,43 @@ def _decoded(token: bytes) -> tuple[_native.Fields, bytes]:
 def solve(
     challenge: bytes | Challenge,
     *,
-    max_work: int = 2**36,
+    max_work: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     cancel: CancelFlag | None = None,
 ) -> Solution:
-    """Return the solution of a token or of what `decode` made of it; see `powfast.puzzle.solve`."""
-    if not isinstance(challenge, Challenge):
-        challenge = decode(challenge)
+    """Return the solution of a token, or of what `decode` made of it.
+
+    The rest is as in `powfast.puzzle.solve`.
+
+    Raises
+    ------
+    MalformedToken, UnsupportedAlgorithm
+        As `decode`.
+    TooMuchWork, Cancelled
+        As `powfast.puzzle.solve`.
+    """
     return puzzle.solve(
-        challenge.puzzle, max_work=max_work, threads=threads, progress=progress, cancel=cancel
+        _puzzle_of(challenge), max_work=max_work, threads=threads, progress=progress, cancel=cancel
     )
+
+
+def verify(challenge: bytes | Challenge, solution: Solution) -> bool:
+    """Return whether `solution` solves a token, or what `decode` made of it, whoever signed it.
+
+    Needs no key, looks at no clock and redeems nothing: the same solution is right again and
+    again. Servers redeem, see `Issuer.redeem`.
+
+    Raises
+    ------
+    MalformedToken, UnsupportedAlgorithm
+        As `decode`.
+    """
+    return puzzle.verify(_puzzle_of(challenge), solution)
+
+
+def _puzzle_of(challenge: bytes | Challenge) -> Puzzle:
+    return (challenge if isinstance(challenge, Challenge) else decode(challenge)).puzzle
 
 
 # -- text forms
@@ -164,7 +196,7 @@ def token_from_text(text: str) -> bytes:
     """Return the bytes of unpadded, canonical base64url; raise MalformedToken for other text."""
     if len(text) > MAX_TOKEN_BYTES * 4 // 3 + 4:
         raise errors.MalformedToken(f"no token has {len(text)} characters")
-    decoded = _from_base64url(text)
+    decoded = _native.from_base64url(text)
     if decoded is None:
         raise errors.MalformedToken("a token is unpadded base64url")
     return decoded
@@ -177,19 +209,10 @@ def solution_to_text(solution: Solution) -> str:
 
 def solution_from_text(text: str) -> Solution:
     """Return the nonces of `solution_to_text`; raise MalformedSolution for other text."""
-    decoded = _from_base64url(text) if len(text) <= MAX_PARTS * 11 else None
+    decoded = _native.from_base64url(text) if len(text) <= MAX_PARTS * 11 else None
     if not decoded or len(decoded) % 8:
         raise errors.MalformedSolution("a solution is 64-bit nonces in unpadded base64url")
     return struct.unpack(f">{len(decoded) // 8}Q", decoded)
-
-
-def _from_base64url(text: str) -> bytes | None:
-    """Return the bytes, or None where another text, or none, encodes them."""
-    try:
-        decoded = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if token_to_text(decoded) == text else None
 
 
 # -- the issuer
@@ -239,7 +262,7 @@ class SpentChallenges:
 
 
 class Issuer:
-    """Issues challenges and verifies their solutions.
+    """Issues challenges and redeems their solutions.
 
     Parameters
     ----------
@@ -339,14 +362,14 @@ class Issuer:
     def check(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
     ) -> Receipt:
-        """Return the receipt of a right solution, as `verify`, but redeem nothing."""
+        """Return the receipt of a right solution, as `redeem`, but spend nothing."""
         self._refresh()
         return Receipt(*self._check(token, solution, self._clock(), account, request))
 
-    def verify(
+    def redeem(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
     ) -> Receipt:
-        """Redeem a token: return its receipt once, or raise the reason.
+        """Spend a token for its solution: return the receipt once, or raise the reason.
 
         Nothing is written for a solution that is not right.
 
@@ -371,7 +394,7 @@ class Issuer:
             raise errors.AlreadyRedeemed("the challenge was redeemed before")
         return receipt
 
-    def verify_many(
+    def redeem_many(
         self,
         tokens: Sequence[bytes],
         solutions: Sequence[Solution],
@@ -384,7 +407,7 @@ class Issuer:
         Parameters
         ----------
         tokens, solutions : sequences of equal length n
-            As in `verify`.
+            As in `redeem`.
         accounts, requests : sequences of length n, optional
             Unbound ("" and b"") by default.
 

@@ -170,20 +170,26 @@ class PaymentRequired(PowfastError):
     code = "payment-required"
 
 
-class TooManyUnpaid(PowfastError):
-    """The account, or the server as a whole, holds too many unpaid answers.
+class RequestInProgress(PowfastError):
+    """The same request is being answered.
 
     Attributes
     ----------
     retry_after : float
-        Seconds after which the held answers have expired.
+        Seconds after which asking again is worthwhile.
     """
 
-    code = "too-many-unpaid"
+    code = "in-progress"
 
-    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyQueries(PowfastError):
+    """One request has more queries than the server answers at once."""
+
+    code = "too-many-queries"
 
 
 class PriceTooHigh(PowfastError):
@@ -196,6 +202,12 @@ class BodyTooLarge(PowfastError):
     """The body of a request is larger than the server reads."""
 
     code = "body-too-large"
+
+
+class BodyTooSlow(PowfastError):
+    """The body of a request did not come within the server's deadline."""
+
+    code = "body-too-slow"
 
 
 class StoreUnavailable(PowfastError):

@@ -1,4 +1,4 @@
-"""The wire of DESIGN's exchange: what a challenge, a solution and a refusal look like in HTTP.
+"""The exchange on the wire: what a challenge, a solution and a refusal look like in HTTP.
 
 Servers and clients share it; it knows no framework and sends nothing.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from powfast import _native
 from powfast.challenge import (
+    decode_fields,
     solution_from_text,
     solution_to_text,
     token_from_text,
@@ -21,13 +21,15 @@ from powfast.challenge import (
 )
 from powfast.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     InvalidInput,
     MalformedSolution,
     MalformedToken,
     PowfastError,
     PriceTooHigh,
+    RequestInProgress,
     StoreUnavailable,
-    TooManyUnpaid,
+    TooManyQueries,
 )
 from powfast.kernel import sha256_of_fields
 from powfast.puzzle import Solution
@@ -39,8 +41,10 @@ MAX_SOLUTION_HEADER = 16 * 1024
 _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     InvalidInput: (400, "Bad Request"),
     PriceTooHigh: (403, "Forbidden"),
+    BodyTooSlow: (408, "Request Timeout"),
+    RequestInProgress: (409, "Conflict"),
     BodyTooLarge: (413, "Content Too Large"),
-    TooManyUnpaid: (429, "Too Many Requests"),
+    TooManyQueries: (413, "Content Too Large"),
     StoreUnavailable: (503, "Service Unavailable"),
 }
 
@@ -50,6 +54,10 @@ _SLASHES = re.compile("/{2,}")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """As they stand on the wire, where names in lower case serve every version of HTTP."""
+
+
+Field = Callable[[bytes], bytes | None]
+"""From the name of a header, in lower case, to its value on the wire; `None` without it."""
 
 
 class Answer(NamedTuple):
@@ -99,10 +107,34 @@ def guards(prefixes: tuple[str, ...], path: str, root: str = "") -> bool:
     return plain.startswith(prefixes) or inside.startswith(prefixes)
 
 
-def request_digest(method: str, target: bytes, body: bytes) -> bytes:
-    """SHA-256 over method, path with query, and body: what a challenge is bound to."""
+def request_digest(
+    method: str, target: bytes, body: bytes, field: Field, bind: Sequence[bytes] = ()
+) -> bytes:
+    """SHA-256 over what a challenge is bound to.
+
+    That is method, authority, path with query, body, Content-Type, Content-Encoding, and the
+    headers that `bind` names, in lower case.
+    """
     verb = method.upper().encode("ascii", "replace")
-    return sha256_of_fields(verb, target, body)
+    said = [_marked(field(name)) for name in (*_BOUND, *bind)]
+    return sha256_of_fields(verb, target, body, *said)
+
+
+_BOUND = (b"host", b"content-type", b"content-encoding")
+
+
+def credentials_digest(field: Field) -> bytes:
+    """SHA-256 over Authorization and Cookie, without which nobody reads a held answer.
+
+    They are no part of the request's digest: balancers and sessions change cookies, and clients
+    renew tokens, between a challenge and its solution.
+    """
+    return sha256_of_fields(_marked(field(b"authorization")), _marked(field(b"cookie")))
+
+
+def _marked(value: bytes | None) -> bytes:
+    """Tell an empty header from none."""
+    return b"" if value is None else b"=" + value
 
 
 def problem(
@@ -128,26 +160,40 @@ def _members(status: int, code: str, title: str, detail: str) -> bytes:
     return json.dumps(members)[1:-1].encode()
 
 
-def refusal(
-    error: InvalidInput | PriceTooHigh | BodyTooLarge | TooManyUnpaid | StoreUnavailable,
-) -> Answer:
-    """Say why a request is not served at all."""
+Refusal = (
+    InvalidInput
+    | PriceTooHigh
+    | BodyTooSlow
+    | RequestInProgress
+    | BodyTooLarge
+    | TooManyQueries
+    | StoreUnavailable
+)
+
+
+def refusal(error: Refusal) -> Answer:
+    """Say why a request is not served at all; of a store, nothing but that it is away."""
     status, title = _REFUSALS[type(error)]
-    answer = problem(status, error.code, title, str(error))
-    if isinstance(error, TooManyUnpaid | StoreUnavailable):
+    away = isinstance(error, StoreUnavailable)
+    detail = "the server cannot price requests at the moment: try again" if away else str(error)
+    answer = problem(status, error.code, title, detail)
+    if isinstance(error, RequestInProgress | StoreUnavailable):
         return answer.with_headers((b"retry-after", b"%d" % math.ceil(error.retry_after)))
     return answer
 
 
 def payment_required(token: bytes, detail: str, status: int = 402) -> Answer:
-    """Ask for the work of a challenge.
+    """Ask for the work of a challenge, whose token an issuer made.
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    asking, members = _native.asking(token)
-    headers = ((b"www-authenticate", asking), (b"x-should-retry", b"false"))
+    (_, _, work, parts, _, _, _, issued, expires), _ = decode_fields(token)
+    text, seconds = token_to_text(token), int(expires - issued + 0.5)
+    asked = f'PoW challenge="{text}", work="{work}", parts="{parts}", expires="{seconds}"'
+    more = f', "challenge": "{text}", "work": {work}, "parts": {parts}, "expires": {seconds}'
+    headers = ((b"www-authenticate", asked.encode()), (b"x-should-retry", b"false"))
     title = "Proof of work required"
-    return problem(status, "payment-required", title, detail, headers, members)
+    return problem(status, "payment-required", title, detail, headers, more.encode())
 
 
 def text_of(headers: Headers) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import powfast
 from powfast.errors import MissingExtra
-from powfast.puzzle import Puzzle
 
 installed = Path(powfast.__file__).parent
 assert "site-packages" in installed.parts, f"imported from {installed}, not from the wheel"
@@ -17,8 +16,9 @@ assert (installed / "web" / "powfast.wasm").is_file()
 
 issuer = powfast.Issuer({"a": bytes(range(32))})
 token = issuer.issue(work=50_000, account="alice")
-assert issuer.verify(token, powfast.solve(token), account="alice").work == 50_000
-assert powfast.verify(Puzzle(bytes(32), 1, 1), (0,))
+solution = powfast.solve(token)
+assert powfast.verify(token, solution)
+assert issuer.redeem(token, solution, account="alice").work == 50_000
 
 for extra, module in {
     "server": "powfast.servers.fastapi",

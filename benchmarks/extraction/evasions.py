@@ -102,7 +102,7 @@ def asked_again(victim: Victim, strange: Images, usual: Images) -> Evasion:
 
 
 def replayed(victim: Victim, strange: Images, usual: Images) -> Evasion:
-    """64 copies of one paid request at once: how many get the answer."""
+    """64 copies of one paid request at once: how many answers they get, of which all may be one."""
     service = _opened(victim, _CHEAP, "payer")
     solution = _solved(service, usual[:BATCH], "payer")
     with ThreadPoolExecutor(16) as pool:
@@ -111,8 +111,8 @@ def replayed(victim: Victim, strange: Images, usual: Images) -> Evasion:
         )
     return _kept(
         "one solution sent 64 times at once",
-        "answers given",
-        float(sum(reply.status == 200 for reply in replies)),
+        "different answers given",
+        float(len({reply.body for reply in replies if reply.status == 200})),
     )
 
 

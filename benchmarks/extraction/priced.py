@@ -14,7 +14,7 @@ from benchmarks.extraction import paper
 from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.data import Floats
 from benchmarks.extraction.pricing import HASH_RATES, Prices, Ways, reached
-from benchmarks.extraction.service import BATCH, Service, solved
+from benchmarks.extraction.service import Service, solved
 from benchmarks.extraction.settings import Setting
 from benchmarks.extraction.stages import (
     ALL,
@@ -111,7 +111,7 @@ def solve_for_real(setting: Setting) -> Path:
     for account in range(_SOLVERS):
         images = pool[rng.permutation(len(pool))[:_SOLVED]]
         evidence = here.victim.answer(images).evidence
-        spent = Prices(tariff, times).account(evidence, first=BATCH)
+        spent = Prices(tariff, times).account(evidence)
         predicted.append(spent[-1] / len(images))
         measured.append(solved(service, images, f"user {account}"))
     outcome = {"predicted": float(np.median(predicted)), "measured": float(np.median(measured))}

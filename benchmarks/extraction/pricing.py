@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.extraction.data import Floats
 from benchmarks.extraction.service import Times
 from powfast.tariff import EvidenceTariff
-from powfast.tariff.attacks import DILUTIONS, Abandoned, covered
+from powfast.tariff.attacks import DILUTIONS, Abandoned
 
 HASH_RATES = (1, 10, 100, 1000)
 STRATEGIES = ("one account", "best split", "best dilution")
@@ -43,22 +43,15 @@ class Prices:
         """What a new account pays, in base prices."""
         return self.tariff.opening_work / self.tariff.base_work
 
-    def account(self, evidence: Floats, faster: float = 1.0, first: int = 1) -> Floats:
-        """Service times that one account has spent after each of its queries, (n,).
-
-        Parameters
-        ----------
-        first : queries of its first request, which its opening covers as the gate lets it
-        """
+    def account(self, evidence: Floats, faster: float = 1.0) -> Floats:
+        """Service times that one account has spent after each of its queries, (n,)."""
         work, _ = self.tariff.work(evidence)
-        asked, total = np.arange(1, len(work) + 1), work.cumsum()
-        in_first = total[np.minimum(asked, first) - 1] - self.tariff.opening_work
-        owed = (total - covered(in_first, self.tariff.opening_work)) / self.tariff.base_work
+        asked, owed = np.arange(1, len(work) + 1), work.cumsum() / self.tariff.base_work
         return np.asarray((1.0 + self.times.handling) * asked + owed * self.base_price / faster)
 
     def strategies(self, evidence: Floats, ways: Ways, faster: float = 1.0) -> dict[str, float]:
         """Service times per useful query, when all n are wanted, by each strategy."""
-        alone = float(self.account(evidence, faster, first=len(evidence))[-1] / len(evidence))
+        alone = float(self.account(evidence, faster)[-1] / len(evidence))
         split = min(alone, self._best([ways.split], faster))
         diluted = min(split, self._best(ways.dilutions, faster))
         return dict(zip(STRATEGIES, (alone, split, diluted), strict=True))

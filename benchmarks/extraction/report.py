@@ -153,8 +153,7 @@ def _users(results: dict[str, Any]) -> Iterator[str]:
         "what the target is about. By themselves stand short accounts, users with shifted images "
         "(by a pixel, the same way for all of an account), and users who hammer: every other query "
         "repeats an earlier one, so that few images make up most. Neither is exchangeable with the "
-        "reference, and the tariff promises them nothing; an identical request within the hour "
-        "would be charged once, and here every repeat is charged again."
+        "reference, and the tariff promises them nothing."
     )
     yield ""
     real = results["solved"]
@@ -306,8 +305,8 @@ def _cheapest(attack: dict[str, Any], faster: int = 1) -> float:
 def _evasions(results: dict[str, Any]) -> Iterator[str]:
     yield from ("## Against powfast itself", "")
     yield (
-        "Through the real gate, in process, challenges solved. A published work is rounded down "
-        "by an eighth at most, and the rest is owed with the next."
+        "Through the real gate, in process, challenges solved. A published work is rounded up "
+        "by an eighth at most, and what is too much is credit."
     )
     yield ""
     yield from _table(

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import ceil, inf
 from statistics import median
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -21,7 +22,7 @@ from powfast.challenge import Issuer
 from powfast.clients.flow import Payer
 from powfast.gate import Gate
 from powfast.profile import hash_rate
-from powfast.servers.wsgi import PowMiddleware, charge_of
+from powfast.servers.wsgi import PowMiddleware, bill_of
 from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
@@ -67,8 +68,9 @@ class Service:
         self._shape: tuple[int, ...] = (-1,)
 
     def open(self, account: str = "user") -> None:
-        """Take an account's opening as paid, to see the prices of its requests alone."""
-        self.ledger.open(account_of(f"Bearer {account}"), "")
+        """Pay an account's opening ahead, to see the prices of its requests alone."""
+        name, opening = account_of(f"Bearer {account}"), ceil(self.ledger.tariff.opening_work)
+        self.ledger.redeem(name, "", b"", secrets.token_bytes(16), inf, opening)
 
     def bare(self, images: Images) -> Reply:
         """Ask without a gate."""
@@ -79,7 +81,7 @@ class Service:
         return self._call("/v1", images, account, solution)
 
     def paid(self, images: Images, account: str = "user", threads: int | None = None) -> Reply:
-        """Ask, solve and ask again, as often as something is owed: an opening, then its request."""
+        """Ask, solve and ask again as often as something is due."""
         reply = self.ask(images, account)
         while reply.status == 402:
             reply = self.ask(images, account, Payer(threads=threads).answer(reply))
@@ -90,7 +92,7 @@ class Service:
         pixels = np.frombuffer(body, np.uint8).reshape(self._shape)
         features, probabilities = self._victim.ask(scaled(pixels))
         if environ["PATH_INFO"] == "/v1":
-            charge_of(environ).charge(self._victim.estimator.evidence(features, probabilities))
+            bill_of(environ).charge(self._victim.estimator.evidence(features, probabilities))
         start("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(probabilities.tolist()).encode()]
 

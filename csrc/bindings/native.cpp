@@ -1,20 +1,18 @@
 // powfast._native: the C library as Python objects. No logic of its own: it checks shapes,
 // releases the GIL, and hands over.
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
-#include <thread>
 #include <vector>
 
 #include "kernel.h"
 #include "objects.h"
+#include "scratch.h"
 
-using Clock = std::chrono::steady_clock;
-
-void define_accounts(py::module_ &module); // accounts.cpp
-void define_held(py::module_ &module);     // held.cpp
-void define_prices(py::module_ &module);   // prices.cpp
-void define_text(py::module_ &module);     // text.cpp
+void define_memory_ledger(py::module_ &module); // stores/memory.cpp
+void define_held(py::module_ &module);          // stores/held.cpp
+void define_prices(py::module_ &module);        // prices.cpp
+void define_solver(py::module_ &module);        // solver.cpp
+void define_text(py::module_ &module);          // text.cpp
 
 namespace {
 
@@ -44,48 +42,46 @@ py::tuple select_kernel() {
                           above);
 }
 
-powfast_puzzle make_puzzle(const py::bytes &seed, uint64_t work, uint32_t parts) {
-    std::string_view view = seed;
-    powfast_puzzle puzzle{};
-    puzzle.work = work;
-    puzzle.parts = parts;
-    if (view.size() != sizeof puzzle.seed || powfast_puzzle_check(&puzzle) != POWFAST_OK)
-        throw std::invalid_argument("no such puzzle");
-    std::copy(view.begin(), view.end(), puzzle.seed);
-    return puzzle;
-}
-
 // seeds (n, 32) uint8, works (n,) uint64, nonces (n, parts) uint64 -> (n,) bool
 py::array_t<bool> verify_batch(const Kernel &kernel, const Array<uint8_t> &seeds,
-                               const Array<uint64_t> &works, const Array<uint64_t> &nonces) {
+                               const Array<uint64_t> &works, const Array<uint64_t> &nonces,
+                               int algorithm) {
     if (seeds.ndim() != 2 || works.ndim() != 1 || nonces.ndim() != 2 || seeds.shape(1) != 32 ||
         seeds.shape(0) != works.shape(0) || nonces.shape(0) != works.shape(0) ||
         nonces.shape(1) < 1 || nonces.shape(1) > POWFAST_MAX_PARTS)
         throw std::invalid_argument("shapes must be (n, 32), (n,) and (n, parts)");
     py::array_t<bool> ok(works.shape(0));
     auto *out = reinterpret_cast<uint8_t *>(ok.mutable_data());
+    auto count = (size_t)works.shape(0);
+    auto parts = (uint32_t)nonces.shape(1);
     py::gil_scoped_release release;
-    powfast_verify_batch(out, kernel.get(), seeds.data(), works.data(), nonces.data(),
-                         (size_t)works.shape(0), (uint32_t)nonces.shape(1));
+    if (algorithm == POWFAST_ALGORITHM_CACHEWALK)
+        powfast_walk_verify_batch(out, Scratch().words(), kernel.get(), seeds.data(), works.data(),
+                                  nonces.data(), count, parts);
+    else
+        powfast_verify_batch(out, kernel.get(), seeds.data(), works.data(), nonces.data(), count,
+                             parts);
     return ok;
 }
 
 // The same with a list of tuples for nonces. What is no tuple of `parts` nonces is not solved.
 py::array_t<bool> verify_tuples(const Kernel &kernel, const Array<uint8_t> &seeds,
                                 const Array<uint64_t> &works, const py::list &solutions,
-                                uint32_t parts) {
-    if (parts < 1 || parts > POWFAST_MAX_PARTS)
-        throw std::invalid_argument("no such number of parts");
-    Array<uint64_t> nonces({(py::ssize_t)solutions.size(), (py::ssize_t)parts});
-    std::vector<bool> malformed(solutions.size());
-    for (size_t i = 0; i < solutions.size(); i++)
-        malformed[i] = !nonces_of(PyList_GET_ITEM(solutions.ptr(), (py::ssize_t)i),
-                                  nonces.mutable_data((py::ssize_t)i), parts);
-    py::array_t<bool> ok = verify_batch(kernel, seeds, works, nonces);
-    for (size_t i = 0; i < malformed.size(); i++)
-        if (malformed[i])
-            ok.mutable_at((py::ssize_t)i) = false;
-    return ok;
+                                uint32_t parts, int algorithm) {
+    auto count = (py::ssize_t)solutions.size();
+    if (parts < 1 || parts > POWFAST_MAX_PARTS || works.ndim() != 1 || works.shape(0) != count)
+        throw std::invalid_argument("shapes must be (n, 32), (n,) and (n, parts)");
+    Array<uint64_t> nonces({count, (py::ssize_t)parts});
+    Array<uint64_t> asked(count, works.data());
+    for (py::ssize_t i = 0; i < count; i++)
+        if (!nonces_of(PyList_GET_ITEM(solutions.ptr(), i), nonces.mutable_data(i), parts))
+            asked.mutable_at(i) = 0; // which nothing solves
+    return verify_batch(kernel, seeds, asked, nonces, algorithm);
+}
+
+// Whether the walks of this kernel are right here.
+bool walk_selftest(const Kernel &kernel) {
+    return powfast_walk_selftest(Scratch().words(), kernel.get()) == POWFAST_OK;
 }
 
 // verify(seed, work, parts, solution) -> bool, as a bare C function: pybind11's casting of the
@@ -153,58 +149,6 @@ PyObject *hash_fields(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 py::object field_hasher(const Kernel &kernel) {
     return bare<hash_fields>("sha256_of_fields", py::capsule(kernel.get(), "powfast_kernel"));
 }
-
-// One puzzle being solved by the thread that calls run, and by helpers once that takes long.
-class Solver {
-  public:
-    Solver(const Kernel &kernel, const py::bytes &seed, uint64_t work, uint32_t parts)
-        : parts_(parts) {
-        powfast_puzzle puzzle = make_puzzle(seed, work, parts);
-        powfast_solver_init(&solver_, parts_.data(), kernel.get(), &puzzle);
-    }
-
-    ~Solver() { stop(); }
-
-    // Cancel, and wait for the helpers to have noticed.
-    void stop() {
-        powfast_solver_cancel(&solver_);
-        for (std::thread &helper : helpers_)
-            helper.join();
-        helpers_.clear();
-    }
-
-    // Work for about `seconds` with `threads` threads; true when solved. The helpers work on
-    // between calls, until the puzzle is solved or `stop`.
-    bool run(double seconds, unsigned threads) {
-        py::gil_scoped_release release;
-        if (powfast_solver_run(&solver_, kSlice) == POWFAST_OK)
-            return true;
-        while (helpers_.size() + 1 < threads)
-            helpers_.emplace_back([this] { powfast_solver_run(&solver_, UINT64_MAX); });
-        auto end = Clock::now() + std::chrono::duration<double>(seconds);
-        while (Clock::now() < end)
-            if (powfast_solver_run(&solver_, kSlice) == POWFAST_OK)
-                return true;
-        return false;
-    }
-
-    uint64_t evaluations() const { return powfast_solver_evaluations(&solver_); }
-
-    py::tuple nonces() const {
-        py::tuple solution(parts_.size());
-        for (size_t i = 0; i < parts_.size(); i++)
-            solution[i] = parts_[i].nonce;
-        return solution;
-    }
-
-  private:
-    // Evaluations between looks at the clock: below 10 ms on the slowest machines.
-    static constexpr uint64_t kSlice = 16384;
-
-    powfast_solver solver_{};
-    std::vector<powfast_part> parts_;
-    std::vector<std::thread> helpers_;
-};
 
 py::str text(powfast_field field) {
     return {reinterpret_cast<const char *>(field.bytes), field.length};
@@ -455,6 +399,7 @@ PYBIND11_MODULE(_native, m) {
     py::class_<Kernel>(m, "Kernel")
         .def(py::init<const std::string &>())
         .def_property_readonly("name", &Kernel::name)
+        .def("walk_selftest", &walk_selftest)
         .def("verifier", &verifier)
         .def("hasher", &hasher)
         .def("field_hasher", &field_hasher)
@@ -462,19 +407,14 @@ PYBIND11_MODULE(_native, m) {
         .def("verify_batch", &verify_batch);
     m.def("decode", &decode);
     m.def("default_parts", &powfast_default_parts);
-    define_accounts(m);
+    define_memory_ledger(m);
     define_held(m);
     define_prices(m);
+    define_solver(m);
     define_text(m);
     py::class_<Ring>(m, "Ring")
         .def(py::init<const Kernel &, const py::list &>())
         .def("issuer", &issuer)
         .def("checker", &checker)
         .def("check_many", &Ring::check_many);
-    py::class_<Solver>(m, "Solver")
-        .def(py::init<const Kernel &, const py::bytes &, uint64_t, uint32_t>())
-        .def("run", &Solver::run)
-        .def("stop", &Solver::stop)
-        .def_property_readonly("evaluations", &Solver::evaluations)
-        .def_property_readonly("nonces", &Solver::nonces);
 }

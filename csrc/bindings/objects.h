@@ -133,4 +133,26 @@ template <BareFunction *function> py::object bare(const char *name, const py::ob
     return py::reinterpret_steal<py::object>(PyCFunction_New(&definition, self.ptr()));
 }
 
+// Native types with fast methods: bind the class with pybind11 (`py::class_<Self> type(module,
+// "Self", py::is_final())` and its `py::init`), then add each method that requests call with
+// `fast<method>(type, "name", "docstring")`, where `method` is a FastMethod<Self>.
+template <typename Self> using FastMethod = PyObject *(Self &, PyObject *const *, Py_ssize_t);
+
+// Python has checked the type of `object`: that of the method's class, which is final.
+template <typename Self, FastMethod<Self> *method>
+PyObject *on_value(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+    auto *instance = reinterpret_cast<py::detail::instance *>(object);
+    auto *self = static_cast<Self *>(instance->simple_value_holder[0]);
+    return self ? method(*self, args, count) : misused("__init__() was not called");
+}
+
+template <auto *method, typename Self>
+void fast(py::class_<Self> &type, const char *name, const char *doc) {
+    static PyMethodDef definition = {
+        name, (PyCFunction)(void (*)(void))without_exceptions<on_value<Self, method>>,
+        METH_FASTCALL, doc};
+    auto *owner = reinterpret_cast<PyTypeObject *>(type.ptr());
+    type.attr(name) = py::reinterpret_steal<py::object>(PyDescr_NewMethod(owner, &definition));
+}
+
 #endif

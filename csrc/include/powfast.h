@@ -160,6 +160,50 @@ uint64_t powfast_solver_evaluations(const powfast_solver *solver);
 /* The solution, once a run has returned POWFAST_OK; nonces: one for each part. */
 void powfast_solver_nonces(uint64_t *nonces, const powfast_solver *solver);
 
+/* ---- cachewalk, experimental: puzzles over another function ----
+ *
+ * Algorithm 2, meant to favour graphics cards less (docs/cachewalk.md). A digest is a walk of
+ * dependent reads through 256 KiB, some tens of microseconds of a core, and `work` counts walks.
+ *
+ * A puzzle does not say its algorithm: these functions are for those of algorithm 2, all others
+ * for those of algorithm 1. scratch: for each thread POWFAST_WALK_WORDS words of 64 bits, aligned
+ * as such and holding anything; null, or misaligned, is POWFAST_INVALID_ARGUMENT. */
+
+#define POWFAST_WALK_WORDS 65536 /* 512 KiB: of two walks. Some kernels leave one half alone. */
+
+typedef enum powfast_algorithm {
+    POWFAST_ALGORITHM_SHA256 = 1,
+    POWFAST_ALGORITHM_CACHEWALK = 2
+} powfast_algorithm;
+
+/* Recompute known answers, as powfast_kernel_selftest: once, before walks are relied on. */
+powfast_status powfast_walk_selftest(uint64_t *scratch, const powfast_kernel *kernel);
+
+/* What has to be below the target. The walk's memory is the first half of scratch. */
+powfast_status powfast_walk_digest(uint64_t *digest, uint64_t *scratch,
+                                   const powfast_kernel *kernel, const uint8_t seed[32],
+                                   uint32_t part, uint64_t nonce);
+
+/* As powfast_verify; it stops at the first miss, so a wrong solution mostly costs one walk. */
+powfast_status powfast_walk_verify(uint64_t *scratch, const powfast_kernel *kernel,
+                                   const powfast_puzzle *puzzle, const uint64_t *nonces);
+
+/* As powfast_verify_batch. */
+powfast_status powfast_walk_verify_batch(uint8_t *ok, uint64_t *scratch,
+                                         const powfast_kernel *kernel, const uint8_t *seeds,
+                                         const uint64_t *works, const uint64_t *nonces,
+                                         size_t count, uint32_t parts);
+
+/* As powfast_search. */
+powfast_status powfast_walk_search(uint64_t *nonce, uint64_t *scratch,
+                                   const powfast_kernel *kernel, const powfast_puzzle *puzzle,
+                                   uint32_t part, uint64_t first, uint64_t count);
+
+/* As powfast_solver_run, and a cancelled one returns within 32 walks. Every run of a solver has to
+ * be of the same algorithm, and every thread needs its own scratch. */
+powfast_status powfast_walk_solver_run(powfast_solver *solver, uint64_t *scratch,
+                                       uint64_t budget);
+
 /* ---- tokens: a puzzle with its expiry and what it is bound to, signed ----
  *
  * Big-endian, and not a byte more:
@@ -214,29 +258,157 @@ powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_k
 
 /* ---- prices: what an account's queries owe (docs/tariff.md) ---- */
 
+/* From an account's such-and-such query on, counted from 1, its prices are multiplied. */
+typedef struct powfast_volume {
+    double start, multiple; /* a whole number; at least 1 */
+} powfast_volume;
+
 typedef struct powfast_tariff {
     double base_work;    /* expected evaluations of an ordinary query */
     double max_work;     /* of any query, the opening aside */
-    double opening_work; /* on top of an account's first query */
+    double opening_work; /* that a new account pays once */
     double step;         /* of the published work, relative: a power of two, 2^-20 .. 1/2 */
     double wealth_cap;   /* of each bet: above every price there can be, such as 2^100 */
+    double credit_limit; /* above which an account's balance is not raised */
     const double *bets;  /* each in 0 .. 1 */
     size_t bet_count;    /* at least 1 */
+    const powfast_volume *volume; /* ascending */
+    size_t volume_count;          /* 0: every price as it is */
 } powfast_tariff;
 
-/* Price an account's next queries, in order. *owed: the sum of prices. state: queries so far, then
- * one wealth for each bet; zeros are a new account; it is advanced. evidence: at least 0 each, at
- * most 1 on average where queries are ordinary. multiples: of the price of each query; null: 1.
- * POWFAST_INVALID_ARGUMENT changes nothing. */
+/* Price an account's next queries, in order. prices: one for each, or null. *owed: their sum.
+ * state: queries so far, then one wealth for each bet; zeros are a new account, whose first query
+ * costs the opening as well; it is advanced. evidence: at least 0 each, at most 1 on average where
+ * queries are ordinary. POWFAST_INVALID_ARGUMENT leaves the state as it was. */
 powfast_status powfast_price(double *prices, double *owed, double *state,
-                             const powfast_tariff *tariff, const double *evidence,
-                             const double *multiples, size_t count);
+                             const powfast_tariff *tariff, const double *evidence, size_t count);
 
-/* Round what a request owes, at least 1, down to the work of its challenge: base_work times a number
- * of few binary digits, which tells little of the evidence. *carry: what earlier requests of the
- * account left, at least 0; it is owed as well, and becomes what this one leaves. */
-powfast_status powfast_publish(uint64_t *work, double *carry, const powfast_tariff *tariff,
-                               double owed);
+/* Round what is due, at least 0, up to the work of its challenge: base_work times a number of few
+ * binary digits, which tells little of the evidence. */
+powfast_status powfast_publish(uint64_t *work, const powfast_tariff *tariff, double due);
+
+/* ---- accounts: who may run, what was charged, and what is paid (docs/stores.md) ----
+ *
+ * What a ledger does to the records that it keeps, each in one atomic step: it reads them (zeros
+ * where there is none), ages the account's and its group's, recalls the request, calls one of these,
+ * and writes back. */
+
+#define POWFAST_BETS 7
+#define POWFAST_RERUNS 3 /* of a request that is paid, until its answer is read */
+
+typedef struct powfast_account {
+    double state[1 + POWFAST_BETS];
+    double balance; /* work redeemed less work charged: below 0 a debt */
+    double unpaid;  /* runs that nobody has paid for; infinity: answers were read unpaid */
+    double opened;  /* 1: the opening is paid */
+    double charged; /* seconds since 1970: when it was last charged */
+    double since;   /* seconds since 1970: when its record began */
+} powfast_account;
+
+typedef enum powfast_phase {
+    POWFAST_NO_REQUEST = 0, /* none is kept */
+    POWFAST_RUNNING = 1,
+    POWFAST_DUE = 2,      /* charged and not paid */
+    POWFAST_REPORTED = 3, /* not a request: evidence that came afterwards */
+    POWFAST_PREPAID = 4   /* work was redeemed for it alone, and it has not run */
+} powfast_phase;
+
+/* A request, by its account and digest. */
+typedef struct powfast_request {
+    double phase;
+    double tagged;     /* 1: tag says which evidence it was charged for */
+    double authorized; /* what was debited when it began to run */
+    double covered;    /* what is paid for it: by credit, or by work redeemed for it alone */
+    double settled;    /* what was debited and paid for it before, and nothing was read for */
+    double counted;    /* 1: it is one of the account's unpaid runs */
+    double price, due; /* of the moment, then what its charge debited; what is to be redeemed */
+    double until;      /* seconds since 1970: when a copy may run */
+    double since;      /* its account's */
+    uint8_t run[16];   /* random: which run this is */
+    uint8_t tag[8];
+} powfast_request;
+
+/* A redeemed challenge; no run where it paid for no request. */
+typedef struct powfast_spent {
+    double paid;  /* 1: for a request */
+    double price; /* what the request was charged */
+    double reruns; /* POWFAST_RERUNS: its answer is read */
+    uint8_t run[16];
+    uint8_t tag[8];
+} powfast_spent;
+
+typedef enum powfast_verdict {
+    POWFAST_RUN = 0,
+    POWFAST_BUSY = 1,
+    POWFAST_OWED = 2,
+    POWFAST_COVERED = 3,
+    POWFAST_OPENING = 4,
+    POWFAST_DEBT = 5,
+    POWFAST_TOO_HIGH = 6,
+    POWFAST_SPENT = 7,
+    POWFAST_PAID = 8,
+    POWFAST_AGAIN = 9,
+    POWFAST_CREDITED = 10
+} powfast_verdict;
+
+typedef enum powfast_outcome {
+    POWFAST_ANSWERED = 0, /* the answer was released */
+    POWFAST_FREE = 1,     /* the answer goes out without a price */
+    POWFAST_UNPAID = 2    /* there is no answer, or it was refused */
+} powfast_outcome;
+
+typedef struct powfast_limits {
+    double unpaid_runs;  /* of one account */
+    double refuse_above; /* price of a query beyond which nothing runs */
+    double busy;         /* seconds for which copies of a request are told to wait */
+} powfast_limits;
+
+/* Let wealth halve over the seconds since the latest charge; half_life 0: never. Of an account that
+ * several people share (shared 1), unpaid runs halve as well. A new record begins now. */
+void powfast_account_age(powfast_account *account, double half_life, int shared, double now);
+
+/* Forget a request of an account that was forgotten since: what it was charged is, too. */
+void powfast_request_recall(powfast_request *request, const powfast_account *account);
+
+/* What the account's next query costs, the higher of its own price and its group's (or null). */
+double powfast_account_price(const powfast_account *account, const powfast_account *group,
+                             const powfast_tariff *tariff);
+
+/* May a request run? run: 16 random bytes, or on POWFAST_COVERED those of the run that is held.
+ * *work: what the verdict is about. shared: whether several people share the account, of whom none
+ * owes the others' debts. spent: the challenge that paid for it, where its answer is gone, else
+ * null; unread: it has paid just now. Nothing is written on POWFAST_BUSY, _OPENING and _SPENT, and
+ * no account that was not there on _TOO_HIGH and _DEBT. */
+powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *account,
+                              const powfast_account *group, powfast_request *request,
+                              powfast_spent *spent, int unread, int shared,
+                              const powfast_tariff *tariff, const powfast_limits *limits,
+                              double now);
+
+/* Charge a run for its evidence; tag: 8 bytes that tell evidence apart. *due: what is still to be
+ * redeemed for it. spent: the challenge whose solution came with the request, or null; it has paid
+ * for the run where nothing is due. Nothing is written for another run without evidence.
+ * POWFAST_INVALID_ARGUMENT changes nothing. */
+powfast_status powfast_charge(double *due, double *price, powfast_account *account,
+                              powfast_account *group, powfast_request *request,
+                              powfast_spent *spent, const powfast_tariff *tariff,
+                              const uint8_t *run, const uint8_t *tag, const double *evidence,
+                              size_t count);
+
+/* End a run that its charge has not settled. 0: it is another run's request, nothing changed. */
+int powfast_leave(powfast_account *account, powfast_request *request, const uint8_t *run,
+                  powfast_outcome outcome);
+
+/* Take the work of a challenge that is not spent yet: for its request alone or, where that runs or
+ * is null, as the account's credit. *due: what the request still owes. */
+powfast_verdict powfast_redeem(double *due, powfast_account *account, powfast_request *request,
+                               powfast_spent *spent, const powfast_tariff *tariff, uint64_t work);
+
+/* Charge an answer that was read already, once, what its price is above what was paid for it. */
+powfast_status powfast_report(powfast_account *account, powfast_account *group,
+                              powfast_request *request, int shared,
+                              const powfast_tariff *tariff, const double *evidence, size_t count,
+                              double paid);
 
 /* cdef: end */
 

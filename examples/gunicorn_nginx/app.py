@@ -10,7 +10,7 @@ import os
 import flask
 
 from powfast.servers.settings import Settings
-from powfast.servers.wsgi import PowMiddleware, charge_of
+from powfast.servers.wsgi import PowMiddleware, bill_of
 
 app = flask.Flask(__name__)
 
@@ -25,9 +25,9 @@ def predict() -> dict[str, object]:
     inputs = flask.request.get_json()["inputs"]
     answers = [sum(each) for each in inputs]  # the model
     evidence = [1.0] * len(inputs)  # LeakageEstimator.evidence(features, probabilities)
-    charge_of(flask.request.environ).charge(evidence)
+    bill_of(flask.request.environ).charge(evidence)
     return {"answers": answers, "worker": os.getpid()}
 
 
 settings = Settings.load()
-app.wsgi_app = PowMiddleware(app.wsgi_app, settings.gate(), **settings.middleware)
+app.wsgi_app = PowMiddleware(app.wsgi_app, settings.gate(), **settings.wsgi_middleware)

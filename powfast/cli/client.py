@@ -17,7 +17,7 @@ def add_commands(commands: output.Commands) -> None:
         commands, "solve", _solve, "Solve a challenge and print the PoW-Solution header's value."
     )
     solve.add_argument("token", help="the challenge, or - to read it from standard input")
-    solve.add_argument("--max-work", type=int, default=2**36, help="refuse more (default 2^36)")
+    solve.add_argument("--max-work", type=int, help="refuse more (default 2^32: a laptop's minute)")
     solve.add_argument("--threads", type=int, help="solver threads (default: all cores)")
 
     verify = output.add_command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from contextlib import closing
@@ -14,7 +15,8 @@ from powfast.cli import output
 from powfast.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from powfast.tariff import Tariff
+    from powfast.stores import AccountRecord
+    from powfast.tariff import EvidenceTariff
 
 
 def add_commands(commands: output.Commands) -> None:
@@ -111,7 +113,7 @@ def _look(
     with closing(open_ledger(store, tariff, timeout=timeout)) as ledger:
         if reset:
             ledger.reset(*who)
-        found = {kind: name} | _described(tariff, ledger.state(*who))
+        found = {kind: name} | _described(tariff, ledger.account(*who))
     if arguments.json:
         output.print_json(found)
     else:
@@ -120,12 +122,15 @@ def _look(
     return 0
 
 
-def _described(tariff: Tariff, state: Any) -> dict[str, Any]:
-    from powfast.tariff import EvidenceTariff
-
-    if state is None:
+def _described(tariff: EvidenceTariff, record: AccountRecord | None) -> dict[str, Any]:
+    if record is None:
         return {"known": False}
-    described = {"known": True, "queries": round(state[0]), "state": state.tolist()}
-    if isinstance(tariff, EvidenceTariff):
-        described["price"] = tariff.price(state)
-    return described
+    return {
+        "known": True,
+        "queries": round(record.state[0]),
+        "state": record.state.tolist(),
+        "price": tariff.price(record.state),
+        "balance": record.balance,
+        "unpaid_runs": "answers" if math.isinf(record.unpaid_runs) else record.unpaid_runs,
+        "opened": record.opened,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -88,7 +89,7 @@ class Caller:
         while asked:  # again where a first request costs more than the opening
             try:
                 answer = self._post("/v1/predict", images, PowAuth(max_work=affordable))
-                work += int(answer.headers[RECEIPT_HEADER].removeprefix("work="))
+                work += int(answer.headers.get(RECEIPT_HEADER, "work=0").removeprefix("work="))
                 asked = answer.status_code == 402
             except TooMuchWork:
                 row.solved, asked = "part", False
@@ -100,11 +101,11 @@ class Caller:
         row.seconds += elapsed + solving
 
     def _post(self, path: str, images: Images, auth: httpx.Auth | None = None) -> httpx.Response:
-        key = f"Bearer {self._row.name} {self._row.accounts}".replace(",", "")
+        key = re.sub(r"[ ,]+", "-", f"{self._row.name} {self._row.accounts}")
         response = self._http.post(
             path,
             json={"images": images.tolist()},
-            headers={"authorization": key},
+            headers={"authorization": f"Bearer {key}"},
             auth=auth or httpx.Auth(),
         )
         if response.status_code != 402:

@@ -17,7 +17,6 @@ from powfast.demo.extractors import Copy, Extractor, copycat, in_batches, jacobi
 from powfast.demo.service import Victim, application, served
 from powfast.profile import hash_rate
 from powfast.tariff import EvidenceTariff
-from powfast.tariff.attacks import covered
 
 BATCH = 64
 QUERIES = 2048
@@ -122,7 +121,6 @@ def _best_account(tariff: EvidenceTariff, evidence: Images) -> int:
 
     def price(size: int) -> float:
         accounts = np.array([tariff.work(part)[0].sum() for part in evidence.reshape(-1, size)])
-        accounts -= covered(accounts - tariff.opening_work, tariff.opening_work)
         return float(accounts.mean()) / size
 
     sizes: list[int] = [2**k for k in range(7)]  # they divide a batch

@@ -27,7 +27,6 @@ from powfast.leakage import LeakageEstimator
 from powfast.servers.asgi import App, PowMiddleware
 from powfast.servers.fastapi import Charge
 from powfast.stores import MemoryLedger
-from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 _NETWORKS = 24
@@ -69,9 +68,9 @@ class Batch(BaseModel):
 
 def application(victim: Victim, tariff: EvidenceTariff) -> FastAPI:
     """Make the service with a gate that remembers while it runs."""
-    # The demo looks at thousands of prices without paying them: a real server holds fewer.
-    held = HeldAnswers(lifetime=600.0, per_account=10_000, in_all=10_000, account_bytes=1 << 28)
-    return guarded(victim, Gate(new_issuer(), MemoryLedger(tariff), held))
+    # the demo looks at thousands of prices without paying them: no real server lets its callers
+    gate = Gate(new_issuer(), MemoryLedger(tariff), max_unpaid_runs=100_000)
+    return guarded(victim, gate)
 
 
 def new_issuer() -> Issuer:

@@ -18,9 +18,10 @@ from starlette.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
 from powfast.accounts import Caller
-from powfast.demo.service import guarded
+from powfast.demo.service import guarded, new_issuer
 from powfast.demo.shop import Shop
-from powfast.demo.watched import WatchedGate, view
+from powfast.demo.watched import WatchedLedger, view
+from powfast.gate import Gate
 from powfast.servers.asgi import App, Message, Receive, Scope, Send
 
 _HEADERS = {
@@ -36,8 +37,8 @@ _HEADERS = {
 
 def site(shop: Shop) -> App:
     """Make the application: the guarded model, the page, and the operator's view."""
-    gate = WatchedGate(shop.tariff)
-    app = guarded(shop.victim, gate, account_of)
+    ledger = WatchedLedger(shop.tariff)
+    app = guarded(shop.victim, Gate(new_issuer(), ledger), account_of)
     page = files("powfast.demo").joinpath("page")
     app.mount("/page", StaticFiles(packages=[("powfast.demo", "page")]))
     app.mount("/profile", StaticFiles(packages=[("powfast.profile", "page")]))
@@ -58,7 +59,7 @@ def site(shop: Shop) -> App:
     @app.get("/demo/operator")
     async def operator(request: Request) -> dict[str, Any]:
         caller = Caller(request.headers.get, None, request.scope)
-        return view(gate.entries(), account_of(caller).split()[1])
+        return view(ledger.entries(), account_of(caller).split()[1])
 
     return with_headers(app)
 

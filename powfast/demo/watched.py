@@ -9,10 +9,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from powfast.challenge import Receipt
-from powfast.demo.service import new_issuer
-from powfast.gate import Asked, Gate
 from powfast.stores import MemoryLedger
+from powfast.stores.base import Charged, Paid, Redeemed, Verdict
 from powfast.tariff import EvidenceTariff
 
 _SHOWN = 8  # accounts, the caller's own first and then the latest
@@ -27,36 +25,51 @@ class Entry:
     queries: int = 0
     wealth: float = 0.0
     price: float = 1.0
-    asked: int = 0
+    asked: float = 0.0
     redeemed: int = 0
     prices: deque[float] = field(default_factory=partial(deque, maxlen=_HISTORY))
 
 
-class WatchedGate(Gate):
-    """A gate that keeps, account by account, what it charged and what was paid."""
+class WatchedLedger(MemoryLedger):
+    """A ledger that keeps, account by account, what it charged and what was paid."""
 
     def __init__(self, tariff: EvidenceTariff) -> None:
-        self._memory, self._tariff = MemoryLedger(tariff), tariff
         self._entries: dict[str, Entry] = {}
-        super().__init__(new_issuer(), self._memory)
+        super().__init__(tariff)
 
-    async def charge(self, asked: Asked, evidence: ArrayLike) -> int:
-        """See `Gate.charge`."""
-        work = await super().charge(asked, evidence)
-        state = self._memory.state(asked.account)
-        entry = self._entry(asked.account)
-        if state is not None and state[0] > entry.queries:  # else it was charged before
-            entry.queries, entry.wealth = int(state[0]), float(state[1:].mean())
-            entry.price = self._tariff.price(state)
+    def charge(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        evidence: ArrayLike,
+        paid: Paid | None = None,
+    ) -> Charged:
+        """See `Ledger.charge`."""
+        charged = super().charge(account, group, digest, run, evidence, paid)
+        record, entry = self.account(account, group), self._entry(account)
+        if record is not None and record.state[0] > entry.queries:  # else it was charged before
+            entry.queries, entry.wealth = int(record.state[0]), float(record.state[1:].mean())
+            entry.price = self.tariff.price(record.state)
             entry.prices.append(entry.price)
-            entry.asked += work
-        return work
+            entry.asked += charged.price
+        return charged
 
-    async def redeem(self, asked: Asked, header: str) -> Receipt:
-        """See `Gate.redeem`."""
-        receipt = await super().redeem(asked, header)
-        self._entry(asked.account).redeemed += receipt.work
-        return receipt
+    def redeem(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge_id: bytes,
+        expires: float,
+        work: int,
+    ) -> Redeemed:
+        """See `Ledger.redeem`."""
+        redeemed = super().redeem(account, group, digest, challenge_id, expires, work)
+        if redeemed.verdict not in (Verdict.SPENT, Verdict.AGAIN):
+            self._entry(account).redeemed += work
+        return redeemed
 
     def entries(self) -> dict[str, Entry]:
         """Return every account that is remembered, the latest first."""

@@ -51,6 +51,7 @@ class Metrics:
         self._work_redeemed = self._counter("work_redeemed", "SHA-256 evaluations paid.")
         self._refused = self._counter("refused", "Requests refused without a challenge.", "code")
         self._abandoned = self._counter("abandoned", "Held answers that nobody paid in time.")
+        self._evicted = self._counter("evicted", "Held answers that made room for others.")
         # what a process holds adds up; of what all hold together, each says the same
         self._held = self._gauges("held", "livesum")
         self._shared = self._gauges("shared", "livemostrecent")
@@ -72,6 +73,7 @@ class Metrics:
             "refused": lambda said: self._refused.labels(said["code"]).inc(),
             "held": self._on_held,
             "abandoned": lambda said: self._abandoned.inc(said["count"]),
+            "evicted": lambda said: self._evicted.inc(said["count"]),
             "store-error": lambda said: self._failures.labels(
                 said["operation"], said["mode"]
             ).inc(),
@@ -139,8 +141,8 @@ class Metrics:
                 f"powfast_{kind}_{what}", says, registry=self._registry, multiprocess_mode=mode
             )
             for what, says in (
-                ("answers", "Requests that wait for their payment."),
-                ("bytes", "Bytes of the answers that wait."),
+                ("answers", "Answers that wait for their payment, or were paid lately."),
+                ("bytes", "Bytes of the answers that are held."),
             )
         )
         return answers, size

@@ -14,7 +14,7 @@ except ImportError as error:
 
 
 class Tracing:
-    """Opens spans "powfast.gate", "powfast.stores" and "powfast.verify".
+    """Opens spans "powfast.gate", "powfast.ledger" and "powfast.verify".
 
     Parameters
     ----------

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from typing import Literal, Protocol
+from typing import Literal
 
-from powfast.challenge import SpentChallenges
+from powfast.challenge import Claim, SpentChallenges
 from powfast.errors import (
     AlreadyRedeemed,
     Expired,
@@ -182,14 +182,6 @@ def parse(stamp: str) -> Stamp:
     return Stamp(int(bits), moment.timestamp(), resource, ext, rand, counter)
 
 
-class Claim(Protocol):
-    """A double-spend store: true exactly once per id, which it remembers until it expires."""
-
-    def __call__(self, stamp_id: bytes, expires: float, /) -> bool:
-        """Spend `stamp_id`; forget it once `expires` (seconds since the epoch) is over."""
-        ...
-
-
 class Checker:
     """Admits each stamp for one resource once.
 
@@ -206,7 +198,7 @@ class Checker:
     grace : float
         Seconds by which clocks may differ, or time zones where a date has no time.
     claim : callable, optional
-        The double-spend store; by default the memory of this process.
+        The double-spend store, of the stamps' digests; by default the memory of this process.
     clock : callable
         Seconds since the epoch.
 

@@ -1,38 +1,56 @@
 """Pure ASGI middleware: FastAPI, Starlette, Litestar, or any other ASGI application.
 
-The endpoint runs once. What it answers after `AsyncCharge.charge` is held until the solution comes;
+The endpoint runs once. What it answers after `AsyncBill.charge` is held until the solution comes;
 the solution releases it without a second run.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, MutableMapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from functools import lru_cache, partial
+from types import coroutine
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from powfast.accounts import Caller, bearer, nobody
-from powfast.errors import BodyTooLarge, InvalidInput
-from powfast.gate import Asked, Gate, WentAway, Withheld
-from powfast.http import SOLUTION_HEADER, Answer, Exchange, guards, pricing, refusal, request_digest
-from powfast.servers.charge import CHARGE_KEY, AsyncCharge, carried
+from powfast.bill import ClientDisconnected, Phase, RequestIdentity, ResponseBuffer
+from powfast.errors import BodyTooLarge, BodyTooSlow, InvalidInput
+from powfast.gate import Gate
+from powfast.http import (
+    SOLUTION_HEADER,
+    Answer,
+    Exchange,
+    credentials_digest,
+    guards,
+    pricing,
+    refusal,
+    request_digest,
+)
+from powfast.servers.charge import BILL_KEY, AsyncBill, carried
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+T = TypeVar("T")
 
 
-def headers_of(scope: Scope) -> Callable[[str], str | None]:
-    """Return what finds a header of a request, repeated ones joined by a comma, see `Caller`."""
+def fields_of(scope: Scope) -> dict[bytes, bytes]:
+    """Return the headers of a request by their names, repeated ones joined by a comma."""
     fields = dict(scope["headers"])
     if len(fields) < len(scope["headers"]):
         every = defaultdict(list)
         for name, value in scope["headers"]:
             every[name].append(value)
         fields = {name: b", ".join(values) for name, values in every.items()}
+    return fields
+
+
+def header_of(fields: dict[bytes, bytes]) -> Callable[[str], str | None]:
+    """Return what finds a header, see `Caller`."""
 
     def header(name: str) -> str | None:
         value = fields.get(_lowered(name))
@@ -46,10 +64,10 @@ def _lowered(name: str) -> bytes:
     return name.lower().encode("latin-1")
 
 
-def charge_of(scope: Scope) -> AsyncCharge:
-    """Return the charge of a request that `PowMiddleware` guards."""
-    charge: AsyncCharge = carried(scope, scope["path"])
-    return charge
+def bill_of(scope: Scope) -> AsyncBill:
+    """Return the bill of a request that `PowMiddleware` guards."""
+    bill: AsyncBill = carried(scope, scope["path"])
+    return bill
 
 
 class PowMiddleware:
@@ -67,10 +85,16 @@ class PowMiddleware:
     evidence : callable, optional
         From an `Exchange` to the evidence of its queries, for endpoints that do not charge; it may
         be a coroutine function. An endpoint's own charge comes first.
+    bind : tuple of str
+        Headers, beside those that always count, that a solution is good for: whatever else decides
+        what is answered.
     paths : tuple of str
-        Prefixes of the paths to guard; requests elsewhere pass untouched.
+        Prefixes of the paths to guard; requests elsewhere pass untouched. Websockets on these paths
+        are refused.
     max_body : int
         Bytes of a request body; a larger one is refused with 413.
+    body_timeout : float
+        Seconds in which the body has to come, else 408.
     status : int
         Status of a challenge. Gateways that pass nothing but 401 and 403 need one of these.
     """
@@ -82,8 +106,10 @@ class PowMiddleware:
         account: Callable[[Caller], str] = bearer,
         group: Callable[[Caller], str] = nobody,
         evidence: Callable[[Exchange], Any] | None = None,
+        bind: tuple[str, ...] = (),
         paths: tuple[str, ...] = ("/",),
         max_body: int = 16 << 20,
+        body_timeout: float = 30.0,
         status: int = 402,
     ) -> None:
         self._app = app
@@ -91,39 +117,56 @@ class PowMiddleware:
         self._account = account
         self._group = group
         self._evidence = evidence
+        self._bind = tuple([_lowered(name) for name in bind])
         self._paths = tuple(paths)
         self._max_body = max_body
+        self._body_timeout = body_timeout
         self._status = status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        root = scope.get("root_path", "")
-        if scope["type"] != "http" or not guards(self._paths, scope["path"], root):
+        guarded = scope["type"] in ("http", "websocket") and guards(
+            self._paths, scope["path"], scope.get("root_path", "")
+        )
+        if not guarded:
             await self._app(scope, receive, send)
-            return
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: 403
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fields = fields_of(scope)
         try:
-            body = await _read(receive, self._max_body)
+            body = await _read(receive, self._max_body, self._body_timeout)
             if body is None:
                 return
-            header = headers_of(scope)
-            charge = scope[CHARGE_KEY] = self._bill(scope, header, body)
-        except (BodyTooLarge, InvalidInput) as error:
+            target = _target(scope)
+            identity = self._identity(scope, fields, target, body)
+        except (BodyTooLarge, BodyTooSlow, InvalidInput) as error:
             await _send(send, refusal(error))
             return
-        endpoint = _Endpoint(self._app, scope, body, receive, send, charge, self._gate)
-        solution = header(SOLUTION_HEADER)
-        answer = await self._gate.serve(charge, solution, endpoint.run, status=self._status)
+        bill = AsyncBill(pricing(self._evidence, scope["method"], target, body))
+        scope[BILL_KEY] = bill
+        endpoint = _Endpoint(self._app, scope, body, receive, send, bill, self._gate)
+        solution = header_of(fields)(SOLUTION_HEADER)
+        answer = await self._gate.serve(identity, bill, solution, endpoint.run, status=self._status)
         if answer is not None:
             await _send(send, answer)
 
-    def _bill(self, scope: Scope, header: Callable[[str], str | None], body: bytes) -> AsyncCharge:
-        path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-        target = path + b"?" + scope.get("query_string", b"")
-        method: str = scope["method"]
-        caller = Caller(header, (scope.get("client") or (None,))[0], scope)
-        digest = request_digest(method, target, body)
-        asked = Asked(self._account(caller), self._group(caller), digest)
-        return AsyncCharge(self._gate, asked, pricing(self._evidence, method, target, body))
+    def _identity(
+        self, scope: Scope, fields: dict[bytes, bytes], target: bytes, body: bytes
+    ) -> RequestIdentity:
+        caller = Caller(header_of(fields), (scope.get("client") or (None,))[0], scope)
+        digest = request_digest(scope["method"], target, body, fields.get, self._bind)
+        credentials = credentials_digest(fields.get)
+        return RequestIdentity(self._account(caller), self._group(caller), digest, credentials)
+
+
+def _target(scope: Scope) -> bytes:
+    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    query: bytes = scope.get("query_string", b"")
+    return path + b"?" + query
 
 
 class _Endpoint:
@@ -136,7 +179,7 @@ class _Endpoint:
         body: bytes,
         receive: Receive,
         send: Send,
-        charge: AsyncCharge,
+        bill: AsyncBill,
         gate: Gate,
     ) -> None:
         self._app = app
@@ -144,7 +187,7 @@ class _Endpoint:
         self._request: Message = {"type": "http.request", "body": body, "more_body": False}
         self._receive = receive
         self._send = send
-        self._charge = charge
+        self._bill = bill
         self._room = gate.held.max_answer
 
     async def run(self) -> Answer | None:
@@ -152,19 +195,19 @@ class _Endpoint:
 
         Raises
         ------
-        WentAway
+        ClientDisconnected
             The application was told so before its answer was whole: it may have stopped halfway.
         RuntimeError
             It ended halfway by itself.
         """
         self._unread, self._went_away, self._whole = True, False, False
-        self._withheld = Withheld(self._charge, self._room)
+        self._buffer = ResponseBuffer(self._bill, self._room)
         await self._app(self._scope, self._next, self._pass_or_keep)
-        if not (self._whole or self._charge.answering or self._charge.stopped):
+        if not (self._whole or self._bill.is_answering or self._bill.stopped):
             if self._went_away:
-                raise WentAway
+                raise ClientDisconnected
             raise RuntimeError("the application ended before its answer was whole")
-        return self._withheld.answer()
+        return None if self._bill.is_answering else self._buffer.answer()
 
     async def _next(self) -> Message:
         if self._unread:
@@ -172,29 +215,67 @@ class _Endpoint:
             return self._request
         message = await self._receive()
         self._went_away = message["type"] == "http.disconnect"
+        if self._went_away and self._bill.phase is Phase.RUNNING:
+            self._bill.is_abandoned = True
         return message
 
     async def _pass_or_keep(self, message: Message) -> None:
-        charge, withheld, kind = self._charge, self._withheld, message["type"]
+        bill, buffer, kind = self._bill, self._buffer, message["type"]
         if kind == "http.response.start":
             headers, status = message.get("headers", ()), message["status"]
-            if not withheld.passes(status):
-                withheld.begin(status, tuple(headers))
+            passes = buffer.passes(status)
+            if buffer.keeps:
+                buffer.begin(status, tuple(headers))
+            if not passes:
                 return
-            if charge.receipt is not None:
-                message = {**message, "headers": [*headers, *charge.receipt_headers]}
-        if charge.answering:
-            await self._send(message)
-            return
-        if kind == "http.response.body":
-            withheld.add(message.get("body", b""))
+            if bill.receipt is not None:
+                message = {**message, "headers": [*headers, *bill.receipt_headers]}
+        elif kind == "http.response.body":
+            if buffer.keeps:
+                buffer.add(message.get("body", b""))
         else:  # an extension, such as the path of a file
-            withheld.forgo()
-        self._whole = not (self._went_away or message.get("more_body", False))
+            buffer.forgo()
+        if kind != "http.response.start" and not message.get("more_body", False):
+            self._whole = not self._went_away
+            if bill.is_answering:
+                await bill.finish(buffer.answer() if self._whole else None)
+        if bill.is_answering:
+            await self._send(message)
 
 
-async def _read(receive: Receive, limit: int) -> bytes | None:
+async def _read(receive: Receive, limit: int, seconds: float) -> bytes | None:
     """Read the whole body; `None` where the client went away meanwhile."""
+    reading = _read_all(receive, limit)
+    try:
+        waits = reading.send(None)  # most bodies are there, and need no deadline
+    except StopIteration as stop:
+        body: bytes | None = stop.value
+        return body
+    try:
+        async with asyncio.timeout(seconds):
+            return await _resumed(reading, waits)
+    except TimeoutError:
+        raise BodyTooSlow(f"the body has to come within {seconds:g} s") from None
+
+
+@coroutine
+def _resumed(begun: Coroutine[Any, Any, T], waits: Any) -> Generator[Any, Any, T]:
+    """Go on with a coroutine that was begun, and `waits` for something."""
+    while True:
+        try:
+            sent = yield waits
+        except BaseException as error:
+            proceed = partial(begun.throw, error)
+        else:
+            proceed = partial(begun.send, sent)
+        try:
+            waits = proceed()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+async def _read_all(receive: Receive, limit: int) -> bytes | None:
     body = bytearray()
     while True:
         message = await receive()

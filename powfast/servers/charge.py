@@ -11,14 +11,15 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from powfast.gate import Bill, run
+from powfast.bill import Bill, Event
+from powfast.gate import run
 
-CHARGE_KEY = "powfast.charge"
-"""Where an ASGI scope, or a WSGI environment, carries the charge of its request."""
+BILL_KEY = "powfast.bill"
+"""Where an ASGI scope, or a WSGI environment, carries the bill of its request."""
 
 
-class Charge(Bill):
-    """The charge of one request to a server that blocks: WSGI, `grpc.server`."""
+class BlockingBill(Bill):
+    """The bill of one request to a server that blocks: WSGI, `grpc.server`."""
 
     def charge(self, evidence: ArrayLike) -> None:
         """Charge this request for the evidence of its queries, (n,) numbers at least 0.
@@ -27,10 +28,13 @@ class Charge(Bill):
         ------
         InvalidInput
             The evidence is malformed.
+        TooManyQueries
+            The request has more queries than the gate answers at once; the adapter says so.
         RuntimeError
             The request was charged before, or its answer is already on the way.
         """
-        run(self._charging(evidence))
+        self.advance(Event.CHARGE)
+        run(self.charging(evidence))
 
     def require(self, evidence: ArrayLike) -> None:
         """Charge as `charge` does, and stop the endpoint here until the request is paid.
@@ -41,39 +45,33 @@ class Charge(Bill):
             The request is not paid yet. The adapter sends a challenge, whatever the framework
             makes of the exception.
         """
-        run(self._requiring(evidence))
+        self.advance(Event.CHARGE)
+        run(self.requiring(evidence))
 
 
-class AsyncCharge(Bill):
-    """The charge of one request on an event loop: ASGI, `grpc.aio.server`.
+class AsyncBill(Bill):
+    """The bill of one request on an event loop: ASGI, `grpc.aio.server`.
 
     An answer that starts before its charge has been awaited ends in `RuntimeError`.
     """
 
     def charge(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
-        """See `Charge.charge`."""
-        return self._begun(self._charging, evidence)
+        """See `BlockingBill.charge`."""
+        return self._begun(self.charging, evidence)
 
     def require(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
-        """See `Charge.require`."""
-        return self._begun(self._requiring, evidence)
+        """See `BlockingBill.require`."""
+        return self._begun(self.requiring, evidence)
 
     def _begun(
         self, charging: Callable[[ArrayLike], Coroutine[Any, Any, None]], evidence: ArrayLike
     ) -> Coroutine[Any, Any, None]:
-        self.pending = True
-
-        async def done() -> None:
-            try:
-                await charging(evidence)
-            finally:
-                self.pending = False
-
-        return done()
+        self.advance(Event.CHARGE)
+        return charging(evidence)
 
 
 def carried(carrier: Mapping[str, Any], path: str) -> Any:
-    """Return the charge that a request's scope or environment carries.
+    """Return the bill that a request's scope or environment carries.
 
     Raises
     ------
@@ -81,7 +79,7 @@ def carried(carrier: Mapping[str, Any], path: str) -> Any:
         No middleware guards this path.
     """
     try:
-        return carrier[CHARGE_KEY]
+        return carrier[BILL_KEY]
     except KeyError:
         raise RuntimeError(
             f"no PowMiddleware guards {path}: wrap the application in it, with paths that cover it"

@@ -14,12 +14,12 @@ except ImportError as error:
     ) from error
 
 from powfast.servers import asgi
-from powfast.servers.charge import AsyncCharge
+from powfast.servers.charge import AsyncBill
 
 
-def charge_of(request: Request) -> AsyncCharge:
-    """Return the charge that the middleware put into the request's scope."""
-    return asgi.charge_of(request.scope)
+def bill_of(request: Request) -> AsyncBill:
+    """Return the bill that the middleware put into the request's scope."""
+    return asgi.bill_of(request.scope)
 
 
-Charge = Annotated[AsyncCharge, Depends(charge_of)]
+Charge = Annotated[AsyncBill, Depends(bill_of)]

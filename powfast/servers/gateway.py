@@ -3,24 +3,29 @@
 So is a model server guarded that nobody can edit, in whatever language: nginx (auth_request),
 Traefik and Caddy (forward auth) and Envoy (ext_authz) send the headers of every request to
 `/check`, whose answer is 200, or the challenge. The model has not run then: a request is charged as
-an ordinary one, at the account's present price. `/report` takes its evidence afterwards, and the
-price of the account's next request follows.
+an ordinary one, at the account's present price. `/report` takes its evidence afterwards: what its
+price is above what was paid is asked for before the account's next request passes.
 """
 
 from __future__ import annotations
 
-import copy
 import hmac
 import json
 import os
-from dataclasses import replace
-from functools import partial
+import re
 from typing import Any
 from urllib.parse import quote, unquote
 
 from powfast.accounts import Caller, Resolver, bearer, nobody
-from powfast.errors import BodyTooLarge, InvalidInput, MissingExtra, StoreUnavailable
-from powfast.gate import Asked, Bill, Gate
+from powfast.bill import Bill, Event, Phase, RequestIdentity
+from powfast.errors import (
+    BodyTooLarge,
+    InvalidInput,
+    MissingExtra,
+    StoreUnavailable,
+    TooManyQueries,
+)
+from powfast.gate import Gate
 from powfast.http import (
     SOLUTION_HEADER,
     Answer,
@@ -31,7 +36,7 @@ from powfast.http import (
     text_of,
 )
 from powfast.observers import Several
-from powfast.servers.asgi import headers_of
+from powfast.servers.asgi import fields_of, header_of
 from powfast.servers.settings import Settings
 
 try:
@@ -45,6 +50,7 @@ except ImportError as error:
     ) from error
 
 _PLAIN = "!#$&'()*+,/:;=?@[]~"  # what stands in a header as it is, beside letters and digits
+_PASSED = re.compile(r"([0-9a-f]{32})\.([0-9]{1,24})")  # PoW-Request: an id, and what was paid
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -55,6 +61,9 @@ class Gateway:
     and `request` as `/check` said them in `PoW-Account`, `PoW-Group` and `PoW-Request`, and
     `evidence`, one number at least 0 for each query. A request reported twice counts once.
 
+    A solution is good for what the proxy describes: method, host, path and query, the headers that
+    always count, the number of queries, and the body where the proxy sends it along.
+
     Parameters
     ----------
     gate : Gate
@@ -63,6 +72,8 @@ class Gateway:
         From the `Caller` to the name of who is charged, see `powfast.accounts`.
     status : int
         Status of a challenge. nginx passes 401 and 403 only.
+    bind : tuple of str
+        Further headers that a solution is good for.
     queries_header : str, optional
         Where a proxy, and nobody else, says how many queries a request has; 1 without it.
     report_secret : str, optional
@@ -85,6 +96,7 @@ class Gateway:
         account: Resolver = bearer,
         group: Resolver = nobody,
         status: int = 401,
+        bind: tuple[str, ...] = (),
         queries_header: str | None = None,
         report_secret: str | None = None,
         metrics: Any = None,
@@ -92,12 +104,14 @@ class Gateway:
     ) -> None:
         if report_secret is not None and len(report_secret) < 16:
             raise InvalidInput("report_secret has to have at least 16 characters")
-        self._gate = copy.copy(gate)
-        self._gate.held = _NothingHeld()
+        self._gate = gate
         self._account = account
         self._group = group
         self._status = status
         self._queries_header = queries_header
+        said = (queries_header,) if queries_header else ()
+        names = ("x-forwarded-host", *said, *bind)
+        self._bind = tuple([name.lower().encode("latin-1") for name in names])
         self._authorization = f"Bearer {report_secret}".encode()
         self._max_body = max_body
         self._metrics = metrics
@@ -133,50 +147,54 @@ class Gateway:
         return await self._check(request, request.method, target)
 
     async def _check(self, request: Request, method: str, target: bytes) -> Response:
+        fields = fields_of(request.scope)
         try:
-            asked = self._asked(request, request_digest(method, target, await self._body(request)))
+            body = await self._body(request)
+            digest = request_digest(method, target, body, fields.get, self._bind)
+            identity = self._identity(request, digest)
             evidence = [1.0] * self._queries(request)
-        except (BodyTooLarge, InvalidInput) as error:
+        except (BodyTooLarge, InvalidInput, TooManyQueries) as error:
             return _response(refusal(error))
-        bill = Bill(self._gate, asked)
-        solution = request.headers.get(SOLUTION_HEADER)
-        pricing = partial(self._price, bill, evidence)
-        answer = await self._gate.serve(bill, solution, pricing, status=self._status)
-        return _response(_admitted(bill) if answer is None else answer)
+        bill = Bill()
 
-    async def _price(self, bill: Bill, evidence: list[float]) -> None:
-        """Charge what is not paid: each time anew, for the proxy may have kept a body to itself."""
-        if not bill.settled:
-            once = replace(bill.asked, digest=os.urandom(32))
-            bill.owe(await self._gate.charge(once, evidence))
+        async def admit() -> None:
+            bill.advance(Event.CHARGE)
+            await bill.charging(evidence)
+            if bill.phase is Phase.COVERED:
+                bill.advance(Event.ANSWER)
+
+        solution = header_of(fields)(SOLUTION_HEADER)
+        answer = await self._gate.serve(identity, bill, solution, admit, status=self._status)
+        return _response(_admitted(identity, bill) if answer is None else answer)
 
     async def _report(self, request: Request) -> Response:
-        given = (headers_of(request.scope)("authorization") or "").encode("latin-1")
+        given = fields_of(request.scope).get(b"authorization", b"")
         if not hmac.compare_digest(given, self._authorization):
             refused = problem(401, "not-authorized", "Unauthorized", "reports need their secret")
             return _response(refused.with_headers((b"www-authenticate", b"Bearer")))
         try:
-            asked, evidence = _reported(await self._body(request))
-            await self._gate.charge(asked, evidence)
-        except (BodyTooLarge, InvalidInput, StoreUnavailable) as error:
+            await self._gate.report(*_reported(await self._body(request)))
+        except (BodyTooLarge, InvalidInput, StoreUnavailable, TooManyQueries) as error:
             return _response(refusal(error))
         return Response(status_code=204)
 
     async def _scraped(self, request: Request) -> Any:
         return self._metrics  # an ASGI application answers as a response does
 
-    def _asked(self, request: Request, digest: bytes) -> Asked:
+    def _identity(self, request: Request, digest: bytes) -> RequestIdentity:
         address = None if request.client is None else request.client.host
-        caller = Caller(headers_of(request.scope), address, request.scope)
-        return Asked(self._account(caller), self._group(caller), digest)
+        caller = Caller(header_of(fields_of(request.scope)), address, request.scope)
+        return RequestIdentity(self._account(caller), self._group(caller), digest)
 
     def _queries(self, request: Request) -> int:
-        said = self._queries_header and headers_of(request.scope)(self._queries_header)
+        said = self._queries_header and header_of(fields_of(request.scope))(self._queries_header)
         if not said:
             return 1
-        if not (said.isascii() and said.isdecimal() and 0 < int(said[:7]) <= 100_000):
-            raise InvalidInput(f"{self._queries_header} is a number of queries, 1 .. 100000")
-        return int(said)
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", said):
+            raise InvalidInput(f"{self._queries_header} is a number of queries")
+        queries = int(said)
+        self._gate.require_few(queries)
+        return queries
 
     async def _body(self, request: Request) -> bytes:
         body = bytearray()
@@ -187,44 +205,32 @@ class Gateway:
         return bytes(body)
 
 
-class _NothingHeld:
-    """No answers wait here: the model runs when it is paid."""
-
-    max_answer = 0
-
-    def reserve(self, account: str, digest: bytes) -> int:
-        return 0
-
-    def fill(self, *filling: Any) -> None:
-        pass
-
-    def release(self, account: str, digest: bytes) -> None:
-        pass
-
-
-def _admitted(bill: Bill) -> Answer:
+def _admitted(identity: RequestIdentity, bill: Bill) -> Answer:
     """Let a request pass; what the model server needs for its report stands in headers."""
     paid = os.urandom(16) if bill.receipt is None else bill.receipt.challenge_id
     said = {
-        "pow-account": quote(bill.asked.account, _PLAIN),
-        "pow-group": quote(bill.asked.group, _PLAIN),
-        "pow-request": paid.hex(),
+        "pow-account": quote(identity.account, _PLAIN),
+        "pow-group": quote(identity.group, _PLAIN),
+        "pow-request": f"{paid.hex()}.{bill.work:.0f}",
     }
     return Answer(200, bytes_of(said.items()) + bill.receipt_headers, b"")
 
 
-def _reported(body: bytes) -> tuple[Asked, Any]:
+def _reported(body: bytes) -> tuple[RequestIdentity, Any, float]:
+    """Return who asked, the evidence, and what was paid for it."""
     try:
         said = json.loads(body)
         account, group, request = said["account"], said.get("group", ""), said["request"]
-        if not account or not isinstance(request, str) or not 1 <= len(request) <= 64:
+        passed = _PASSED.fullmatch(request)
+        if not account or passed is None:
             raise ValueError
         (account + group).encode()  # JSON can escape what no store can write
-        asked = Asked(unquote(account), unquote(group), b"report:" + request.encode())
-        return asked, said["evidence"]
+        identity = RequestIdentity(unquote(account), unquote(group), bytes.fromhex(passed[1]))
+        return identity, said["evidence"], float(passed[2])
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise InvalidInput(
-            'a report is {"account": text, "group": text, "request": text, "evidence": [numbers]}'
+            'a report is {"account": text, "group": text, "request": text, "evidence": [numbers]},'
+            " the first three as PoW-Account, PoW-Group and PoW-Request had them"
         ) from None
 
 
@@ -255,6 +261,7 @@ def from_environment() -> Starlette:
         account=settings.account,
         group=settings.group,
         status=settings.check_status,
+        bind=settings.bind,
         queries_header=settings.queries_header,
         report_secret=settings.report_secret,
         metrics=next((each.asgi for each in listening if hasattr(each, "asgi")), None),

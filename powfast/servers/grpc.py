@@ -17,22 +17,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
 from powfast.accounts import Caller, Resolver, bearer, nobody
+from powfast.bill import Bill, ClientDisconnected, RequestIdentity, ResponseBuffer
 from powfast.errors import InvalidInput, MissingExtra
-from powfast.gate import Asked, Bill, Gate, WentAway, Withheld, run
+from powfast.gate import Gate, run
 from powfast.http import (
     SOLUTION_HEADER,
     Answer,
     Exchange,
     Headers,
+    credentials_digest,
     pricing,
     refusal,
     request_digest,
 )
-from powfast.servers.charge import AsyncCharge, Charge
+from powfast.servers.charge import AsyncBill, BlockingBill
 
 try:
     import grpc
@@ -45,18 +47,17 @@ _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     402: grpc.StatusCode.FAILED_PRECONDITION,
     403: grpc.StatusCode.PERMISSION_DENIED,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    409: grpc.StatusCode.ABORTED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 _SENT_ALONG = (b"www-authenticate", b"retry-after")
 
-B = TypeVar("B", bound=Bill)
-
-_current: ContextVar[Bill] = ContextVar("powfast.charge")
+_current: ContextVar[Bill] = ContextVar("powfast.bill")
 
 
-def current_charge() -> Any:
-    """Return the `Charge` of the call that is being served, whose methods a grpc.aio server awaits.
+def current_bill() -> Any:
+    """Return the bill of the call that is being served, whose methods a grpc.aio server awaits.
 
     In a stream, charge before its first message.
 
@@ -84,42 +85,45 @@ class _Guard:
         account: Resolver = bearer,
         group: Resolver = nobody,
         evidence: Callable[[Exchange], Any] | None = None,
+        bind: tuple[str, ...] = (),
         methods: tuple[str, ...] = ("/",),
     ) -> None:
         self._gate = gate
         self._account = account
         self._group = group
         self._evidence = evidence
+        self._bind = tuple([name.lower().encode("latin-1") for name in bind])
         self._methods = tuple(methods)
 
     def _guards(self, method: str, handler: Any) -> bool:
         guarded = method.startswith(self._methods)
         return handler is not None and guarded and not handler.request_streaming
 
-    def _bill(self, kind: type[B], method: str, request: bytes, context: Any) -> B:
+    def _identity(self, method: str, request: bytes, context: Any) -> RequestIdentity:
         address = unquote(context.peer()).partition(":")[2]
         caller = Caller(partial(_header, context), address, context)
-        target = method.encode()
-        digest = request_digest("POST", target, request)
-        asked = Asked(self._account(caller), self._group(caller), digest)
-        return kind(self._gate, asked, pricing(self._evidence, "POST", target, request))
+        field = partial(_field, context)
+        digest = request_digest("POST", method.encode(), request, field, self._bind)
+        credentials = credentials_digest(field)
+        return RequestIdentity(self._account(caller), self._group(caller), digest, credentials)
+
+    def _pricing(self, method: str, request: bytes) -> Callable[[Answer], Any] | None:
+        return pricing(self._evidence, "POST", method.encode(), request)
 
 
 class _Run:
     """One run of a method, whose messages go out or are kept."""
 
-    def __init__(
-        self, handler: Any, request: bytes, context: Any, charge: Bill, gate: Gate
-    ) -> None:
+    def __init__(self, handler: Any, request: bytes, context: Any, bill: Bill, gate: Gate) -> None:
         self._handler = handler
         self._request = request
         self._context = context
-        self._charge = charge
-        self._withheld = Withheld(charge, gate.held.max_answer)
+        self._bill = bill
+        self._buffer = ResponseBuffer(bill, gate.held.max_answer)
 
     @contextmanager
     def _charging(self) -> Iterator[None]:
-        token = _current.set(self._charge)
+        token = _current.set(self._bill)
         try:
             yield
         finally:
@@ -128,16 +132,17 @@ class _Run:
     def _passes(self) -> bool:
         """Decide once the method has its first message."""
         failed = self._context.code() not in (None, 0, grpc.StatusCode.OK)
-        passes = self._withheld.passes(500 if failed else _OK)
-        if not passes:
-            self._withheld.begin(_OK, ())
+        passes = self._buffer.passes(500 if failed else _OK)
+        if self._buffer.keeps:
+            self._buffer.begin(_OK, ())
         return passes
 
-    def _keep(self, message: bytes) -> None:
-        self._withheld.add(_framed(self._handler, message))
+    def keep(self, message: bytes) -> None:
+        if self._buffer.keeps:
+            self._buffer.add(_framed(self._handler, message))
 
-    def _kept(self) -> Answer | None:
-        answer = self._withheld.answer()
+    def kept(self) -> Answer | None:
+        answer = self._buffer.answer()
         trailing = _headers(self._context.trailing_metadata() or ())
         return None if answer is None else answer._replace(headers=trailing)
 
@@ -167,7 +172,7 @@ class PowInterceptor(_Guard, grpc.ServerInterceptor):
     """
 
     def __init__(self, gate: Gate, **options: Any) -> None:
-        if inspect.iscoroutinefunction(gate.ledger.charge):
+        if inspect.iscoroutinefunction(gate.ledger.enter):
             raise InvalidInput("grpc.server has no event loop: give the gate a ledger that blocks")
         super().__init__(gate, **options)
 
@@ -191,15 +196,20 @@ class PowInterceptor(_Guard, grpc.ServerInterceptor):
 
     def _serve(self, method: str, handler: Any, request: bytes, context: Any) -> Iterator[bytes]:
         try:
-            charge = self._bill(Charge, method, request, context)
+            identity = self._identity(method, request, context)
         except InvalidInput as error:
             _refuse(context, refusal(error))
             return
-        endpoint = _BlockingRun(handler, request, context, charge, self._gate)
-        answer = run(self._gate.serve(charge, _header(context, SOLUTION_HEADER), endpoint.run))
+        bill = BlockingBill(self._pricing(method, request))
+        endpoint = _BlockingRun(handler, request, context, bill, self._gate)
+        solution = _header(context, SOLUTION_HEADER)
+        answer = run(self._gate.serve(identity, bill, solution, endpoint.run))
         if answer is None:
-            yield from endpoint.passing
-            _add_receipt(context, charge)
+            for message in endpoint.passing:
+                endpoint.keep(message)
+                yield message
+            run(bill.finish(endpoint.kept()))
+            _add_receipt(context, bill)
         elif answer.status == _OK:
             context.set_trailing_metadata(_metadata(answer.headers))
             yield from _messages(handler, answer.body)
@@ -220,10 +230,10 @@ class _BlockingRun(_Run):
                 self.passing = chain(first, messages)
                 return None
             for message in chain(first, messages):
-                self._keep(message)
+                self.keep(message)
         if not self._context.is_active():  # the method may have stopped halfway
-            raise WentAway
-        return self._kept()
+            raise ClientDisconnected
+        return self.kept()
 
     def _messages(self) -> Iterator[bytes]:
         handler, request = self._handler, _deserialized(self._handler, self._request)
@@ -268,17 +278,20 @@ class AioPowInterceptor(_Guard, grpc.aio.ServerInterceptor):
         self, method: str, handler: Any, request: bytes, context: Any
     ) -> AsyncIterator[bytes]:
         try:
-            charge = self._bill(AsyncCharge, method, request, context)
+            identity = self._identity(method, request, context)
         except InvalidInput as error:
             await _refuse(context, refusal(error))
             return
-        endpoint = _AwaitedRun(handler, request, context, charge, self._gate)
-        serving = self._gate.serve(charge, _header(context, SOLUTION_HEADER), endpoint.run)
-        answer = await serving
+        bill = AsyncBill(self._pricing(method, request))
+        endpoint = _AwaitedRun(handler, request, context, bill, self._gate)
+        solution = _header(context, SOLUTION_HEADER)
+        answer = await self._gate.serve(identity, bill, solution, endpoint.run)
         if answer is None:
             async for message in endpoint.passing():
+                endpoint.keep(message)
                 yield message
-            _add_receipt(context, charge)
+            await bill.finish(endpoint.kept())
+            _add_receipt(context, bill)
         elif answer.status == _OK:
             context.set_trailing_metadata(_metadata(answer.headers))
             for message in _messages(handler, answer.body):
@@ -296,10 +309,10 @@ class _AwaitedRun(_Run):
             if self._passes():
                 return None
             async for message in self.passing():
-                self._keep(message)
+                self.keep(message)
         if (task := asyncio.current_task()) and task.cancelling():  # as above
-            raise WentAway
-        return self._kept()
+            raise ClientDisconnected
+        return self.kept()
 
     async def passing(self) -> AsyncIterator[bytes]:
         """Give the messages of an answer that goes out."""
@@ -331,6 +344,11 @@ def _header(context: Any, name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
+def _field(context: Any, name: bytes) -> bytes | None:
+    value = _header(context, name.decode("latin-1"))
+    return None if value is None else value.encode("utf-8", "surrogateescape")
+
+
 def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
     return tuple(
         (key.encode(), value if isinstance(value, bytes) else value.encode())
@@ -345,10 +363,10 @@ def _metadata(headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
     )
 
 
-def _add_receipt(context: Any, charge: Bill) -> None:
-    if charge.receipt is not None:
+def _add_receipt(context: Any, bill: Bill) -> None:
+    if bill.receipt is not None:
         given = tuple(context.trailing_metadata() or ())
-        context.set_trailing_metadata(given + _metadata(charge.receipt_headers))
+        context.set_trailing_metadata(given + _metadata(bill.receipt_headers))
 
 
 def _refuse(context: Any, answer: Answer) -> Any:

@@ -21,11 +21,13 @@ from powfast import accounts, keyring
 from powfast.accounts import Caller
 from powfast.challenge import Issuer
 from powfast.errors import InvalidInput, PowfastError
-from powfast.gate import Gate, OnStoreError
+from powfast.gate import MAX_QUERIES, MAX_UNPAID_RUNS, Gate
 from powfast.observers import together
 from powfast.observers.base import Observer
 from powfast.stores import MemoryLedger, open_held, open_ledger
-from powfast.tariff import Tariff, from_json
+from powfast.stores.base import require_evidence_tariff
+from powfast.stores.failsafe import OnStoreError
+from powfast.tariff import EvidenceTariff, from_json
 
 _PREFIX = "POWFAST_"
 _ELSEWHERE = {"CONFIG", "KERNEL", "DATA", "LAB"}  # variables that are not settings
@@ -101,6 +103,16 @@ def _paths(given: Any) -> tuple[str, ...]:
     return tuple(prefixes)
 
 
+def _header_names(given: Any) -> tuple[str, ...]:
+    names = given.split(",") if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip())
+        for name in names
+    ):
+        raise InvalidInput("has to be names of headers, such as X-Model,X-Version")
+    return tuple(name.strip() for name in names)
+
+
 def _store(given: Any) -> str:
     if not _SCHEME.fullmatch(_text(given)):
         raise InvalidInput("has to be memory://, sqlite:///path, or a URL of redis")
@@ -117,10 +129,10 @@ def _keys_file(given: Any) -> Path:
     return path
 
 
-def _tariff(given: Any) -> Tariff:
+def _tariff(given: Any) -> EvidenceTariff:
     path = Path(_text(given))
     try:
-        return from_json(path.read_bytes())
+        return require_evidence_tariff(from_json(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise InvalidInput(f"cannot be read: {error}") from None
 
@@ -159,14 +171,16 @@ _READERS: dict[str, Read] = {
     "store_timeout": _number(0.001, 60),
     "on_store_error": _one_of("closed", "local", "open"),
     "refuse_above": _integer(1, 2**64 - 1),
+    "max_unpaid_runs": _integer(0, 10**9),
+    "max_queries": _integer(1, 10**9),
     "held_lifetime": _number(1, 86400),
-    "held_per_account": _integer(1, 10**9),
-    "held_in_all": _integer(1, 10**9),
-    "held_account_bytes": _integer(0, 2**40),
-    "held_all_bytes": _integer(0, 2**40),
+    "held_bytes": _integer(0, 2**40),
+    "hold_shared": _flag,
     "paths": _paths,
     "status": _integer(400, 499),
     "max_body": _integer(0, 2**40),
+    "body_timeout": _number(0.1, 86400),
+    "bind": _header_names,
     "account": _resolver,
     "group": _resolver,
     "evidence": _imported,
@@ -187,7 +201,7 @@ class Settings:
     Made by `load`; see docs/operations.md for each of them.
     """
 
-    tariff: Tariff
+    tariff: EvidenceTariff
     keys: Mapping[str, bytes] | None = field(default=None, repr=False)
     keys_file: Path | None = None
     ttl: float = 120.0
@@ -195,14 +209,16 @@ class Settings:
     store_timeout: float = 1.0
     on_store_error: OnStoreError = "closed"
     refuse_above: int | None = None
+    max_unpaid_runs: int = MAX_UNPAID_RUNS
+    max_queries: int = MAX_QUERIES
     held_lifetime: float | None = None
-    held_per_account: int = 64
-    held_in_all: int = 4096
-    held_account_bytes: int = 16 << 20
-    held_all_bytes: int = 256 << 20
+    held_bytes: int = 256 << 20
+    hold_shared: bool = False
     paths: tuple[str, ...] = ("/",)
     status: int = 402
     max_body: int = 16 << 20
+    body_timeout: float = 30.0
+    bind: tuple[str, ...] = ()
     account: Callable[[Caller], str] = accounts.bearer
     group: Callable[[Caller], str] = accounts.nobody
     evidence: Callable[..., Any] | None = None
@@ -234,7 +250,7 @@ class Settings:
         MissingExtra
             The store's or an observer's package is not installed.
         """
-        timeout = self.store_timeout / 2  # a request may wait twice: for its place, for its charge
+        timeout = self.store_timeout / 2  # a request may wait twice: to enter, and for its charge
         ledger = open_ledger(
             self.store,
             self.tariff,
@@ -248,10 +264,7 @@ class Settings:
             asynchronous=asynchronous,
             timeout=timeout,
             lifetime=self.ttl if self.held_lifetime is None else self.held_lifetime,
-            per_account=self.held_per_account,
-            in_all=self.held_in_all,
-            account_bytes=self.held_account_bytes,
-            all_bytes=self.held_all_bytes,
+            max_bytes=self.held_bytes,
             observer=observer,
         )
         return Gate(
@@ -259,6 +272,9 @@ class Settings:
             ledger,
             held,
             refuse_above=self.refuse_above,
+            max_unpaid_runs=self.max_unpaid_runs,
+            max_queries=self.max_queries,
+            hold_shared=self.hold_shared,
             on_store_error=self.on_store_error,
             fallback=MemoryLedger(self.tariff) if self.on_store_error == "local" else None,
             observer=observer,
@@ -295,14 +311,19 @@ class Settings:
 
     @property
     def middleware(self) -> dict[str, Any]:
-        """Keyword arguments of `PowMiddleware`, the gate aside."""
-        names = ("account", "group", "paths", "max_body", "status", "evidence")
+        """Keyword arguments of `asgi.PowMiddleware`, the gate aside."""
+        return {**self.wsgi_middleware, "body_timeout": self.body_timeout}
+
+    @property
+    def wsgi_middleware(self) -> dict[str, Any]:
+        """Those of `wsgi.PowMiddleware`, which cannot time what its server reads."""
+        names = ("account", "group", "evidence", "bind", "paths", "max_body", "status")
         return {name: getattr(self, name) for name in names}
 
 
 def store_of(
     file: str | Path | None = None, environ: Mapping[str, str] | None = None
-) -> tuple[str, Tariff, float]:
+) -> tuple[str, EvidenceTariff, float]:
     """Read only where the ledger is: the store's URL, the tariff, the timeout in seconds.
 
     Raises

@@ -1,7 +1,7 @@
 """WSGI middleware: Flask, Django, or any other WSGI application.
 
 The exchange is that of `powfast.servers.asgi`: the endpoint runs once, and what it answers after
-`Charge.charge` is held until the solution comes.
+`BlockingBill.charge` is held until the solution comes.
 """
 
 from __future__ import annotations
@@ -20,32 +20,41 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from numpy.typing import ArrayLike
 
 from powfast.accounts import Caller, bearer, nobody
+from powfast.bill import RequestIdentity, ResponseBuffer
 from powfast.errors import BodyTooLarge, InvalidInput
-from powfast.gate import Asked, Gate, Withheld, run
+from powfast.gate import Gate, run
 from powfast.http import (
     Answer,
     Exchange,
     bytes_of,
+    credentials_digest,
     guards,
     pricing,
     refusal,
     request_digest,
     text_of,
 )
-from powfast.servers.charge import CHARGE_KEY, Charge, carried
+from powfast.servers.charge import BILL_KEY, BlockingBill, carried
 
 
 def header(environ: WSGIEnvironment, name: str) -> str | None:
     """Return a request header; `None` where there is none."""
     key = name.upper().replace("-", "_")
-    value: str | None = environ.get(key if key.startswith("CONTENT_") else f"HTTP_{key}")
+    is_bare = key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+    value: str | None = environ.get(key if is_bare else f"HTTP_{key}")
     return value
 
 
-def charge_of(environ: WSGIEnvironment) -> Charge:
-    """Return the charge of a request: `request.environ` in Flask, `request.META` in Django."""
-    charge: Charge = carried(environ, environ.get("PATH_INFO", ""))
-    return charge
+def field(environ: WSGIEnvironment, name: bytes) -> bytes | None:
+    """Return a request header as it came; `None` where there is none."""
+    value = header(environ, name.decode("latin-1"))
+    return None if value is None else value.encode("latin-1", "replace")
+
+
+def bill_of(environ: WSGIEnvironment) -> BlockingBill:
+    """Return the bill of a request: `request.environ` in Flask, `request.META` in Django."""
+    bill: BlockingBill = carried(environ, environ.get("PATH_INFO", ""))
+    return bill
 
 
 class PowMiddleware:
@@ -63,6 +72,9 @@ class PowMiddleware:
     evidence : callable, optional
         From an `Exchange` to the evidence of its queries, for endpoints that do not charge. An
         endpoint's own charge comes first.
+    bind : tuple of str
+        Headers, beside those that always count, that a solution is good for: whatever else decides
+        what is answered.
     paths : tuple of str
         Prefixes of the paths to guard; requests elsewhere pass untouched.
     max_body : int
@@ -83,17 +95,19 @@ class PowMiddleware:
         account: Callable[[Caller], str] = bearer,
         group: Callable[[Caller], str] = nobody,
         evidence: Callable[[Exchange], ArrayLike] | None = None,
+        bind: tuple[str, ...] = (),
         paths: tuple[str, ...] = ("/",),
         max_body: int = 16 << 20,
         status: int = 402,
     ) -> None:
-        if inspect.iscoroutinefunction(gate.ledger.charge):
+        if inspect.iscoroutinefunction(gate.ledger.enter):
             raise InvalidInput("WSGI has no event loop: give the gate a ledger that blocks")
         self._app = app
         self._gate = gate
         self._account = account
         self._group = group
         self._evidence = evidence
+        self._bind = tuple([name.lower().encode("latin-1") for name in bind])
         self._paths = tuple(paths)
         self._max_body = max_body
         self._status = status
@@ -105,22 +119,29 @@ class PowMiddleware:
             return self._app(environ, start_response)
         try:
             body = _read(environ, self._max_body)
-            charge = environ[CHARGE_KEY] = self._bill(environ, body)
+            target = _target(environ)
+            identity = self._identity(environ, target, body)
         except (BodyTooLarge, InvalidInput) as error:
             return _send(environ, start_response, refusal(error))
-        endpoint = _Endpoint(self._app, environ, body, start_response, charge, self._gate)
+        bill = BlockingBill(pricing(self._evidence, environ["REQUEST_METHOD"], target, body))
+        environ[BILL_KEY] = bill
+        endpoint = _Endpoint(self._app, environ, body, start_response, bill, self._gate)
         solution = environ.get("HTTP_POW_SOLUTION")
-        answer = run(self._gate.serve(charge, solution, endpoint.run, status=self._status))
+        answer = run(self._gate.serve(identity, bill, solution, endpoint.run, status=self._status))
         return endpoint.passing if answer is None else _send(environ, start_response, answer)
 
-    def _bill(self, environ: WSGIEnvironment, body: bytes) -> Charge:
-        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        text = f"{quote(path, encoding='latin-1')}?{environ.get('QUERY_STRING', '')}"
-        method, target = environ["REQUEST_METHOD"], text.encode("latin-1")
+    def _identity(self, environ: WSGIEnvironment, target: bytes, body: bytes) -> RequestIdentity:
         caller = Caller(partial(header, environ), environ.get("REMOTE_ADDR"), environ)
-        digest = request_digest(method, target, body)
-        asked = Asked(self._account(caller), self._group(caller), digest)
-        return Charge(self._gate, asked, pricing(self._evidence, method, target, body))
+        found = partial(field, environ)
+        digest = request_digest(environ["REQUEST_METHOD"], target, body, found, self._bind)
+        credentials = credentials_digest(found)
+        return RequestIdentity(self._account(caller), self._group(caller), digest, credentials)
+
+
+def _target(environ: WSGIEnvironment) -> bytes:
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    text = f"{quote(path, encoding='latin-1')}?{environ.get('QUERY_STRING', '')}"
+    return text.encode("latin-1")
 
 
 class _Endpoint:
@@ -132,15 +153,15 @@ class _Endpoint:
         environ: WSGIEnvironment,
         request: bytes,
         start_response: StartResponse,
-        charge: Charge,
+        bill: BlockingBill,
         gate: Gate,
     ) -> None:
         self._app = app
         self._environ = environ
         self._request = request
         self._start_response = start_response
-        self._charge = charge
-        self._withheld = Withheld(charge, gate.held.max_answer)
+        self._bill = bill
+        self._buffer = ResponseBuffer(bill, gate.held.max_answer)
         self.passing: Iterable[bytes] = ()
         """The body of an answer that goes out."""
 
@@ -151,22 +172,42 @@ class _Endpoint:
         try:
             pieces = iter(body)
             for piece in pieces:
-                if self._charge.answering:
-                    self.passing, body = _Passing(chain((piece,), pieces), body), ()
+                if self._bill.is_answering:
+                    passing = self._passed(chain((piece,), pieces))
+                    self.passing, body = _Passing(passing, body), ()
                     return None
-                self._withheld.add(piece)
+                self._buffer.add(piece)
         finally:
             _close(body)
-        return self._withheld.answer()
+        if not self._bill.is_answering:
+            return self._buffer.answer()
+        await self._bill.finish(self._buffer.answer())
+        return None
+
+    def _passed(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            if self._buffer.keeps:
+                self._buffer.add(piece)
+            yield piece
+        run(self._bill.finish(self._buffer.answer()))
 
     def _begin(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]:
-        if self._withheld.passes(int(status[:3])):
-            headers = [*headers, *text_of(self._charge.receipt_headers)]
-            return self._start_response(status, headers, exc_info)
-        self._withheld.begin(int(status[:3]), bytes_of(headers))
-        return self._withheld.add
+        buffer = self._buffer
+        passes = buffer.passes(int(status[:3]))
+        if buffer.keeps:
+            buffer.begin(int(status[:3]), bytes_of(headers))
+        if not passes:
+            return buffer.add
+        headers = [*headers, *text_of(self._bill.receipt_headers)]
+        write = self._start_response(status, headers, exc_info)
+
+        def write_and_keep(piece: bytes) -> object:
+            buffer.add(piece)
+            return write(piece)
+
+        return write_and_keep if buffer.keeps else write
 
 
 class _Passing:

@@ -10,25 +10,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Awaitable
 from enum import IntEnum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from powfast.accounts import SharedName
+from powfast.errors import InvalidInput
 from powfast.kernel import sha256
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.checks import nonnegative
 
 T = TypeVar("T")
 
-Maybe = T | Awaitable[T]
+Maybe: TypeAlias = T | Awaitable[T]
 """What a store gives that blocks, or that has to be awaited."""
 
 RUN_BYTES = 16
 
 RERUNS = 3
-"""How often a request that was paid runs again for the same solution, where its answer is gone."""
+"""How often a request that was paid runs again, where its answer is gone, until one is read."""
 
 CLOCK_SKEW = 60.0
 """Seconds for which a spent challenge is remembered beyond its end: so far may the clocks of two
@@ -49,7 +50,8 @@ class Verdict(IntEnum):
     OPENING = 4
     """A new account: `work` is its opening fee and the price of the moment."""
     DEBT = 5
-    """Too many runs that nobody paid for: `work` is the whole debt and the price of the moment."""
+    """Too many runs that nobody paid for: `work` is the whole debt and the price of the moment;
+    of an account that several people share, it is that price alone."""
     TOO_HIGH = 6
     """The price of the moment, `work`, is above what the server answers."""
     SPENT = 7
@@ -63,7 +65,7 @@ class Verdict(IntEnum):
 
 
 class Entry(NamedTuple):
-    """Whether a request may run; `run` names the held answer where it is `COVERED`."""
+    """Whether a request may run: `run` is its own, or the one held where it is `COVERED`."""
 
     verdict: Verdict
     work: float
@@ -115,10 +117,21 @@ class Limits(NamedTuple):
 
 
 class Paid(NamedTuple):
-    """A challenge that has paid for a request: its id, and when it ends (seconds)."""
+    """A challenge that has paid for a request.
+
+    Attributes
+    ----------
+    challenge_id : bytes
+        Its id.
+    expires : float
+        Seconds since the epoch.
+    unread : bool
+        Whether it has paid just now: nobody has read the answer.
+    """
 
     challenge_id: bytes
     expires: float
+    unread: bool
 
 
 class AccountRecord(NamedTuple):
@@ -148,6 +161,11 @@ class AccountRecord(NamedTuple):
 class Ledger(Protocol):
     """A store that answers at once or blocks; an account is told apart within its group."""
 
+    @property
+    def tariff(self) -> EvidenceTariff:
+        """What it prices by."""
+        ...
+
     def enter(
         self,
         account: str,
@@ -170,12 +188,19 @@ class Ledger(Protocol):
         ...
 
     def charge(
-        self, account: str, group: str, digest: bytes, run: bytes, evidence: ArrayLike
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        evidence: ArrayLike,
+        paid: Paid | None = None,
     ) -> Charged:
         """Charge a run for the evidence of its queries, at the higher of own and group's price.
 
         Whoever asks is charged, whether or not it then solves. A run that is done again with the
-        evidence that was paid for costs nothing.
+        evidence that was paid for costs nothing. `paid` is the challenge whose solution came with
+        the request: it has paid for the run where nothing is due.
 
         Raises
         ------
@@ -256,6 +281,11 @@ class Ledger(Protocol):
 class AsyncLedger(Protocol):
     """The same store behind an event loop."""
 
+    @property
+    def tariff(self) -> EvidenceTariff:
+        """What it prices by."""
+        ...
+
     async def enter(
         self,
         account: str,
@@ -269,7 +299,13 @@ class AsyncLedger(Protocol):
         ...
 
     async def charge(
-        self, account: str, group: str, digest: bytes, run: bytes, evidence: ArrayLike
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        evidence: ArrayLike,
+        paid: Paid | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
         ...
@@ -331,3 +367,24 @@ def half_life_of(tariff: EvidenceTariff, name: str) -> float:
     if half_life is None and isinstance(name, SharedName):
         half_life = tariff.shared_half_life
     return half_life or 0.0
+
+
+def report_digest(report: bytes) -> bytes:
+    """Return the digest under which a report is remembered; no request has such a one."""
+    return b"report:" + report
+
+
+def require_evidence_tariff(tariff: object) -> EvidenceTariff:
+    """Return `tariff` where it is of the kind that ledgers price.
+
+    Raises
+    ------
+    InvalidInput
+        It is another one.
+    """
+    if not isinstance(tariff, EvidenceTariff):
+        raise InvalidInput(
+            "ledgers price the evidence tariff, what `powfast calibrate` writes;"
+            f" {type(tariff).__name__} is for comparison"
+        )
+    return tariff

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
+import weakref
 from collections.abc import Callable
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast import _native
-from powfast.challenge import SpentChallenges
+from powfast.accounts import SharedName
 from powfast.errors import require_int
 from powfast.kernel import native_kernel
 from powfast.stores.base import (
     CLOCK_SKEW,
-    NEW,
-    State,
-    Tariff,
-    opened,
-    opening_of,
-    pardoned,
+    AccountRecord,
+    Charged,
+    Entry,
+    Limits,
+    Outcome,
+    Paid,
+    Redeemed,
+    Verdict,
+    half_life_of,
     queries_of,
-    settle,
-    state_at,
+    report_digest,
+    require_evidence_tariff,
 )
 from powfast.stores.workers import several_workers
+from powfast.tariff import EvidenceTariff
 
 _log = logging.getLogger(__name__)
 
@@ -40,91 +45,133 @@ class MemoryLedger:
 
     Parameters
     ----------
-    tariff
+    tariff : EvidenceTariff
         Prices the queries.
     remember : float
-        Seconds for which a request is known to have been charged; at least a challenge's lifetime.
+        Seconds for which a request is remembered; at least a challenge's lifetime.
     max_accounts : int
-        Accounts and groups to remember. Beyond it the one that asked least recently is forgotten:
-        it is a new one when it comes back, and pays the opening again.
+        Accounts and groups to remember. Beyond it the one that was charged least recently is
+        forgotten: it is a new one when it comes back, and pays the opening again.
     clock
         Seconds since the epoch.
 
     Raises
     ------
     InvalidInput
-        `max_accounts` is no integer, or below 1.
+        `max_accounts` is no integer, or below 1, or the tariff is of another kind.
     """
 
     def __init__(
         self,
-        tariff: Tariff,
+        tariff: EvidenceTariff,
         *,
         remember: float = 3600.0,
         max_accounts: int = 1_000_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._tariff = tariff
+        self.tariff = require_evidence_tariff(tariff)
+        most = require_int("max_accounts", max_accounts, 1, 2**62)
+        half_lives = half_life_of(tariff, ""), half_life_of(tariff, SharedName())
         self._clock = clock
-        self._find, self._write = _native.books(
-            native_kernel(), require_int("max_accounts", max_accounts, 1, 2**62), remember, clock()
+        self._books = _native.MemoryLedger(
+            native_kernel(),
+            tariff.native,
+            half_lives,
+            SharedName,
+            most,
+            remember,
+            CLOCK_SKEW,
+            clock(),
         )
-        self._spent = SpentChallenges(clock=lambda: clock() - CLOCK_SKEW)
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+        self._is_forked = False
+        _LEDGERS.add(self)
         if several_workers():
             _warn("several workers are configured")
 
-    def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
+    def enter(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        limits: Limits,
+        again: Paid | None = None,
+    ) -> Entry:
+        """See `Ledger.enter`."""
+        if self._is_forked:
+            self._is_forked = False
+            _warn("this process was forked from the one that made it")
+        verdict, work, held = self._books.enter(
+            account, group, digest, run, limits, again, self._clock()
+        )
+        return Entry(_VERDICTS[verdict], work, held)
+
+    def charge(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        evidence: ArrayLike,
+        paid: Paid | None = None,
+    ) -> Charged:
         """See `Ledger.charge`."""
-        self._notice_fork()
         queries = queries_of(evidence)
-        if not queries:
-            return 0
-        with self._lock:
-            now = self._clock()
-            found = self._find(account, group, request_id, now)
-            if isinstance(found, int):
-                return found
-            ours = (self._find("", group) or NEW) if group else None
-            work, mine, ours = settle(self._tariff, queries, found or NEW, ours, now)
-            self._write(account, group, mine, request_id, work)
-            if ours is not None:
-                self._write("", group, ours)
-            return work
+        return Charged(
+            *self._books.charge(account, group, digest, run, queries, paid, self._clock())
+        )
 
-    def opening(self, account: str, group: str) -> int:
-        """See `Ledger.opening`."""
-        return opening_of(self._tariff) if self._find(account, group) is None else 0
+    def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
+        """See `Ledger.leave`."""
+        self._books.leave(account, group, digest, run, outcome, self._clock())
 
-    def open(self, account: str, group: str) -> None:
-        """See `Ledger.open`."""
-        with self._lock:
-            if self._find(account, group) is None:
-                self._write(account, group, opened(self._tariff, self._clock()))
+    def redeem(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge_id: bytes,
+        expires: float,
+        work: int,
+    ) -> Redeemed:
+        """See `Ledger.redeem`."""
+        verdict, run, due = self._books.redeem(
+            account, group, digest, (challenge_id, expires), work, self._clock()
+        )
+        return Redeemed(_VERDICTS[verdict], run, due)
 
-    def claim(self, challenge_id: bytes, expires: float) -> bool:
-        """See `Ledger.claim`."""
-        self._notice_fork()
-        return expires > self._clock() and self._spent(challenge_id, expires)
+    def report(
+        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+    ) -> None:
+        """See `Ledger.report`."""
+        queries = queries_of(evidence)
+        self._books.report(account, group, report_digest(report), queries, paid, self._clock())
 
-    def state(self, account: str, group: str = "") -> State | None:
-        """See `Ledger.state`."""
-        page = self._find(account, group) or NEW
-        return state_at(page, self._clock(), self._tariff)
+    def account(self, account: str, group: str = "") -> AccountRecord | None:
+        """See `Ledger.account`."""
+        fields = self._books.account(account, group, self._clock())
+        return None if fields is None else AccountRecord(np.array(fields[0]), *fields[1:])
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
-        with self._lock:
-            self._write(account, group, pardoned(self._tariff, self._clock()))
+        self._books.reset(account, group, self._clock())
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _notice_fork(self) -> None:
-        if os.getpid() != self._process:
-            self._process = os.getpid()
-            _warn("this process was forked from the one that made it")
+
+_VERDICTS = tuple(Verdict)
+
+
+_LEDGERS: weakref.WeakSet[MemoryLedger] = weakref.WeakSet()
+
+
+def _note_fork() -> None:
+    for ledger in _LEDGERS:
+        ledger._is_forked = True
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 def _warn(reason: str) -> None:

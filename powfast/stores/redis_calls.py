@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from powfast.errors import StoreUnavailable
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     Client: TypeAlias = (
         redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster
     )
+
+
+def script(*names: str) -> str:
+    """Return the text of a script: these files of `lua/`, one after the other."""
+    folder = resources.files("powfast.stores") / "lua"
+    return "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
 
 
 class Calls:

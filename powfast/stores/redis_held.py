@@ -1,7 +1,7 @@
-"""Answers that wait for their payment, shared by many gateways: `powfast.stores.held` over Redis.
+"""Answers that wait, shared by many gateways: `powfast.stores.held` over Redis.
 
-Everything lies under one hash tag, since a bound over all accounts has to be checked in one step;
-so a cluster keeps it on one node, whose memory `all_bytes` bounds.
+Everything lies under one hash tag, since all accounts share the bytes; so a cluster keeps it on
+one node, whose memory `max_bytes` bounds.
 """
 
 from __future__ import annotations
@@ -11,103 +11,29 @@ import json
 import math
 import time
 from collections.abc import Callable
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from powfast.errors import TooManyUnpaid
+from powfast.errors import StoreUnavailable
 from powfast.http import Answer, bytes_of, text_of
 from powfast.observers.base import Observer, Unobserved
-from powfast.stores.held import beyond_limits
+from powfast.stores.held import (
+    EVICT_AT_ONCE,
+    EXPIRE_AT_ONCE,
+    OVERHEAD,
+    require_lifetime,
+    shares,
+    tell,
+)
 from powfast.stores.redis_calls import Calls
 
 if TYPE_CHECKING:
     from powfast.stores.redis_calls import Client
 
-# KEYS: when places end (sorted set), what they cost ("work size"), their answers, and what is held
-# of each account ("places bytes") and, under the empty name, in all. A place's name is that of its
-# account, of 32 bytes, and the request's. Times are milliseconds.
-_COMMON = """
-local ends, places, answers, held = unpack(KEYS)
-local now, place, lifetime = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local account = string.sub(place, 1, 32)
-
-local function pair(text)
-  local first, second = string.match(text or '0 0', '^(%d+) (%d+)$')
-  return first, tonumber(second)
-end
-local function count(name, more_places, more_bytes)
-  local number, bytes = pair(redis.call('HGET', held, name))
-  number, bytes = tonumber(number) + more_places, bytes + more_bytes
-  if number == 0 then return redis.call('HDEL', held, name) end
-  redis.call('HSET', held, name, string.format('%d %d', number, bytes))
-end
-local function count_both(name, more_places, more_bytes)
-  count(name, more_places, more_bytes)
-  count('', more_places, more_bytes)
-end
-local function drop(name)
-  local known = redis.call('HGET', places, name)
-  if not known then return '0' end
-  local work, size = pair(known)
-  redis.call('ZREM', ends, name)
-  redis.call('HDEL', places, name)
-  redis.call('HDEL', answers, name)
-  count_both(string.sub(name, 1, 32), -1, -size)
-  return work
-end
-local abandoned = 0
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do
-  if drop(name) ~= '0' then abandoned = abandoned + 1 end
-end
-local function keep_all()  -- for as long as any place may last
-  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, 2 * lifetime) end
-end
-local function reply(value)
-  local number, bytes = pair(redis.call('HGET', held, ''))
-  return {value, abandoned, tonumber(number), bytes}
-end
-"""
-_RESERVE = """
-local per_account, in_all = tonumber(ARGV[4]), tonumber(ARGV[5])
-local work = '0'
-local known = redis.call('HGET', places, place)
-if known then
-  work = pair(known)
-else
-  if tonumber((pair(redis.call('HGET', held, account)))) >= per_account then
-    return reply('account')
-  end
-  if tonumber((pair(redis.call('HGET', held, '')))) >= in_all then return reply('all') end
-  redis.call('HSET', places, place, '0 0')
-  count_both(account, 1, 0)
-end
-redis.call('ZADD', ends, string.format('%.0f', now + lifetime), place)
-keep_all()
-return reply(work)
-"""
-_FILL = """
-local size, account_bytes, all_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local known = redis.call('HGET', places, place)
-if not known then return reply('') end
-local _, before = pair(known)
-count_both(account, 0, -before)
-redis.call('HDEL', answers, place)
-local _, of_account = pair(redis.call('HGET', held, account))
-local _, of_all = pair(redis.call('HGET', held, ''))
-if ARGV[8] ~= '' and of_account + size <= account_bytes and of_all + size <= all_bytes then
-  redis.call('HSET', answers, place, ARGV[8])
-else
-  size = 0
-end
-redis.call('HSET', places, place, ARGV[4] .. string.format(' %d', size))
-count_both(account, 0, size)
-keep_all()
-return reply('')
-"""
-_RELEASE = """
-local answer = redis.call('HGET', answers, place)
-drop(place)
-return reply(answer or '')
-"""
+_LUA = files("powfast.stores") / "lua"
+_COMMON, _PUT, _GET = [
+    (_LUA / f"{name}.lua").read_text() for name in ("held", "held_put", "held_get")
+]
 
 
 class _Commands:
@@ -118,131 +44,92 @@ class _Commands:
         client: Client,
         *,
         lifetime: float = 120.0,
-        per_account: int = 64,
-        in_all: int = 4096,
-        account_bytes: int = 16 << 20,
-        all_bytes: int = 256 << 20,
+        max_bytes: int = 256 << 20,
         timeout: float = 0.5,
         prefix: str = "powfast:",
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
     ) -> None:
-        self._client: Any = client
-        self._lifetime = lifetime
-        self._limits = (per_account, in_all)
-        self._byte_limits = (account_bytes, all_bytes)
-        names = ("ends", "places", "answers", "accounts")
+        self._lifetime = require_lifetime(lifetime)
+        answer_bytes, self.max_answer = shares(max_bytes)
+        self._bounds = (max_bytes, answer_bytes, EVICT_AT_ONCE)
+        names = ("ends", "order", "shares", "sizes", "answers")
         self._keys = [f"{prefix}{{held}}:{name}" for name in names]
-        self._reserving = self._client.register_script(_COMMON + _RESERVE)
-        self._filling = self._client.register_script(_COMMON + _FILL)
-        self._releasing = self._client.register_script(_COMMON + _RELEASE)
+        scripts: Any = client
+        self._putting = scripts.register_script(_COMMON + _PUT)
+        self._getting = scripts.register_script(_COMMON + _GET)
         self._clock = clock
         self._calls = Calls(client, timeout)
         self._observer = Unobserved() if observer is None else observer
 
-    @property
-    def max_answer(self) -> int:
-        """Bytes of the largest answer that can be held."""
-        return min(self._byte_limits)
+    def _put(self, account: str, run: bytes, answer: Answer) -> Any:
+        size = len(answer.body) + sum(len(name) + len(value) for name, value in answer.headers)
+        packed = pack(answer) if size <= self.max_answer else b""
+        arguments = (size + OVERHEAD, *self._bounds, packed)
+        return self._putting(self._keys, [*self._place(account, run), *arguments])
 
-    def _reserve(self, account: str, digest: bytes) -> Any:
-        return self._reserving(self._keys, [*self._place(account, digest), *self._limits])
+    def _get(self, account: str, run: bytes, until: float | None) -> Any:
+        till = "" if until is None else math.ceil(1000 * until)
+        return self._getting(self._keys, [*self._place(account, run), till])
 
-    def _reserved(self, reply: Any) -> int:
-        said = self._read(reply)
-        if said in (b"account", b"all"):
-            limit = self._limits[0] if said == b"account" else None
-            raise TooManyUnpaid(beyond_limits(limit), self._lifetime)
-        return int(said)
-
-    def _fill(
-        self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
-    ) -> Any:
-        packed = b"" if answer is None or size > self.max_answer else pack(answer)
-        arguments = (work, size, *self._byte_limits, packed)
-        return self._filling(self._keys, [*self._place(account, digest), *arguments])
-
-    def _release(self, account: str, digest: bytes) -> Any:
-        return self._releasing(self._keys, self._place(account, digest))
-
-    def _released(self, reply: Any) -> Answer | None:
+    def _got(self, reply: Any) -> Answer | None:
         packed = self._read(reply)
         return unpack(packed) if packed else None
 
-    def _place(self, account: str, digest: bytes) -> list[Any]:
-        """Return what every script begins with: now, whose place, and how long one lasts."""
+    def _place(self, account: str, run: bytes) -> list[Any]:
+        """Return what every script begins with: now, whose answer, and how long one lasts."""
         now, lifetime = math.floor(1000 * self._clock()), math.ceil(1000 * self._lifetime)
-        return [now, hashlib.sha256(account.encode()).digest() + digest, lifetime]
+        return [now, hashlib.sha256(account.encode()).digest(), run, lifetime, EXPIRE_AT_ONCE]
 
     def _read(self, reply: Any) -> bytes:
-        said, abandoned, answers, size = reply
-        if abandoned:
-            self._observer.event("abandoned", count=abandoned)
-        self._observer.event("held", answers=answers, bytes=size, shared=True)
+        said, abandoned, evicted, answers, size = reply
+        tell(self._observer, abandoned, evicted, answers=answers, bytes=size, shared=True)
         value: bytes = said
         return value
 
 
 class RedisHeldAnswers(_Commands):
-    """Unpaid answers in Redis or Valkey: any gateway releases what another one holds.
+    """Answers in Redis or Valkey: any gateway releases what another one holds.
 
     Parameters
     ----------
     client : redis.Redis or redis.RedisCluster
         A client, with socket timeouts that a request can wait for, and without retries;
         `powfast.stores.open_held` makes one.
-    lifetime : float
-        Seconds that an answer is kept for its payment.
-    per_account, in_all : int
-        Unpaid requests of one account, and of all accounts together.
-    account_bytes, all_bytes : int
-        Bytes of held answers. An answer that does not fit is not kept: the model runs again once
-        it is paid.
+    lifetime, max_bytes, observer
+        As in `powfast.stores.held.HeldAnswers`.
     timeout : float
         Seconds after which a driver that awaits gives up; one that blocks goes by the client's.
     prefix : str
         Begins every key.
     clock
         Seconds since the epoch.
-    observer : Observer
-        Is told how much is held, and how many answers nobody paid for in time.
+
+    Raises
+    ------
+    InvalidInput
+        As `powfast.stores.held.HeldAnswers`.
     """
 
-    def reserve(self, account: str, digest: bytes) -> int:
-        """Take the place of a request; return its price, 0 where that is not known yet.
-
-        A request that was asked before keeps its place.
-
-        Raises
-        ------
-        TooManyUnpaid
-            The account, or all accounts together, have too many unpaid requests.
-        StoreUnavailable
-            The store did not answer in time or could not write.
-        """
-        return self._reserved(self._calls.block(self._reserve, account, digest))
-
-    def fill(
-        self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
-    ) -> None:
-        """Keep the answer of a reserved request with its price, where there is room for it.
+    def put(self, account: str, run: bytes, answer: Answer) -> bool:
+        """See `powfast.stores.held.HeldAnswers.put`.
 
         Raises
         ------
         StoreUnavailable
             The store did not answer in time or could not write.
         """
-        self._read(self._calls.block(self._fill, account, digest, work, answer, size))
+        return bool(self._read(self._calls.block(self._put, account, run, answer)))
 
-    def release(self, account: str, digest: bytes) -> Answer | None:
-        """Give the place of a request back, and return its answer (`None`: not kept).
+    def get(self, account: str, run: bytes, until: float | None = None) -> Answer | None:
+        """See `powfast.stores.held.HeldAnswers.get`.
 
         Raises
         ------
         StoreUnavailable
-            The store did not answer in time; the answer may be gone.
+            The store did not answer in time or could not write.
         """
-        return self._released(self._calls.block(self._release, account, digest))
+        return self._got(self._calls.block(self._get, account, run, until))
 
     def close(self) -> None:
         """Close the client."""
@@ -252,19 +139,13 @@ class RedisHeldAnswers(_Commands):
 class AsyncRedisHeldAnswers(_Commands):
     """`RedisHeldAnswers` behind an event loop: the same, with a client of redis.asyncio."""
 
-    async def reserve(self, account: str, digest: bytes) -> int:
-        """See `RedisHeldAnswers.reserve`."""
-        return self._reserved(await self._calls.wait(self._reserve, account, digest))
+    async def put(self, account: str, run: bytes, answer: Answer) -> bool:
+        """See `RedisHeldAnswers.put`."""
+        return bool(self._read(await self._calls.wait(self._put, account, run, answer)))
 
-    async def fill(
-        self, account: str, digest: bytes, work: int, answer: Answer | None, size: int
-    ) -> None:
-        """See `RedisHeldAnswers.fill`."""
-        self._read(await self._calls.wait(self._fill, account, digest, work, answer, size))
-
-    async def release(self, account: str, digest: bytes) -> Answer | None:
-        """See `RedisHeldAnswers.release`."""
-        return self._released(await self._calls.wait(self._release, account, digest))
+    async def get(self, account: str, run: bytes, until: float | None = None) -> Answer | None:
+        """See `RedisHeldAnswers.get`."""
+        return self._got(await self._calls.wait(self._get, account, run, until))
 
     async def close(self) -> None:
         """Close the client."""
@@ -278,7 +159,16 @@ def pack(answer: Answer) -> bytes:
 
 
 def unpack(packed: bytes) -> Answer:
-    """Return the answer that `pack` packed."""
-    head, body = packed.split(b"\n", 1)
-    status, headers = json.loads(head)
-    return Answer(status, bytes_of(headers), body)
+    """Return the answer that `pack` packed.
+
+    Raises
+    ------
+    StoreUnavailable
+        It is damaged.
+    """
+    try:
+        head, body = packed.split(b"\n", 1)
+        status, headers = json.loads(head)
+        return Answer(int(status), bytes_of(headers), body)
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError):
+        raise StoreUnavailable("a held answer in Redis is damaged") from None

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from powfast.accounts import SharedName
 from powfast.errors import StoreUnavailable
 from powfast.stores.base import (
     CLOCK_SKEW,
-    NEW,
-    Page,
-    State,
-    Tariff,
-    opened,
-    opening_of,
-    pardoned,
+    AccountRecord,
+    Charged,
+    Entry,
+    Limits,
+    Outcome,
+    Paid,
+    Redeemed,
+    Verdict,
+    half_life_of,
     queries_of,
-    settle,
-    state_at,
+    report_digest,
+    require_evidence_tariff,
+    tag_of,
 )
-
-T = TypeVar("T")
-
-_Call = tuple[Callable[[], Any], Future[Any]]
-
-# So many operations share a transaction: others may be waiting for the file.
-_MOST_TOGETHER = 64
+from powfast.tariff import EvidenceTariff
 
 # What expires lies in buckets of so many seconds, which are dropped whole.
 _BUCKET = 10.0
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS page (
-    account TEXT, account_group TEXT, state BLOB NOT NULL, carry REAL NOT NULL,
-    charged REAL NOT NULL, PRIMARY KEY (account, account_group)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS charged (
-    account TEXT, account_group TEXT, request_id BLOB, work TEXT NOT NULL, bucket INTEGER NOT NULL,
-    PRIMARY KEY (account, account_group, request_id)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS charged_bucket ON charged (bucket);
+CREATE TABLE IF NOT EXISTS account (
+    account TEXT, account_group TEXT, record BLOB NOT NULL, charged REAL NOT NULL,
+    PRIMARY KEY (account, account_group)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS request (
+    account TEXT, account_group TEXT, digest BLOB, record BLOB NOT NULL, bucket INTEGER NOT NULL,
+    PRIMARY KEY (account, account_group, digest)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS request_bucket ON request (bucket);
 CREATE TABLE IF NOT EXISTS spent (
-    bucket INTEGER, challenge_id BLOB, PRIMARY KEY (bucket, challenge_id)) WITHOUT ROWID;
+    bucket INTEGER, challenge_id BLOB, record BLOB NOT NULL,
+    PRIMARY KEY (bucket, challenge_id)) WITHOUT ROWID;
 """
+
+_Key = tuple[str, str]
+_Party = tuple[bytes | None, float, bool]
+"""A record, its half-life in seconds, and whether several people share it."""
 
 
 class SQLiteLedger:
@@ -61,10 +60,10 @@ class SQLiteLedger:
     ----------
     path
         The file; made where there is none. Its folder has to be on a local disk.
-    tariff
+    tariff : EvidenceTariff
         Prices the queries; every process has to be given the same.
     remember : float
-        Seconds for which a request is known to have been charged; at least a challenge's lifetime.
+        Seconds for which a request is remembered; at least a challenge's lifetime.
     timeout : float
         Seconds to wait for other threads and processes before `StoreUnavailable`.
     clock
@@ -79,73 +78,165 @@ class SQLiteLedger:
     def __init__(
         self,
         path: str | Path,
-        tariff: Tariff,
+        tariff: EvidenceTariff,
         *,
         remember: float = 3600.0,
         timeout: float = 0.5,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
-        self._tariff = tariff
+        self.tariff = require_evidence_tariff(tariff)
+        self._books = tariff.native
         self._remember = remember
         self._timeout = timeout
         self._clock = clock
         self._connect()
 
-    def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
+    def enter(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        limits: Limits,
+        again: Paid | None = None,
+    ) -> Entry:
+        """See `Ledger.enter`."""
+        key = account, group
+        with self._transaction() as (_, now):
+            party = self._party(*key)
+            known = self._known(party, *key, digest)
+            number, work, held, mine, request, spent = self._books.enter(
+                party,
+                self._party("", group) if group else None,
+                known,
+                None if again is None else self._spent(again),
+                None if again is None else again.unread,
+                run,
+                limits,
+                now,
+            )
+            verdict = Verdict(number)
+            runs = verdict in (Verdict.RUN, Verdict.COVERED)
+            refused = verdict in (Verdict.OWED, Verdict.TOO_HIGH, Verdict.DEBT)
+            if runs or (refused and party[0] is not None):
+                self._write(key, mine, now)
+                if known is not None or request is not None:
+                    self._write_request(*key, digest, request, now)
+            if again is not None and spent is not None:
+                self._write_spent(again, spent)
+            return Entry(verdict, work, held)
+
+    def charge(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        evidence: ArrayLike,
+        paid: Paid | None = None,
+    ) -> Charged:
         """See `Ledger.charge`."""
-        queries, request = queries_of(evidence), (account, group, request_id)
-        if not queries:
-            return 0
-        with self._transaction() as (database, now):
-            known = database.execute(
-                "SELECT work FROM charged"
-                " WHERE account = ? AND account_group = ? AND request_id = ?",
-                request,
-            ).fetchone()
-            if known is not None:
-                return int(known[0])
-            mine = self._page(account, group)
-            ours = self._page("", group) if group else None
-            work, mine, ours = settle(self._tariff, queries, mine, ours, now)
-            self._write(account, group, mine)
+        queries, key = queries_of(evidence), (account, group)
+        with self._transaction() as (_, now):
+            party = self._party(*key)
+            due, price, mine, ours, request, spent = self._books.charge(
+                party,
+                self._party("", group) if group else None,
+                self._known(party, *key, digest),
+                None if paid is None else self._spent(paid),
+                run,
+                tag_of(queries),
+                queries,
+                now,
+            )
+            if mine is None:
+                return Charged(due, price)
+            self._write(key, mine, now)
             if ours is not None:
-                self._write("", group, ours)
-            row = (*request, str(work), int((now + self._remember) // _BUCKET))
-            database.execute("INSERT INTO charged VALUES (?, ?, ?, ?, ?)", row)
-            return work
+                self._write(("", group), ours, now)
+            self._write_request(*key, digest, request, now)
+            if paid is not None and spent is not None:
+                self._write_spent(paid, spent)
+            return Charged(due, price)
 
-    def opening(self, account: str, group: str) -> int:
-        """See `Ledger.opening`."""
-        work = opening_of(self._tariff)
-        if not work:
-            return 0
-        with self._transaction():
-            return work if self._page(account, group) is NEW else 0
-
-    def open(self, account: str, group: str) -> None:
-        """See `Ledger.open`."""
+    def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
+        """See `Ledger.leave`."""
+        key = account, group
         with self._transaction() as (_, now):
-            if self._page(account, group) is NEW:
-                self._write(account, group, opened(self._tariff, now))
+            party = self._party(*key)
+            known = self._known(party, *key, digest)
+            left = self._books.leave(party, known, run, outcome, now)
+            if left is not None:
+                self._write(key, left[0], now)
+                self._write_request(*key, digest, left[1], now)
 
-    def claim(self, challenge_id: bytes, expires: float) -> bool:
-        """See `Ledger.claim`."""
-        with self._transaction() as (database, now):
-            if expires <= now:
-                return False
-            row = (int((expires + CLOCK_SKEW) // _BUCKET), challenge_id)
-            return database.execute("INSERT OR IGNORE INTO spent VALUES (?, ?)", row).rowcount == 1
-
-    def state(self, account: str, group: str = "") -> State | None:
-        """See `Ledger.state`."""
+    def redeem(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge_id: bytes,
+        expires: float,
+        work: int,
+    ) -> Redeemed:
+        """See `Ledger.redeem`."""
+        key, challenge = (account, group), Paid(challenge_id, expires, True)
         with self._transaction() as (_, now):
-            return state_at(self._page(account, group), now, self._tariff)
+            if now >= expires:
+                return Redeemed(Verdict.SPENT, b"", 0.0)
+            known = self._spent(challenge)
+            if known is not None:
+                run = self._books.spent_run(known)
+                return Redeemed(Verdict.SPENT if run is None else Verdict.AGAIN, run or b"", 0.0)
+            party = self._party(*key)
+            number, run, due, mine, request, spent = self._books.redeem(
+                party, self._known(party, *key, digest), bool(digest), work, now
+            )
+            self._write_spent(challenge, spent)
+            self._write(key, mine, now)
+            if digest:
+                self._write_request(*key, digest, request, now)
+            return Redeemed(Verdict(number), run, due)
+
+    def report(
+        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+    ) -> None:
+        """See `Ledger.report`."""
+        queries, key, digest = queries_of(evidence), (account, group), report_digest(report)
+        if not queries:
+            return
+        with self._transaction() as (_, now):
+            party = self._party(*key)
+            reported = self._books.report(
+                party,
+                self._party("", group) if group else None,
+                self._known(party, *key, digest),
+                queries,
+                paid,
+                now,
+            )
+            if reported is None:
+                return
+            mine, ours, request = reported
+            self._write(key, mine, now)
+            if ours is not None:
+                self._write(("", group), ours, now)
+            self._write_request(*key, digest, request, now)
+
+    def account(self, account: str, group: str = "") -> AccountRecord | None:
+        """See `Ledger.account`."""
+        with self._transaction() as (_, now):
+            party = self._party(account, group)
+            if party[0] is None:
+                return None
+            fields = self._books.read_account(party, now)
+            return AccountRecord(np.array(fields[0]), *fields[1:])
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
         with self._transaction() as (_, now):
-            self._write(account, group, pardoned(self._tariff, now))
+            self._write((account, group), self._books.reset_account(now), now)
 
     def close(self) -> None:
         """Close the file."""
@@ -200,6 +291,8 @@ class SQLiteLedger:
                 yield database, now
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the ledger's file: {error}") from error
+        except ValueError as error:
+            raise StoreUnavailable("a record of this account is damaged") from error
         finally:
             self._lock.release()
 
@@ -220,9 +313,9 @@ class SQLiteLedger:
 
     def _sweep(self, now: float) -> None:
         """Drop the oldest bucket whose time is over: one at a time, lest a request wait for all."""
-        current = int(now // _BUCKET)
+        current = _bucket(now)
         if current != self._swept and not (
-            self._drop_oldest("charged", current) + self._drop_oldest("spent", current)
+            self._drop_oldest("request", current) + self._drop_oldest("spent", current)
         ):
             self._swept = current
 
@@ -233,127 +326,54 @@ class SQLiteLedger:
             (current,),
         ).rowcount
 
-    def _page(self, account: str, group: str) -> Page:
-        row = self._database.execute(
-            "SELECT state, carry, charged FROM page WHERE account = ? AND account_group = ?",
+    def _party(self, account: str, group: str) -> _Party:
+        """Return the record of an account, or of a group, and how it ages."""
+        name = account or group
+        record = self._record(
+            "SELECT record FROM account WHERE account = ? AND account_group = ?",
             (account, group),
-        ).fetchone()
-        if row is None:
-            return NEW
-        state, carry, charged = row
-        if not isinstance(state, bytes) or len(state) % 8:
-            raise StoreUnavailable("the page of this account is damaged")
-        return state, carry, charged
+        )
+        return record, half_life_of(self.tariff, name), isinstance(name, SharedName)
 
-    def _write(self, account: str, group: str, page: Page) -> None:
-        self._database.execute(
-            "INSERT OR REPLACE INTO page VALUES (?, ?, ?, ?, ?)",
-            (account, group, *page),
+    def _known(self, party: _Party, account: str, group: str, digest: bytes) -> bytes | None:
+        """Return a request's record; of an account that is forgotten, none is known either."""
+        if party[0] is None:
+            return None
+        return self._record(
+            "SELECT record FROM request WHERE account = ? AND account_group = ? AND digest = ?",
+            (account, group, digest),
         )
 
+    def _spent(self, challenge: Paid) -> bytes | None:
+        return self._record(
+            "SELECT record FROM spent WHERE bucket = ? AND challenge_id = ?",
+            (_bucket(challenge.expires + CLOCK_SKEW), challenge.challenge_id),
+        )
 
-class AsyncSQLiteLedger:
-    """`SQLiteLedger` behind an event loop: the same parameters, the work in a thread of its own.
+    def _record(self, query: str, key: tuple[str | bytes | int, ...]) -> bytes | None:
+        row: tuple[bytes] | None = self._database.execute(query, key).fetchone()
+        return None if row is None else row[0]
 
-    What waits for the thread is done in one transaction: most of an operation's time goes into
-    beginning and ending one.
-    """
+    def _write(self, key: _Key, record: bytes, now: float) -> None:
+        row = (*map(str, key), record, now)
+        self._database.execute("INSERT OR REPLACE INTO account VALUES (?, ?, ?, ?)", row)
 
-    def __init__(
-        self,
-        path: str | Path,
-        tariff: Tariff,
-        *,
-        remember: float = 3600.0,
-        timeout: float = 0.5,
-        clock: Callable[[], float] = time.time,
+    def _write_request(
+        self, account: str, group: str, digest: bytes, record: bytes | None, now: float
     ) -> None:
-        self._ledger = SQLiteLedger(path, tariff, remember=remember, timeout=timeout, clock=clock)
-        self._timeout = timeout
-        self._thread = ThreadPoolExecutor(1, "powfast-ledger")
-        self._waiting: deque[_Call] = deque()
-        self._called = False
-
-    async def charge(self, account: str, group: str, request_id: bytes, evidence: ArrayLike) -> int:
-        """See `Ledger.charge`."""
-        return await self._aside(self._ledger.charge, account, group, request_id, evidence)
-
-    async def opening(self, account: str, group: str) -> int:
-        """See `Ledger.opening`."""
-        return await self._aside(self._ledger.opening, account, group)
-
-    async def open(self, account: str, group: str) -> None:
-        """See `Ledger.open`."""
-        await self._aside(self._ledger.open, account, group)
-
-    async def claim(self, challenge_id: bytes, expires: float) -> bool:
-        """See `Ledger.claim`."""
-        return await self._aside(self._ledger.claim, challenge_id, expires)
-
-    async def state(self, account: str, group: str = "") -> State | None:
-        """See `Ledger.state`."""
-        return await self._aside(self._ledger.state, account, group)
-
-    async def reset(self, account: str, group: str = "") -> None:
-        """See `Ledger.reset`."""
-        await self._aside(self._ledger.reset, account, group)
-
-    async def close(self) -> None:
-        """Close the file."""
-        await asyncio.wrap_future(self._thread.submit(self._ledger.close))
-        self._thread.shutdown(wait=False)
-
-    async def _aside(self, operation: Callable[..., T], *arguments: object) -> T:
-        """Wait for the thread, those before this one in its queue included, for one timeout."""
-        future: Future[T] = Future()
-        self._waiting.append((partial(operation, *arguments), future))
-        if not self._called:
-            self._called = True
-            self._thread.submit(self._work)
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise StoreUnavailable("the ledger's file is busy") from None
-
-    def _work(self) -> None:
-        """Do what waits, in the thread."""
-        self._called = False  # before looking: what comes later calls again
-        while self._waiting:
-            count = min(len(self._waiting), _MOST_TOGETHER)
-            calls = [self._waiting.popleft() for _ in range(count)]
-            waited_for = [(call, future) for call, future in calls if not future.cancelled()]
-            if waited_for:
-                self._do(waited_for)
-
-    def _do(self, calls: list[_Call]) -> None:
-        """Do them in one transaction; where one fails, each alone: it fails for nobody else."""
-        try:
-            with self._ledger.together():
-                try:
-                    results = [call() for call, _ in calls]
-                except Exception as error:
-                    raise _OneFailed from error
-        except _OneFailed:
-            for call, future in calls:
-                if future.set_running_or_notify_cancel():
-                    _resolve(future, call)
-        except StoreUnavailable as error:  # the file was not to be had, or did not commit
-            for _, future in calls:
-                if future.set_running_or_notify_cancel():
-                    future.set_exception(error)
+        key = str(account), str(group), digest
+        if record is None:
+            self._database.execute(
+                "DELETE FROM request WHERE account = ? AND account_group = ? AND digest = ?", key
+            )
         else:
-            for (_, future), result in zip(calls, results, strict=True):
-                if future.set_running_or_notify_cancel():
-                    future.set_result(result)
+            row = (*key, record, _bucket(now + self._remember))
+            self._database.execute("INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?, ?)", row)
+
+    def _write_spent(self, challenge: Paid, record: bytes) -> None:
+        row = (_bucket(challenge.expires + CLOCK_SKEW), challenge.challenge_id, record)
+        self._database.execute("INSERT OR REPLACE INTO spent VALUES (?, ?, ?)", row)
 
 
-class _OneFailed(Exception):
-    """An operation failed: what was done together with it is undone."""
-
-
-def _resolve(future: Future[T], call: Callable[[], T]) -> None:
-    try:
-        future.set_result(call())
-    except Exception as error:
-        future.set_exception(error)
+def _bucket(seconds: float) -> int:
+    return int(seconds // _BUCKET)

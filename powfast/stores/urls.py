@@ -8,12 +8,14 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from powfast.errors import InvalidInput
 from powfast.observers.base import Observer
 from powfast.stores import redis_clients
-from powfast.stores.base import AsyncLedger, Ledger, Tariff
+from powfast.stores.base import AsyncLedger, Ledger, require_evidence_tariff
 from powfast.stores.held import Held, HeldAnswers
 from powfast.stores.memory import MemoryLedger
-from powfast.stores.redis import AsyncRedisLedger, RedisLedger, require_priced_by_script
+from powfast.stores.redis import AsyncRedisLedger, RedisLedger
 from powfast.stores.redis_held import AsyncRedisHeldAnswers, RedisHeldAnswers
-from powfast.stores.sqlite import AsyncSQLiteLedger, SQLiteLedger
+from powfast.stores.sqlite import SQLiteLedger
+from powfast.stores.sqlite_async import AsyncSQLiteLedger
+from powfast.tariff import EvidenceTariff
 
 _FORMS = """\
     memory://                                       this process alone
@@ -27,7 +29,7 @@ _FORMS = """\
 @overload
 def open_ledger(
     url: str,
-    tariff: Tariff,
+    tariff: EvidenceTariff,
     *,
     asynchronous: Literal[False] = False,
     timeout: float = 0.5,
@@ -38,7 +40,7 @@ def open_ledger(
 @overload
 def open_ledger(
     url: str,
-    tariff: Tariff,
+    tariff: EvidenceTariff,
     *,
     asynchronous: bool,
     timeout: float = 0.5,
@@ -48,7 +50,7 @@ def open_ledger(
 
 def open_ledger(
     url: str,
-    tariff: Tariff,
+    tariff: EvidenceTariff,
     *,
     asynchronous: bool = False,
     timeout: float = 0.5,
@@ -62,31 +64,31 @@ def open_ledger(
         ``memory://``, ``sqlite:///path``, or ``redis://``, ``redis+cluster://`` and
         ``redis+sentinel://``, each also as ``rediss``; redis-py's options may follow, as in
         ``rediss://host?ssl_ca_certs=/path``.
-    tariff
+    tariff : EvidenceTariff
         Prices the queries.
     asynchronous : bool
         For an event loop. A memory ledger never waits, and is the same for both.
     timeout : float
         Seconds to wait for the store before `StoreUnavailable`; nothing is tried twice.
     remember : float
-        Seconds for which a request is known to have been charged; at least a challenge's lifetime.
+        Seconds for which a request is remembered; at least a challenge's lifetime.
 
     Raises
     ------
     InvalidInput
-        The URL is none of these, or the store cannot carry the tariff.
+        The URL is none of these, or the tariff is of another kind.
     MissingExtra
         redis-py is not installed.
     StoreUnavailable
         The SQLite file cannot be opened, or no node of the cluster answers.
     """
     place = _parse(url)
+    require_evidence_tariff(tariff)
     if place.scheme == "memory":
         return MemoryLedger(tariff, remember=remember)
     if place.scheme == "sqlite":
         in_file = AsyncSQLiteLedger if asynchronous else SQLiteLedger
         return in_file(_file(place), tariff, remember=remember, timeout=timeout)
-    require_priced_by_script(tariff)
     client = redis_clients.connect(place, timeout, asynchronous)
     in_redis = AsyncRedisLedger if asynchronous else RedisLedger
     return in_redis(client, tariff, remember=remember, timeout=timeout)
@@ -98,10 +100,7 @@ def open_held(
     asynchronous: bool = False,
     timeout: float = 0.5,
     lifetime: float = 120.0,
-    per_account: int = 64,
-    in_all: int = 4096,
-    account_bytes: int = 16 << 20,
-    all_bytes: int = 256 << 20,
+    max_bytes: int = 256 << 20,
     observer: Observer | None = None,
 ) -> Held:
     """Return the store of held answers that goes with a ledger's URL.
@@ -113,7 +112,7 @@ def open_held(
     ----------
     url, asynchronous, timeout
         As in `open_ledger`.
-    lifetime, per_account, in_all, account_bytes, all_bytes, observer
+    lifetime, max_bytes, observer
         As in `powfast.stores.held.HeldAnswers`.
 
     Raises
@@ -124,10 +123,7 @@ def open_held(
     place = _parse(url)
     bounds: dict[str, Any] = {
         "lifetime": lifetime,
-        "per_account": per_account,
-        "in_all": in_all,
-        "account_bytes": account_bytes,
-        "all_bytes": all_bytes,
+        "max_bytes": max_bytes,
         "observer": observer,
     }
     if place.scheme in ("memory", "sqlite"):

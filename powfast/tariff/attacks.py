@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.tariff.checks import FloatArray
-from powfast.tariff.evidence import COVERED, EvidenceTariff
+from powfast.tariff.evidence import EvidenceTariff
 
 DILUTIONS = sorted({round(1.12**k) for k in range(6, 53)})
 """One query in so many is useful to the extractor, the others are as ordinary as can be."""
@@ -20,8 +20,7 @@ class Abandoned:
     """Accounts of one extractor, each left at the best moment.
 
     An account is left after a fixed number of queries, or before it would pay a price above a
-    fixed limit; what is asked and not paid for costs nothing and gains nothing. Its first request
-    is as large as its opening covers.
+    fixed limit; what is asked and not paid for costs nothing and gains nothing.
 
     Parameters
     ----------
@@ -56,14 +55,8 @@ class Abandoned:
             Cost of the bare call, where it is counted.
         """
         gains = self._gained > 0
-        paid = (self._paid - covered(self._paid, opening)).mean(axis=1)
-        cost = opening * self._opened + paid + service * self._asked
+        cost = opening * self._opened + self._paid.mean(axis=1) + service * self._asked
         return float((cost[gains] / self._gained[gains]).min())
-
-
-def covered(first: FloatArray, opening: float) -> FloatArray:
-    """Return how much of the prices `first` of accounts' first requests their openings pay."""
-    return np.minimum(first, opening / COVERED)
 
 
 def split(evidence: FloatArray, seed: int) -> Abandoned:
@@ -84,7 +77,6 @@ def diluted(evidence: FloatArray, ordinary: float, seed: int) -> list[Abandoned]
 def single(tariff: EvidenceTariff, evidence: FloatArray, seed: int) -> float:
     """Work per query of one account with 10 000 queries, clamped as `tariff` does."""
     work, _ = tariff.work(_accounts(evidence, 1, 10_000, seed)[0])
-    work[0] -= covered(work.sum() - tariff.opening_work, tariff.opening_work)
     return float(work.mean() / tariff.base_work)
 
 

@@ -15,12 +15,10 @@ from powfast.errors import InvalidInput
 from powfast.tariff import document
 from powfast.tariff.checks import FloatArray, nonnegative, nonnegative_array, number
 from powfast.tariff.decay import halved
-from powfast.tariff.state import packed, unpacked
 
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 
 _NEW = (0.0,) * (1 + len(LAMBDAS))
-_NEW_PACKED = packed(_NEW)
 
 # A bettor may throw wealth away, so a cap keeps the supermartingale; it lies above every price
 # that 64 bits can ask for, and far from overflow.
@@ -29,9 +27,8 @@ WEALTH_CAP = 2.0**100
 # The most that 64 bits publish with every grid point below it a double.
 MOST_WORK = 2.0**63
 
-COVERED = 16
-"""A paid opening covers the account's first request, up to one part in so many of it: an ordinary
-request, and little of what a split over accounts is after."""
+CREDIT_LIMIT = 1000
+"""Base prices of credit that an account may hold."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,7 @@ class EvidenceTariff:
         L_λ <- (L_λ + w_n) (1 + λ (e_n - 1)),    W_n = mean over λ of L_λ
         work(query n) = base_work max(1, W_n), clamped at max_work,
 
-    and `opening_work` is added once, to an account's first query (of which a gate then takes off
-    what the opening covers, `COVERED`). If every evidence is at most 1
+    and `opening_work` is added once, to an account's first query. If every evidence is at most 1
     on average given the past, L plus the weight not yet spent is a nonnegative supermartingale
     that starts at 1, so the price ever exceeds c base prices with probability at most 1/c
     (Ville), and no query's expected price is above two base prices. See Shin, Ramdas, Rinaldo,
@@ -133,49 +129,21 @@ class EvidenceTariff:
             If evidence is negative, NaN or not one-dimensional, or the state is not one.
         """
         queries = nonnegative_array(evidence, "evidence")
-        before = self._state(state)
-        multiples = self._multiples(before[0], len(queries)) if self.volume else None
-        priced = _native.price_many(queries, np.array(before), multiples, self._numbers, LAMBDAS)
-        if priced is None:
-            raise _no_state(state)
-        return priced
-
-    def owed(
-        self, evidence: list[float], state: bytes | None, idle: float = 0.0
-    ) -> tuple[float, bytes]:
-        """Return the sum of the `work` of a request's queries, and the state after them.
-
-        What a ledger asks at every charge: the evidence is checked, and has one query at least.
-
-        Parameters
-        ----------
-        evidence : list of float
-            Nonnegative.
-        state : bytes, optional
-            What the previous call returned, before the account was idle: see
-            `powfast.tariff.state`. `None` is a new one.
-        idle : float
-            Seconds without a query until these.
-
-        Raises
-        ------
-        InvalidInput
-            If the state is not one.
-        """
-        before, multiples = _NEW_PACKED if state is None else state, None
-        if self.half_life is not None or self.volume:
-            left = self._left(self._state(unpacked(before)), idle)
-            before = packed(left)
-            if self.volume:
-                multiples = self._multiples(left[0], len(evidence)).tolist()
-        priced = _native.price_few(evidence, before, multiples, self._numbers, LAMBDAS)
+        priced = self.native.price_array(queries, np.array(self._state(state)))
         if priced is None:
             raise _no_state(state)
         return priced
 
     @cached_property
-    def _numbers(self) -> tuple[float, float, float, float, float]:
-        return self.base_work, self.max_work, self.opening_work, self.step, WEALTH_CAP
+    def native(self) -> _native.Tariff:
+        """The same tariff for the native code: what prices arrays, and accounts in ledgers."""
+        numbers = (self.base_work, self.max_work, self.opening_work, self.step)
+        return _native.Tariff((*numbers, WEALTH_CAP, self.credit_limit), LAMBDAS, self.volume)
+
+    @property
+    def credit_limit(self) -> float:
+        """Work above which an account's credit is not raised, unless by one challenge."""
+        return CREDIT_LIMIT * self.base_work
 
     def price(self, state: npt.ArrayLike | None = None) -> float:
         """Price of the account's latest query in base prices, 1 for a new account."""
@@ -201,36 +169,27 @@ class EvidenceTariff:
         left = halved(seconds / self.half_life)
         return [state[0], *(wealth * left for wealth in state[1:])]
 
-    @property
-    def pardoned(self) -> FloatArray:
-        """State of an account that has paid its opening and done nothing unusual."""
-        return np.array([1.0, *(0.0 for _ in LAMBDAS)])
-
-    def publish(self, owed: float, carry: float = 0.0) -> tuple[int, float]:
-        """Round work owed down to the published grid, and carry what was cut off.
+    def publish(self, due: float) -> int:
+        """Round what is due up to the work of a challenge, below 2**64.
 
         The published work is `base_work` times a number of few significant binary digits (four at
         the default `step`), so that it tells little of the scores; small multiples of the base
         price, a batch of ordinary queries say, are met exactly where `base_work` is an integer.
-        Nothing is lost: the carry of one request is owed with the next.
+        What is too much is the account's credit.
 
         Parameters
         ----------
-        owed : float
-            Sum of a request's work; at least 1.
-        carry : float
-            What the previous call returned for this account; 0 for a new one.
+        due : float
+            Expected SHA-256 evaluations; at least 0.
 
-        Returns
-        -------
-        published : int
-            At least 1 and below 2**64.
-        carry : float
-            At least 0; published + carry is owed plus the previous carry.
+        Raises
+        ------
+        InvalidInput
+            If it is negative or no finite number.
         """
-        published = _native.publish(owed, carry, self.base_work, self.step)
-        if published is None:  # a number of another type, or none that can be owed
-            return self.publish(number(owed, "owed", 1.0), number(carry, "carry", 0.0))
+        published = self.native.publish(due)
+        if published is None:  # a number of another type, or none that can be due
+            return self.publish(number(due, "due", 0.0))
         return published
 
     def to_json(self) -> str:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from powfast.errors import InvalidInput
 from powfast.tariff import document
 from powfast.tariff.checks import FloatArray, nonnegative_array, number
-from powfast.tariff.state import packed, unpacked
 
 _GROWTH = 1.0075  # seconds per unit of difference, as a factor
 LEAST_SECONDS, MOST_SECONDS = 0.1, 2948.467908
@@ -116,25 +115,9 @@ class Iclr2022Tariff:
         work[-1:] = 2.0 ** self.bits(self.seconds(*after))
         return work, after
 
-    def owed(
-        self, costs: list[float], state: bytes | None, idle: float = 0.0
-    ) -> tuple[float, bytes]:
-        """Return the puzzle of a request as `work` does, and the packed state after it."""
-        work, after = self.work(costs, None if state is None else unpacked(state))
-        return float(work[-1]), packed(after)
-
-    def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
-        """Return the state as it is: the paper's tariff forgets nothing."""
-        return np.asarray(state, dtype=np.float64)
-
-    @property
-    def pardoned(self) -> FloatArray:
-        """State of a new account."""
-        return np.zeros(2)
-
-    def publish(self, owed: float, carry: float = 0.0) -> tuple[int, float]:
-        """Whole bits are coarse already: what is owed is published, nothing is carried."""
-        return max(1, int(number(owed, "owed", 0.0) + number(carry, "carry", 0.0))), 0.0
+    def publish(self, due: float) -> int:
+        """Return what is due as it is: whole bits are coarse already."""
+        return max(1, int(number(due, "due", 0.0)))
 
     def to_json(self) -> str:
         """Return this tariff as a versioned JSON document, which `from_json` reads."""

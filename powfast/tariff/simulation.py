@@ -23,7 +23,7 @@ class Simulation:
     queries : (m,) int64
         Queries of each account.
     totals : (m,) float64
-        Work of each account, the opening included and nothing of the first request taken from it.
+        Work of each account, the opening included.
     mean_price : (m,) float64
         Work per query in base prices, the opening included; NaN where there are no queries.
     max_price : (m,) float64

@@ -19,7 +19,11 @@ SANITIZED = ["-g", "-O1", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitiz
 TESTS = [
     "serving/test_held.py",
     "serving/test_ledger.py",
+    "serving/test_ledger_accounting.py",
+    "serving/test_ledger_exploits.py",
+    "serving/test_ledger_histories.py",
     "serving/test_memory_ledger.py",
+    "serving/test_sqlite_ledger.py",
     "challenge",
     "puzzle",
 ]

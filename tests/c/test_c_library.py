@@ -23,8 +23,9 @@ SANITIZED = ["-g", "-fno-sanitize-recover=all"]
     ],
     ids=["gcc", "clang", "no-simd", "sanitized"],
 )
-def test_library_alone(tmp_path, name, flags):
-    assert run(build(tmp_path, name, *flags)).endswith(PASSED)
+@pytest.mark.parametrize("source", ["test_library.c", "test_account.c"])
+def test_library_alone(tmp_path, name, flags, source):
+    assert run(build(tmp_path, name, *flags, source=source)).endswith(PASSED)
 
 
 def test_threads_share_a_solver_without_a_race(tmp_path):
@@ -46,6 +47,8 @@ def test_threads_share_a_solver_without_a_race(tmp_path):
     ids=["armv8-gcc", "armv8-clang", "big-endian", "wasm"],
 )  # fmt: skip
 def test_library_on_other_machines(tmp_path, compile_with, emulate_with, kernels):
+    accounts = build(tmp_path, *compile_with, source="test_account.c")
+    assert run(tool(emulate_with[0]), *emulate_with[1:], accounts).endswith(PASSED)
     program = build(tmp_path, *compile_with)
     said = run(tool(emulate_with[0]), *emulate_with[1:], program)
     assert said.endswith(PASSED)

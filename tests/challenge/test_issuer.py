@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import powfast
 from powfast import challenge, errors
 from powfast.challenge import Code, Issuer, SpentChallenges
 
@@ -59,20 +60,36 @@ def solution(token):
 
 
 def test_admitted_once(issuer, token, solution):
-    receipt = issuer.verify(token, solution, account="alice", request=REQUEST)
+    receipt = issuer.redeem(token, solution, account="alice", request=REQUEST)
     said = challenge.decode(token)
     for name in ("challenge_id", "key_id", "work", "parts", "account", "group", "request"):
         assert getattr(receipt, name) == getattr(said, name)
     assert (receipt.key_id, receipt.work, receipt.parts) == ("2026", 2000, 3)
     assert (receipt.issued, receipt.expires) == (NOW, NOW + 60)
     with pytest.raises(errors.AlreadyRedeemed):
-        issuer.verify(token, solution, account="alice", request=REQUEST)
+        issuer.redeem(token, solution, account="alice", request=REQUEST)
 
 
 def test_check_redeems_nothing(issuer, token, solution, claims):
     for _ in range(2):
         issuer.check(token, solution, account="alice", request=REQUEST)
     assert claims == []
+
+
+def test_verify_needs_no_key_and_redeems_nothing(issuer, token, solution, clock, claims):
+    for said in (token, challenge.decode(token)):
+        assert powfast.solve(said, threads=1) == solution
+        assert powfast.verify(said, solution)
+        assert not powfast.verify(said, solution[::-1])
+        assert not powfast.verify(said, solution[:-1])
+        assert not powfast.verify(said, None)
+    clock.now = NOW + 3600
+    forged = token[:-1] + bytes([token[-1] ^ 1])
+    assert powfast.verify(forged, powfast.solve(forged))
+    assert claims == []
+    for raw, error in ((b"x", errors.MalformedToken), (None, errors.MalformedToken)):
+        with pytest.raises(error):
+            powfast.verify(raw, solution)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +120,10 @@ def test_check_redeems_nothing(issuer, token, solution, claims):
 def test_refused(issuer, token, solution, claims, change, error):
     given = {"token": token, "solution": solution, "account": "alice", "request": REQUEST} | change
     with pytest.raises(error) as caught:
-        issuer.verify(given["token"], given["solution"], account=given["account"],
+        issuer.redeem(given["token"], given["solution"], account=given["account"],
                       request=given["request"])  # fmt: skip
     assert type(caught.value) is error
-    codes = issuer.verify_many(
+    codes = issuer.redeem_many(
         [given["token"]], [given["solution"]], accounts=[given["account"]],
         requests=[given["request"]],
     )  # fmt: skip
@@ -118,19 +135,19 @@ def test_swapped_and_duplicated_parts(issuer, token, solution):
     first, second, third = solution
     for wrong in ((second, first, third), (first, first, first)):
         with pytest.raises(errors.WrongSolution):
-            issuer.verify(token, wrong, account="alice", request=REQUEST)
+            issuer.redeem(token, wrong, account="alice", request=REQUEST)
 
 
 def test_solution_for_another_challenge(issuer, solution):
     other = issuer.issue(work=2000, account="alice", request=REQUEST, parts=3)
     with pytest.raises(errors.WrongSolution):
-        issuer.verify(other, solution, account="alice", request=REQUEST)
+        issuer.redeem(other, solution, account="alice", request=REQUEST)
 
 
 def test_nonce_zero_is_a_nonce(issuer):
     token = issuer.issue(work=1)
     assert challenge.solve(token) == (0,)
-    assert issuer.verify(token, (0,)).work == 1
+    assert issuer.redeem(token, (0,)).work == 1
 
 
 def test_the_hardest_challenge_is_issued_and_not_admitted(issuer):
@@ -139,7 +156,7 @@ def test_the_hardest_challenge_is_issued_and_not_admitted(issuer):
     with pytest.raises(errors.TooMuchWork):
         challenge.solve(token)
     with pytest.raises(errors.WrongSolution):
-        issuer.verify(token, tuple(range(16)))
+        issuer.redeem(token, tuple(range(16)))
 
 
 # -- time
@@ -150,7 +167,7 @@ def test_expired(issuer, token, solution, clock, claims):
     issuer.check(token, solution, account="alice", request=REQUEST)
     clock.now = NOW + 60
     with pytest.raises(errors.Expired):
-        issuer.verify(token, solution, account="alice", request=REQUEST)
+        issuer.redeem(token, solution, account="alice", request=REQUEST)
     assert claims == []
 
 
@@ -158,7 +175,7 @@ def test_expired(issuer, token, solution, clock, claims):
 def test_a_clock_that_makes_no_sense_admits_nothing(issuer, token, solution, clock, claims, now):
     clock.now = now
     with pytest.raises(errors.NotYetValid):
-        issuer.verify(token, solution, account="alice", request=REQUEST)
+        issuer.redeem(token, solution, account="alice", request=REQUEST)
     assert claims == []
 
 
@@ -167,7 +184,7 @@ def test_not_yet_valid(issuer, token, solution, clock):
     issuer.check(token, solution, account="alice", request=REQUEST)
     clock.now = NOW - 1.1
     with pytest.raises(errors.NotYetValid):
-        issuer.verify(token, solution, account="alice", request=REQUEST)
+        issuer.redeem(token, solution, account="alice", request=REQUEST)
 
 
 # -- keys
@@ -176,16 +193,16 @@ def test_not_yet_valid(issuer, token, solution, clock):
 def test_rotation(issuer, token, solution, clock):
     before = Issuer({"2025": OLD}, clock=clock)
     old_token = before.issue(work=1)
-    assert issuer.verify(old_token, (0,)).key_id == "2025"
+    assert issuer.redeem(old_token, (0,)).key_id == "2025"
     assert challenge.decode(token).key_id == "2026"
     with pytest.raises(errors.UnknownKey):
-        before.verify(token, solution, account="alice", request=REQUEST)
+        before.redeem(token, solution, account="alice", request=REQUEST)
 
 
 def test_signed_by_another_key_of_that_id(token, solution, clock):
     impostor = Issuer({"2026": OLD}, clock=clock)
     with pytest.raises(errors.BadSignature):
-        impostor.verify(token, solution, account="alice", request=REQUEST)
+        impostor.redeem(token, solution, account="alice", request=REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -219,14 +236,14 @@ def test_every_flipped_bit_is_refused(issuer, token, solution, claims):
         altered = bytearray(token)
         altered[bit // 8] ^= 1 << bit % 8
         with pytest.raises(errors.Refused):
-            issuer.verify(bytes(altered), solution, account="alice", request=REQUEST)
+            issuer.redeem(bytes(altered), solution, account="alice", request=REQUEST)
     assert claims == []
 
 
 def test_every_truncation_and_addition_is_refused(issuer, token, solution):
     for altered in [*(token[:end] for end in range(len(token))), token + b"\0", b"\0" + token]:
         with pytest.raises(errors.MalformedToken):
-            issuer.verify(altered, solution, account="alice", request=REQUEST)
+            issuer.redeem(altered, solution, account="alice", request=REQUEST)
 
 
 def test_spliced_fields_are_refused(issuer, token):
@@ -238,11 +255,11 @@ def test_spliced_fields_are_refused(issuer, token):
             spliced = token[:start] + other[start:end] + token[end:]
             if start < end and spliced not in (token, other):
                 with pytest.raises(errors.Refused):
-                    issuer.verify(spliced, (0,), account="alice", request=REQUEST)
+                    issuer.redeem(spliced, (0,), account="alice", request=REQUEST)
     moved = token.replace(b"\x05alice\x04acme", b"\x09aliceacme\x00")
     assert moved != token
     with pytest.raises(errors.BadSignature):
-        issuer.verify(moved, (0,), account="aliceacme", request=REQUEST)
+        issuer.redeem(moved, (0,), account="aliceacme", request=REQUEST)
 
 
 @settings(deadline=None)
@@ -250,7 +267,7 @@ def test_spliced_fields_are_refused(issuer, token):
 def test_hostile_bytes_end_in_a_typed_error(token, solution):
     for raw in (token, b"powfast/c1" + token):
         with pytest.raises(errors.Refused):
-            Issuer({"a": bytes(32)}).verify(raw, solution)
+            Issuer({"a": bytes(32)}).redeem(raw, solution)
 
 
 # -- single use
@@ -262,7 +279,7 @@ def test_64_concurrent_copies_one_wins(issuer, token, solution):
     def attempt(_: int) -> str:
         gate.wait()
         try:
-            issuer.verify(token, solution, account="alice", request=REQUEST)
+            issuer.redeem(token, solution, account="alice", request=REQUEST)
         except errors.AlreadyRedeemed as error:
             return error.code
         return "admitted"
@@ -285,13 +302,13 @@ def test_spent_challenges_forget_what_is_over(clock):
 # -- many at once
 
 
-def test_verify_many(issuer, token, solution):
+def test_redeem_many(issuer, token, solution):
     good = [issuer.issue(work=1, parts=1) for _ in range(3)]
     tokens = [token, good[0], good[1], good[0], b"", None, good[2]]
     solutions = [solution, (5,), (0, 0), (6,), (0,), (0,), [0]]
     accounts = ["alice", "", "", "", "", "", ""]
     requests = [REQUEST, b"", b"", b"", b"", b"", b""]
-    codes = issuer.verify_many(tokens, solutions, accounts=accounts, requests=requests)
+    codes = issuer.redeem_many(tokens, solutions, accounts=accounts, requests=requests)
     assert isinstance(codes, np.ndarray)
     assert list(map(Code, codes)) == [
         Code.ADMITTED,
@@ -302,9 +319,9 @@ def test_verify_many(issuer, token, solution):
         Code.MALFORMED_TOKEN,
         Code.ADMITTED,
     ]
-    assert issuer.verify_many([], []).tolist() == []
+    assert issuer.redeem_many([], []).tolist() == []
     with pytest.raises(errors.InvalidInput, match="equally many"):
-        issuer.verify_many([token], [])
+        issuer.redeem_many([token], [])
 
 
 def test_every_refusal_has_its_code():
@@ -319,9 +336,9 @@ def test_a_store_that_fails_refuses_only_its_item(clock):
 
     issuer = Issuer({"a": bytes(32)}, claim=claim, clock=clock)
     token = issuer.issue(work=1)
-    assert issuer.verify_many([token, b""], [(0,), (0,)]).tolist() == [
+    assert issuer.redeem_many([token, b""], [(0,), (0,)]).tolist() == [
         Code.REFUSED,
         Code.MALFORMED_TOKEN,
     ]
     with pytest.raises(ConnectionError):
-        issuer.verify(token, (0,))
+        issuer.redeem(token, (0,))

@@ -37,7 +37,7 @@ def test_vectors(row):
     issuer = Issuer({said.key_id: bytes.fromhex(row["secret"])}, clock=lambda: said.issued)
     solution = tuple(row["solution"])
     assert challenge.solve(token, threads=1) == solution
-    receipt = issuer.verify(token, solution, account=said.account, request=said.request)
+    receipt = issuer.redeem(token, solution, account=said.account, request=said.request)
     assert receipt.challenge_id == said.challenge_id
 
 
@@ -95,7 +95,7 @@ def test_ids_are_fresh():
 def test_well_signed_tokens_out_of_range_are_malformed(fields):
     raw = reference.token(SECRET, **(FIELDS | fields))
     issuer = Issuer({"k": SECRET}, clock=lambda: 2.0)
-    for refuse in (challenge.decode, lambda token: issuer.verify(token, (0, 0))):
+    for refuse in (challenge.decode, lambda token: issuer.redeem(token, (0, 0))):
         with pytest.raises(errors.MalformedToken):
             refuse(raw)
 
@@ -105,7 +105,7 @@ def test_unknown_algorithm():
     with pytest.raises(errors.UnsupportedAlgorithm):
         challenge.decode(raw)
     with pytest.raises(errors.UnsupportedAlgorithm):
-        Issuer({"k": SECRET}, clock=lambda: 2.0).verify(raw, (0, 0))
+        Issuer({"k": SECRET}, clock=lambda: 2.0).redeem(raw, (0, 0))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from powfast.http import challenge_in, format_solution, parse_solution, payment_
 from powfast.leakage import HonestReference
 from powfast.paper import hashcash
 from powfast.profile import ClientProfile, Fleet
-from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.servers.asgi import PowMiddleware, bill_of
 from powfast.servers.settings import Settings
 from powfast.stores import MemoryLedger
 from powfast.tariff import Calibration, EvidenceTariff, Iclr2022Tariff, from_json, load_traces
@@ -47,13 +47,13 @@ def token(data: bytes) -> None:
 
 def verification(data: bytes) -> None:
     """No token that this key has not signed is right, whatever its nonces."""
-    ISSUER.verify(data, (0,) * 16, account="alice", request=b"digest")
+    ISSUER.redeem(data, (0,) * 16, account="alice", request=b"digest")
     raise Admitted(data)
 
 
 def solution_header(data: bytes) -> None:
     given, nonces = parse_solution(data.decode("latin-1"))
-    ISSUER.verify(given, nonces, account="alice", request=b"digest")
+    ISSUER.redeem(given, nonces, account="alice", request=b"digest")
     raise Admitted(data)
 
 
@@ -133,7 +133,7 @@ def request(data: bytes) -> None:
 
 async def _request(path: bytes, solution: bytes, body: bytes) -> None:
     async def endpoint(scope: Any, receive: Any, send: Any) -> None:
-        await charge_of(scope).charge([1.0])
+        await bill_of(scope).charge([1.0])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"answer"})
 

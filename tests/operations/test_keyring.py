@@ -86,24 +86,24 @@ def test_a_challenge_survives_the_rotation_in_its_lifetime(tmp_path: Path) -> No
     rotate(path, NOW + 60)
     now = NOW + 119
     assert decode(issuer.issue(work=1)).key_id != decode(token).key_id
-    receipt = issuer.verify(token, solve(token))
+    receipt = issuer.redeem(token, solve(token))
     assert receipt.work == 100
     rotate(path, NOW + 500)
     now = NOW + 500
     with pytest.raises(UnknownKey):
-        issuer.verify(token, solve(token))
-    assert batches.verify_many([token], [solve(token)]).tolist() == [Code.UNKNOWN_KEY]
+        issuer.redeem(token, solve(token))
+    assert batches.redeem_many([token], [solve(token)]).tolist() == [Code.UNKNOWN_KEY]
 
 
 def test_what_was_redeemed_stays_redeemed_over_a_rotation(tmp_path: Path) -> None:
     path, now = ring_file(tmp_path), NOW
     issuer = FileIssuer(path, clock=lambda: now)
     token = issuer.issue(work=1)
-    issuer.verify(token, solve(token))
+    issuer.redeem(token, solve(token))
     rotate(path, NOW + 10)
     now = NOW + 10
     with pytest.raises(AlreadyRedeemed):
-        issuer.verify(token, solve(token))
+        issuer.redeem(token, solve(token))
 
 
 def test_a_ring_that_breaks_later_on_changes_nothing(

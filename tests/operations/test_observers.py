@@ -16,13 +16,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
-from traffic import BASE, Traffic
+from traffic import ANSWER, BASE, Traffic
 
 from powfast.observers import together
 from powfast.observers.base import Unobserved
 from powfast.observers.logs import Logs
 from powfast.observers.metrics import Metrics
 from powfast.observers.tracing import Tracing
+from powfast.stores.held import LARGEST_SHARE, OVERHEAD
 
 
 class Watched:
@@ -77,23 +78,23 @@ async def test_the_metrics_count_what_happened(watched: Watched) -> None:
     paid = (1 + 2 + 3) * BASE
     assert samples["powfast_redeemed_total ok"] == 3
     assert samples["powfast_work_redeemed_total"] == paid
-    assert samples["powfast_redeemed_total already-redeemed"] == 1
+    assert samples["powfast_redeemed_total again"] == 1
     assert samples["powfast_redeemed_total malformed-token"] == 1
     assert samples["powfast_redeemed_total wrong-request"] == 1
-    assert samples["powfast_challenges_issued_total"] == 6
+    assert samples["powfast_challenges_issued_total"] == 7
     assert samples["powfast_work_issued_total"] > paid
-    assert samples["powfast_requests_charged_total"] == 7
-    assert samples["powfast_queries_charged_total"] == 1 + 2 + 3 + 3 + 1 + 1 + 2
-    assert samples["powfast_price_count"] == 7
+    assert samples["powfast_requests_charged_total"] == 8
+    assert samples["powfast_queries_charged_total"] == 1 + 2 + 3 + 1 + 1 + 1 + 1 + 2
+    assert samples["powfast_price_count"] == 8
     assert samples["powfast_price_bucket 2.0"] >= 3
-    assert samples["powfast_refused_total too-many-unpaid"] == 1
+    assert samples["powfast_refused_total too-many-queries"] == 1
     assert samples["powfast_refused_total price-too-high"] == 1
     assert samples["powfast_refused_total store-unavailable"] == 1
-    assert samples["powfast_store_errors_total closed charge"] == 1
+    assert samples["powfast_store_errors_total closed enter"] == 1
     assert samples["powfast_abandoned_total"] == 3
-    assert samples["powfast_held_answers"] == 0
+    assert samples["powfast_held_answers"] == 1
     assert samples["powfast_verify_seconds_count"] == 6
-    assert samples["powfast_gate_seconds_count"] == 13
+    assert samples["powfast_gate_seconds_count"] == 15
     assert samples["powfast_ledger_seconds_count"] > 6
 
 
@@ -102,7 +103,18 @@ async def test_what_waits_is_measured(watched: Watched) -> None:
     await traffic.ask("/1")
     await traffic.ask("/1,1")
     assert watched.samples["powfast_held_answers"] == 2
-    assert watched.samples["powfast_held_bytes"] == 2 * len("an-answer-nobody-may-read")
+    assert watched.samples["powfast_held_bytes"] == 2 * (OVERHEAD + len(ANSWER))
+
+
+async def test_what_made_room_for_others_is_counted(watched: Watched) -> None:
+    traffic = Traffic(watched.observer, max_bytes=LARGEST_SHARE * (OVERHEAD + len(ANSWER)))
+    for number in range(10, 10 + LARGEST_SHARE):
+        await traffic.ask(f"/0.{number}", key="Bearer one")
+    assert watched.samples["powfast_held_answers"] == 9  # no more than was free
+    for number in range(10, 18):
+        await traffic.ask(f"/0.{number}", key=f"Bearer other-{number}")
+    assert watched.samples["powfast_evicted_total"] == 1
+    assert watched.samples["powfast_held_answers"] == LARGEST_SHARE
 
 
 async def test_logs_are_one_json_object_an_event(watched: Watched) -> None:
@@ -128,7 +140,7 @@ async def test_spans_nest_and_carry_their_events(watched: Watched) -> None:
         (span.name, spans[span.parent.span_id].name if span.parent else None)
         for span in watched.spans
     ]
-    asked, paid = ("powfast.stores", "powfast.gate"), ("powfast.verify", "powfast.gate")
+    asked, paid = ("powfast.ledger", "powfast.gate"), ("powfast.verify", "powfast.gate")
     gate = ("powfast.gate", None)
     assert set(parents) == {asked, paid, gate}
     assert (parents.count(gate), parents.count(paid)) == (2, 1)  # two requests, one solution

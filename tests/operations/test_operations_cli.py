@@ -15,9 +15,16 @@ from powfast import keyring
 from powfast.accounts import account_of
 from powfast.cli import main
 from powfast.stores import SQLiteLedger
+from powfast.stores.base import AccountRecord
 from powfast.tariff import EvidenceTariff
 
-TARIFF = EvidenceTariff(base_work=1000, opening_work=5000)
+TARIFF, RUN = EvidenceTariff(base_work=1000, opening_work=5000), bytes(16)
+
+
+def record_of(store: SQLiteLedger, account: str) -> AccountRecord:
+    record = store.account(account)
+    assert record is not None
+    return record
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> Any:
@@ -59,14 +66,21 @@ def test_an_account_is_shown_and_pardoned(
     store: SQLiteLedger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, "account", "show", "alice") == {"account": "alice", "known": False}
-    store.charge("alice", "", b"1", [30.0] * 4)
+    store.charge("alice", "", b"1", RUN, [30.0] * 4)
     dear = run(capsys, "account", "show", "alice")
     assert (dear["known"], dear["queries"]) == (True, 4)
-    assert dear["price"] == pytest.approx(TARIFF.price(store.state("alice")))
+    assert dear["price"] == pytest.approx(TARIFF.price(record_of(store, "alice").state))
     assert dear["price"] > 100
+    assert dear["balance"] == record_of(store, "alice").balance < 0
+    assert (dear["unpaid_runs"], dear["opened"]) == (1, False)
     pardoned = run(capsys, "account", "reset", "alice")
     assert pardoned["price"] == 1
-    assert store.charge("alice", "", b"2", [1.0]) == 1000  # and no opening
+    assert (pardoned["balance"], pardoned["unpaid_runs"], pardoned["opened"]) == (0, 0, True)
+    store.report("alice", "", b"1", [1.0], 0.0)  # of an answer that was read, and is not paid
+    assert run(capsys, "account", "show", "alice")["unpaid_runs"] == "answers"
+    assert run(capsys, "account", "reset", "alice")["balance"] == 0
+    assert store.charge("alice", "", b"2", RUN, [1.0]) == (1000, 1000)
+    assert record_of(store, "alice").opened
     assert main(["account", "show", "alice"]) == 0
     assert "alice" in capsys.readouterr().out
 
@@ -74,8 +88,8 @@ def test_an_account_is_shown_and_pardoned(
 def test_a_group_is_shown_and_reset(
     store: SQLiteLedger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store.charge("alice", "family", b"1", [30.0] * 2)
-    store.charge("bob", "family", b"1", [30.0] * 2)
+    store.charge("alice", "family", b"1", RUN, [30.0] * 2)
+    store.charge("bob", "family", b"1", RUN, [30.0] * 2)
     assert run(capsys, "account", "group", "family")["queries"] == 4
     assert run(capsys, "account", "show", "bob", "--group", "family")["queries"] == 2
     assert run(capsys, "account", "group", "family", "--reset")["price"] == 1
@@ -85,7 +99,7 @@ def test_an_account_is_found_by_its_authorization_header(
     store: SQLiteLedger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = "Bearer sk-1"
-    store.charge(account_of(header), "", b"1", [1.0])
+    store.charge(account_of(header), "", b"1", RUN, [1.0])
     monkeypatch.setattr("sys.stdin", io.StringIO(header + "\n"))
     assert run(capsys, "account", "show", "-")["queries"] == 1
 

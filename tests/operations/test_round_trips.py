@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import sqlite3
@@ -21,15 +22,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ports import free_port
 
+from powfast.accounts import account_of
 from powfast.challenge import Issuer, solve, token_from_text
 from powfast.errors import PowfastError
 from powfast.gate import Gate
 from powfast.http import Answer, format_solution
-from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.servers.asgi import PowMiddleware, bill_of
 from powfast.stores import open_held, open_ledger
+from powfast.stores.base import Limits, Outcome, Verdict
 from powfast.tariff import EvidenceTariff
 
 TARIFF = EvidenceTariff(base_work=1000)
+ALICE = {"authorization": "Bearer alice"}
+LIMITS, RUN = Limits(256.0, math.inf, 60.0), bytes(16)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    await charge_of(scope).charge([1.0, 1.0])
+    await bill_of(scope).charge([1.0, 1.0])
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"answer"})
 
@@ -70,14 +75,14 @@ class Asking:
     def __init__(self, port: int, held: str) -> None:
         url = f"redis://127.0.0.1:{port}"
         self._redis = redis.Redis(port=port)
-        ledger = open_ledger(url, TARIFF, asynchronous=True, timeout=60)
+        self.ledger: Any = open_ledger(url, TARIFF, asynchronous=True, timeout=60)
         places = open_held(url if held == "redis" else held, asynchronous=True, timeout=60)
-        gate = Gate(Issuer({"a": bytes(32)}), ledger, places)
+        gate = Gate(Issuer({"a": bytes(32)}), self.ledger, places)
         self._transport = httpx.ASGITransport(PowMiddleware(application, gate))
-        self._close = [ledger.close, getattr(places, "close", None)]
+        self._close = [self.ledger.close, getattr(places, "close", None)]
 
     async def __call__(self, x: int, solution: str | None = None) -> tuple[httpx.Response, int]:
-        headers = {} if solution is None else {"pow-solution": solution}
+        headers = ALICE if solution is None else {**ALICE, "pow-solution": solution}
         before = self._reads()
         async with httpx.AsyncClient(transport=self._transport) as client:
             response = await client.post(f"http://test/{x}", headers=headers)
@@ -94,12 +99,12 @@ class Asking:
 
 
 @pytest.mark.parametrize(
-    ("held", "asking", "paying", "refused"), [("memory://", 1, 1, 0), ("redis", 3, 2, 1)]
+    ("held", "asking", "paying", "refused"), [("memory://", 2, 1, 1), ("redis", 3, 2, 1)]
 )
 async def test_each_phase_of_a_request_is_one_round_trip(
     port: int, held: str, asking: int, paying: int, refused: int
 ) -> None:
-    """The charge and the claim, and with shared answers: their place, the answer, its release."""
+    """Entry and charge, the redemption; and with shared answers: the answer, and its release."""
     ask = Asking(port, held)
     await ask(0)  # connects, and loads the scripts
     response, _ = await ask(1)
@@ -108,54 +113,90 @@ async def test_each_phase_of_a_request_is_one_round_trip(
     for x in range(2, 5):
         response, trips = await ask(x)
         assert (response.status_code, trips) == (402, asking)
+        response, trips = await ask(x)
+        assert (response.status_code, trips) == (402, 1)  # charged before
         response, trips = await ask(x, "rubbish.AAAA")
         assert (response.status_code, trips) == (402, refused)
         token = token_from_text(response.json()["challenge"])
-        response, trips = await ask(x, format_solution(token, solve(token)))
-        assert (response.text, trips) == ("answer", paying)
+        for _ in range(2):  # and again, for who has lost it
+            response, trips = await ask(x, format_solution(token, solve(token)))
+            assert (response.text, trips) == ("answer", paying)
     await ask.close()
 
 
-@settings(
+@pytest.mark.parametrize("held", ["memory://", "redis"])
+async def test_what_credit_covers_takes_two_round_trips(port: int, held: str) -> None:
+    ask = Asking(port, held)
+    await ask(100)
+    account = account_of(ALICE["authorization"])
+    await ask.ledger.redeem(account, "", b"", os.urandom(16), time.time() + 60, 10**6)
+    for x in range(101, 104):
+        response, trips = await ask(x)
+        assert (response.text, trips) == ("answer", 2)  # entry and charge
+    await ask.close()
+
+
+def damaged(size: int) -> st.SearchStrategy[bytes]:
+    """What may stand where a record of so many bytes was: of any size, or any doubles."""
+    doubles = st.lists(st.floats(), min_size=size // 8, max_size=size // 8).map(
+        lambda values: np.array(values, "<f8").tobytes().ljust(size, b"\1")
+    )
+    return st.one_of(st.binary(max_size=100), st.binary(min_size=size, max_size=size), doubles)
+
+
+def assert_nobody_is_let_in(ledger: Any) -> None:
+    """Every operation ends in a result that is none for free, or in one typed error."""
+
+    def charge() -> None:
+        charged = ledger.charge("alice", "", os.urandom(8), RUN, [1.0, 2.0])
+        assert charged.price >= 2 * 1000.0
+
+    def enter() -> None:
+        assert ledger.enter("alice", "", b"0", os.urandom(16), LIMITS).verdict in Verdict
+
+    def redeem() -> None:
+        ledger.redeem("alice", "", b"0", os.urandom(16), 4e9, 1)
+
+    def leave() -> None:
+        ledger.leave("alice", "", b"0", RUN, Outcome.UNPAID)
+
+    for ask in (lambda: ledger.account("alice"), charge, enter, redeem, leave):
+        with contextlib.suppress(PowfastError):
+            ask()
+
+
+ANY_CASE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(
-    st.one_of(
-        st.binary(max_size=100),
-        st.lists(st.floats(), min_size=10, max_size=10).map(
-            lambda doubles: np.array(doubles, "<f8").tobytes()
-        ),
-    )
-)
-def test_a_damaged_page_is_one_typed_error_and_lets_nobody_in(port: int, page: bytes) -> None:
+RECORDS = {"account": 104, "request": 104}  # bytes in SQLite, and about as many in Redis
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+@ANY_CASE
+@given(data=st.data())
+def test_a_damaged_record_is_one_typed_error_and_lets_nobody_in(
+    port: int, kind: str, data: st.DataObject
+) -> None:
+    record = data.draw(damaged(RECORDS[kind]))
     ledger = open_ledger(f"redis://127.0.0.1:{port}", TARIFF, timeout=60)
     with redis.Redis(port=port) as client:
         client.flushdb()
-        ledger.charge("alice", "", b"0", [1.0])
-        for key in client.keys("*account:*account:*"):
-            client.set(key, page)
-        for ask in (
-            lambda: ledger.state("alice"),
-            lambda: ledger.charge("alice", "", b"1", [1.0, 2.0]),
-        ):
-            try:
-                found = ask()
-            except PowfastError:
-                continue
-            assert not isinstance(found, int) or found > 0
+        ledger.charge("alice", "", b"0", RUN, [1.0])
+        found = [key for key in client.keys("*") if (b"request" in key) == (kind == "request")]
+        assert found
+        for key in found:
+            client.set(key, record)
+        assert_nobody_is_let_in(ledger)
     ledger.close()
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@ANY_CASE
 @given(st.binary(max_size=60))
 def test_a_damaged_answer_is_one_typed_error(port: int, packed: bytes) -> None:
-    held = open_held(f"redis://127.0.0.1:{port}", timeout=60)
+    held: Any = open_held(f"redis://127.0.0.1:{port}", timeout=60)
     with redis.Redis(port=port) as client:
         client.flushdb()
-        held.reserve("alice", b"digest")
-        held.fill("alice", b"digest", 1000, Answer(200, (), b"answer"), 6)
+        held.put("alice", RUN, Answer(200, (), b"answer"))
         for key in client.keys("*"):
             if client.type(key) == b"hash":
                 for field in client.hkeys(key):
@@ -163,31 +204,25 @@ def test_a_damaged_answer_is_one_typed_error(port: int, packed: bytes) -> None:
             elif client.type(key) == b"string":
                 client.set(key, packed)
         try:
-            found = held.release("alice", b"digest")
+            found = held.get("alice", RUN)
         except PowfastError:
             return
         assert found is None or isinstance(found, Answer)
     held.close()
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.binary(max_size=100))
-def test_a_damaged_row_is_one_typed_error(tmp_path: Path, state: bytes) -> None:
+@pytest.mark.parametrize("kind", RECORDS)
+@ANY_CASE
+@given(data=st.data())
+def test_a_damaged_row_is_one_typed_error_and_lets_nobody_in(
+    tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
+    record = data.draw(damaged(RECORDS[kind]))
     file = tmp_path / "ledger.sqlite"
     ledger = open_ledger(f"sqlite:///{file}", TARIFF, timeout=60)
-    ledger.charge("alice", "", b"0", [1.0])
+    ledger.charge("alice", "", b"0", RUN, [1.0])
     with contextlib.closing(sqlite3.connect(file)) as database, database:
-        database.execute("UPDATE page SET state = ?", (state,))
-    for ask in (
-        lambda: ledger.state("alice"),
-        lambda: ledger.charge("alice", "", os.urandom(8), [1.0, 2.0]),
-    ):
-        try:
-            found = ask()
-        except PowfastError:
-            continue
-        assert not isinstance(found, int) or found > 0
+        assert database.execute(f"UPDATE {kind} SET record = ?", (record,)).rowcount == 1
+    assert_nobody_is_let_in(ledger)
     ledger.close()
     file.unlink()

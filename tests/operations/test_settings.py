@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from powfast import keyring
 from powfast.accounts import Caller, bearer
-from powfast.challenge import decode
+from powfast.bill import Bill, RequestIdentity
+from powfast.challenge import decode, token_from_text
 from powfast.errors import InvalidInput
-from powfast.gate import Asked, run
+from powfast.gate import run
+from powfast.http import Answer
 from powfast.observers.base import Unobserved
+from powfast.servers.charge import BlockingBill
 from powfast.servers.settings import Settings, store_of
 from powfast.stores import MemoryLedger, SQLiteLedger
+from powfast.stores.held import LARGEST_SHARE, OVERHEAD
 from powfast.tariff import EvidenceTariff
 
 SECRET = "5ec7e75ec7e7" * 6
@@ -46,9 +51,14 @@ def test_the_least_that_a_server_needs(given: dict[str, str]) -> None:
     assert isinstance(gate.ledger, MemoryLedger)
     assert isinstance(settings.observer(), Unobserved)
     assert settings.middleware["account"] is bearer
-    work = run(gate.charge(Asked("alice", "", b"digest"), [1.0]))
-    assert work == 1005 // 125 * 125
-    assert decode(gate.challenge(Asked("alice", "", b"digest"), work)).key_id == "a"
+    asked = run(gate.serve(RequestIdentity("alice", "", b"digest"), Bill(), None, nothing_runs))
+    assert asked is not None
+    token = decode(token_from_text(json.loads(asked.body)["challenge"]))
+    assert (token.key_id, token.work) == ("a", 1125)  # 1005, on the grid
+
+
+async def nothing_runs() -> None:
+    raise AssertionError
 
 
 ALL = """
@@ -60,10 +70,12 @@ store_timeout = 0.25
 on_store_error = "local"
 refuse_above = 1_000_000_000_000
 held_lifetime = 30.5
-held_per_account = 2
-held_in_all = 20
-held_account_bytes = 1000
-held_all_bytes = 2000
+held_bytes = 1_000_000
+hold_shared = true
+max_unpaid_runs = 3
+max_queries = 7
+bind = ["X-Model", "X-Version"]
+body_timeout = 2.5
 paths = ["/v1/", "/v2/"]
 status = 403
 max_body = 4096
@@ -94,9 +106,39 @@ def test_every_setting_has_its_place_in_a_file(given: dict[str, str], tmp_path: 
     gate = settings.gate()
     assert isinstance(gate.ledger, SQLiteLedger)
     assert isinstance(gate.issuer, keyring.FileIssuer)
-    assert gate.held.max_answer == 1000
-    assert gate.refuse_above == 10**12
-    gate.ledger.close()
+    assert gate.held.max_answer == 1_000_000 // LARGEST_SHARE - OVERHEAD
+    assert settings.middleware["bind"] == ("X-Model", "X-Version")
+    assert settings.middleware["body_timeout"] == 2.5
+    assert (settings.max_unpaid_runs, settings.max_queries, settings.hold_shared) == (3, 7, True)
+    gate.ledger.close()  # type: ignore[union-attr]
+
+
+def test_the_bounds_reach_the_gate(given: dict[str, str]) -> None:
+    bounds = {"REFUSE_ABOVE": "5000", "MAX_UNPAID_RUNS": "1", "MAX_QUERIES": "3"}
+    tariff = EvidenceTariff(base_work=1000).to_json()
+    Path(given["POWFAST_TARIFF"]).write_text(tariff)
+    gate = Settings.load(
+        environ=given | {f"POWFAST_{name}": value for name, value in bounds.items()}
+    ).gate()
+
+    def ask(digest: bytes, account: str, queries: int) -> tuple[int, str]:
+        bill = BlockingBill()
+
+        async def endpoint() -> Answer:
+            bill.charge([1.0] * queries)
+            return Answer(200, (), b"")
+
+        answer = run(gate.serve(RequestIdentity(account, "", digest), bill, None, endpoint))
+        assert answer is not None
+        said = json.loads(answer.body)
+        return answer.status, said.get("work") or said["type"]
+
+    assert ask(b"1", "alice", 4) == (413, "urn:powfast:too-many-queries")
+    assert ask(b"2", "bob", 3) == (402, 3000)
+    assert ask(b"3", "bob", 1) == (402, 3000 + 1000)  # one run is unpaid: the debt comes first
+    Path(given["POWFAST_TARIFF"]).write_text(EvidenceTariff(base_work=6000).to_json())
+    gate = Settings.load(environ=given | {"POWFAST_REFUSE_ABOVE": "5000"}).gate()
+    assert ask(b"4", "eve", 1) == (403, "urn:powfast:price-too-high")
 
 
 def test_the_environment_says_the_same(given: dict[str, str]) -> None:
@@ -105,12 +147,15 @@ def test_the_environment_says_the_same(given: dict[str, str]) -> None:
         "POWFAST_REFUSE_ABOVE": "1_000",
         "POWFAST_LOGS": "TRUE",
         "POWFAST_METRICS": "0",
+        "POWFAST_BIND": "X-Model, X-Version",
+        "POWFAST_HOLD_SHARED": "1",
         "POWFAST_KERNEL": "scalar",
         "OTHER": "x",
     }
     settings = Settings.load(environ=given | more)
     assert settings.paths == ("/v1/", "/v2/")
     assert (settings.refuse_above, settings.logs, settings.metrics) == (1000, True, False)
+    assert (settings.bind, settings.hold_shared) == (("X-Model", "X-Version"), True)
 
 
 def test_every_error_is_listed_at_once(tmp_path: Path) -> None:
@@ -119,7 +164,7 @@ def test_every_error_is_listed_at_once(tmp_path: Path) -> None:
         'ttl = "soon"\nstroe = "memory://"\npaths = [1]\nlogs = "maybe"\nstatus = 200\n'
     )
     environ = {
-        "POWFAST_HELD_PER_ACOUNT": "3",
+        "POWFAST_MAX_UNPAID_RUN": "3",
         "POWFAST_REFUSE_ABOVE": "1.5",
         "POWFAST_ON_STORE_ERROR": "ajar",
         "POWFAST_EVIDENCE": "no_such_module:f",
@@ -129,7 +174,7 @@ def test_every_error_is_listed_at_once(tmp_path: Path) -> None:
     lines = wrong(environ, file)
     expected = [
         ("stroe", "is store meant?"),
-        ("POWFAST_HELD_PER_ACOUNT", "is held_per_account meant?"),
+        ("POWFAST_MAX_UNPAID_RUN", "is max_unpaid_runs meant?"),
         ("ttl", "'soon'"),
         ("paths", "begin with /"),
         ("logs", "true or false"),
@@ -154,6 +199,12 @@ def test_every_error_is_listed_at_once(tmp_path: Path) -> None:
         ("TTL", "0", "number"),
         ("STATUS", "", "whole"),
         ("MAX_BODY", "-1", "whole"),
+        ("MAX_UNPAID_RUNS", "-1", "whole"),
+        ("MAX_QUERIES", "many", "whole"),
+        ("HELD_BYTES", "1.5", "whole"),
+        ("HOLD_SHARED", "perhaps", "true or false"),
+        ("BODY_TIMEOUT", "0", "number"),
+        ("BIND", "X Model", "names of headers"),
         ("STORE", "postgres://localhost", "memory://"),
         ("STORE", "redis:localhost", "memory://"),
         ("TARIFF", "/no/such/tariff.json", "cannot be read"),

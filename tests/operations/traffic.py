@@ -13,8 +13,9 @@ from powfast.errors import StoreUnavailable
 from powfast.gate import Gate
 from powfast.http import format_solution
 from powfast.observers.base import Observer
-from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.servers.asgi import PowMiddleware, bill_of
 from powfast.stores import MemoryLedger
+from powfast.stores.base import Entry
 from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
 
@@ -35,10 +36,10 @@ class Clock:
 class FailingLedger(MemoryLedger):
     failing = False
 
-    def charge(self, *arguments: Any) -> int:
+    def enter(self, *arguments: Any) -> Entry:
         if self.failing:
             raise StoreUnavailable("the store is away")
-        return super().charge(*arguments)
+        return super().enter(*arguments)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -46,7 +47,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/fails":
         raise RuntimeError(ANSWER)
     evidence = [float(each) for each in scope["path"].strip("/").split(",")]
-    await charge_of(scope).charge(evidence)
+    await bill_of(scope).charge(evidence)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": ANSWER.encode()})
 
@@ -54,23 +55,26 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 class Traffic:
     """One service, and what is sent to it."""
 
-    def __init__(self, observer: Observer) -> None:
-        self.clock = Clock()
-        self.ledger = FailingLedger(EvidenceTariff(base_work=BASE))
-        held = HeldAnswers(per_account=3, clock=self.clock, observer=observer)
-        issuer = Issuer({"2026a": KEY})
-        gate = Gate(issuer, self.ledger, held, refuse_above=100 * BASE, observer=observer)
+    def __init__(self, observer: Observer, **held_bounds: Any) -> None:
+        self.clock, self.rounds = Clock(), 0
+        self.ledger = FailingLedger(EvidenceTariff(base_work=BASE), clock=self.clock)
+        held = HeldAnswers(clock=self.clock, observer=observer, **held_bounds)
+        issuer = Issuer({"2026a": KEY}, clock=self.clock)
+        bounds = {"refuse_above": 100 * BASE, "max_queries": 4}
+        gate = Gate(issuer, self.ledger, held, observer=observer, **bounds)
         self.app = PowMiddleware(application, gate)
         self.secrets = [
             KEY.decode(), KEY.hex(), base64.b64encode(KEY).decode().rstrip("="), API_KEY,
             API_KEY.split()[1], account_of(API_KEY), ANSWER, QUERY,
         ]  # fmt: skip
 
-    async def ask(self, path: str, solution: str | None = None) -> httpx.Response:
-        headers = {"authorization": API_KEY} | ({"pow-solution": solution} if solution else {})
+    async def ask(
+        self, path: str, solution: str | None = None, key: str = API_KEY
+    ) -> httpx.Response:
+        headers = {"authorization": key} | ({"pow-solution": solution} if solution else {})
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.post(path, content=QUERY, headers=headers)
+            return await client.post(f"{path}?round={self.rounds}", content=QUERY, headers=headers)
 
     async def pay(self, path: str) -> tuple[httpx.Response, str]:
         token = token_from_text((await self.ask(path)).json()["challenge"])
@@ -83,14 +87,17 @@ class Traffic:
         for path in ("/1", "/1,1", "/1,1,1"):
             response, solution = await self.pay(path)
             assert response.text == ANSWER
-        replayed = await self.ask("/1,1,1", solution)
-        assert replayed.status_code == 402  # and takes a place of those that wait
+        assert (await self.ask("/1,1,1", solution)).text == ANSWER  # for who has lost it
         assert (await self.ask("/5", "rubbish.AAAA")).status_code == 402
         assert (await self.ask("/6", solution)).status_code == 402
-        assert (await self.ask("/7")).status_code == 429
+        assert (await self.ask("/7")).status_code == 402
         self.clock.now += 1000  # nobody pays the three that wait
+        assert (await self.ask("/2")).status_code == 402
+        assert (await self.ask("/1,1,1,1,1")).status_code == 413
         assert (await self.ask("/fails")).status_code == 500
         assert (await self.ask("/1e9,1e9")).status_code == 403
         self.ledger.failing = True
         assert (await self.ask("/8")).status_code == 503
         self.ledger.failing = False
+        self.ledger.reset(account_of(API_KEY))
+        self.rounds += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -191,24 +192,32 @@ def test_solving_shows_how_far_it_is_and_can_be_cancelled(browser: Any, shop: Sh
         assert "visitor" not in operator(page)  # nothing runs before the opening is paid
 
 
-def test_a_first_question_that_the_opening_does_not_cover_is_paid_in_two(
-    browser: Any, shop: Shop
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_first_question_is_paid_with_the_opening_and_a_dear_one_in_two(
+    browser: Any, shop: Shop, images: int
 ) -> None:
     base = shop.tariff.base_work
+
+    def repeated(route: Any) -> None:
+        (image,) = route.request.post_data_json["images"]
+        route.continue_(post_data=json.dumps({"images": [image] * images}))
+
     with opening(shop, base) as url, visit(browser, url) as page:
         answers: list[Any] = []
         page.on("response", lambda answer: answers.append(answer))
+        page.route(lambda url: "/v1/predict" in url, repeated)
         page.click("#samples button >> nth=5")
         assert ask(page).startswith("The model says 5")
         asked = [answer for answer in answers if "/v1/" in answer.url]
-        assert [answer.status for answer in asked] == [402, 402, 402, 200]
-        receipts = [asked[i].header_value("pow-receipt") for i in (1, 3)]
+        challenged = 1 if images == 1 else 3
+        assert [answer.status for answer in asked] == [402] * challenged + [200]
+        receipts = [answer.header_value("pow-receipt") for answer in asked[1::2]]
         works = [int(receipt.removeprefix("work=")) for receipt in receipts]
-        # the opening covers a sixteenth of itself; what is published is rounded down by an eighth
-        assert works[0] == pytest.approx(base, rel=0.125)
-        assert works[1] == pytest.approx(base * 15 / 16, rel=0.125)
+        # the opening and the price of the moment, then the rest; rounded up by an eighth at most
+        for work, due in zip(works, (2 * base, (images - 1) * base), strict=False):
+            assert due <= work <= 1.125 * due + 1
         assert f"price was {sum(works):,} hashes" in page.inner_text("#explained")
-        assert operator(page)["visitor"]["queries"] == 1
+        assert operator(page)["visitor"]["queries"] == images
 
 
 def test_a_reload_keeps_the_account(page: Any) -> None:

@@ -76,7 +76,7 @@ def test_work_is_one_puzzle_per_request() -> None:
     assert state.tolist() == [1000, pytest.approx(528.15716)]
     again, state = MNIST.work(costs, state)
     assert again.sum() == 2**24 and state[0] == 2000  # row 2
-    assert MNIST.publish(work.sum(), 0.0) == (2**21, 0.0)
+    assert MNIST.publish(work.sum()) == 2**21
 
 
 def test_same_interface_as_the_evidence_tariff() -> None:

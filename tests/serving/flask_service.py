@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 
 from powfast.challenge import Issuer
 from powfast.gate import Gate
-from powfast.servers.wsgi import PowMiddleware, charge_of
+from powfast.servers.wsgi import PowMiddleware, bill_of
 from powfast.stores import MemoryLedger
 from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff
@@ -26,34 +26,55 @@ from powfast.tariff import EvidenceTariff
 class FlaskService:
     """One gate and one Flask application behind it, whose "model" counts its runs."""
 
-    def __init__(self, *, ttl: float = 120.0, held: HeldAnswers | None = None, **options: Any):
+    def __init__(
+        self,
+        *,
+        ttl: float = 120.0,
+        held: HeldAnswers | None = None,
+        gate: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
         self.runs = 0
+        self.may_go = threading.Event()
         self.ledger = MemoryLedger(EvidenceTariff(base_work=BASE))
-        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held)
+        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held, **(gate or {}))
         self.flask = app = flask.Flask(__name__)
 
         @app.post("/v1/predict")
         def predict() -> Any:
             body = flask.request.get_json()
             self.runs += 1
-            charge_of(flask.request.environ).charge(body["evidence"])
+            bill_of(flask.request.environ).charge(body["evidence"])
             return {"answer": body["x"]}, 200, {"X-Model": "m"}
 
         @app.post("/v1/beforehand")
         def beforehand() -> Any:
             body = flask.request.get_json()
-            charge_of(flask.request.environ).require(body["evidence"])
+            bill_of(flask.request.environ).require(body["evidence"])
             self.runs += 1
             return {"answer": body["x"]}
 
+        @app.post("/v1/slow")
+        def slow() -> str:
+            self.runs += 1
+            self.may_go.wait()
+            bill_of(flask.request.environ).charge([1.0])
+            return "answer"
+
+        @app.post("/v1/login")
+        def login() -> Any:
+            self.runs += 1
+            bill_of(flask.request.environ).charge([1.0])
+            return "answer", 200, {"Set-Cookie": "session=1"}
+
         @app.post("/v1/pieces")
         def pieces() -> Any:
-            charge_of(flask.request.environ).charge([1.0])
+            bill_of(flask.request.environ).charge([1.0])
             return flask.Response(iter(["a", "b", "c"]))
 
         @app.post("/v1/late")
         def late() -> Any:
-            charge = charge_of(flask.request.environ)
+            charge = bill_of(flask.request.environ)
 
             def body() -> Iterator[str]:
                 yield "early"
@@ -66,7 +87,7 @@ class FlaskService:
 
         @app.post("/v1/fails")
         def fails() -> Any:
-            charge_of(flask.request.environ).charge([1.0])
+            bill_of(flask.request.environ).charge([1.0])
             return "broken", 503
 
         @app.route("/v1/free", methods=["GET", "HEAD", "POST"])

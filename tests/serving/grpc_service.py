@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -21,7 +22,7 @@ from powfast.challenge import Issuer, solve
 from powfast.clients.grpc import PowInterceptor as PayingInterceptor
 from powfast.gate import Gate
 from powfast.http import challenge_in, format_solution
-from powfast.servers.grpc import AioPowInterceptor, PowInterceptor, current_charge
+from powfast.servers.grpc import AioPowInterceptor, PowInterceptor, current_bill
 from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
@@ -47,30 +48,31 @@ class Model:
     def __init__(self) -> None:
         self.runs = 0
         self.ended = 0
+        self.may_end = threading.Event()
 
 
 class BlockingModel(Model):
     def predict(self, request: Any, context: Any) -> Any:
         self.runs += 1
-        current_charge().charge(request["evidence"])
+        current_bill().charge(request["evidence"])
         context.set_trailing_metadata((("model", "m"), ("raw-bin", b"\x00\xff")))
         return {"answer": request["x"]}
 
     def beforehand(self, request: Any, context: Any) -> Any:
-        current_charge().require(request["evidence"])
+        current_bill().require(request["evidence"])
         self.runs += 1
         return {"answer": request["x"]}
 
     def stream(self, request: Any, context: Any) -> Iterator[Any]:
         self.runs += 1
-        current_charge().charge(request["evidence"])
+        current_bill().charge(request["evidence"])
         for number in range(request["x"]):
             yield {"answer": number}
 
     def watchful(self, request: Any, context: Any) -> Iterator[Any]:
         """Stops once the client is gone."""
         self.runs += 1
-        current_charge().charge(request["evidence"])
+        current_bill().charge(request["evidence"])
         for number in range(request["x"]):
             if not context.is_active():
                 break
@@ -78,32 +80,42 @@ class BlockingModel(Model):
             time.sleep(0.1)
         self.ended += 1
 
+    def waiting(self, request: Any, context: Any) -> Iterator[Any]:
+        self.runs += 1
+        self.may_end.wait(PATIENCE)
+        current_bill().charge(request["evidence"])
+        yield {"answer": "at last"}
+
     def stream_beforehand(self, request: Any, context: Any) -> Iterator[Any]:
-        current_charge().require(request["evidence"])
+        current_bill().require(request["evidence"])
         self.runs += 1
         for number in range(request["x"]):
+            yield {"answer": number}
+
+    def endless(self, request: Any, context: Any) -> Iterator[Any]:
+        for number in itertools.count():
             yield {"answer": number}
 
     def late(self, request: Any, context: Any) -> Iterator[Any]:
         yield {"answer": "early"}
         try:
-            current_charge().charge([1.0])
+            current_bill().charge([1.0])
         except RuntimeError as error:
             yield {"answer": str(error)}
 
     def aborts(self, request: Any, context: Any) -> Any:
-        current_charge().charge(request["evidence"])
+        current_bill().charge(request["evidence"])
         context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
 
     def fails(self, request: Any, context: Any) -> Any:
-        current_charge().charge(request["evidence"])
+        current_bill().charge(request["evidence"])
         context.set_code(grpc.StatusCode.DATA_LOSS)
         return {}
 
     def hides(self, request: Any, context: Any) -> Any:
         """Swallows what stops it, as careless code does."""
         try:
-            current_charge().require(request["evidence"])
+            current_bill().require(request["evidence"])
         except Exception:
             return {"answer": "hidden"}
 
@@ -114,7 +126,7 @@ class BlockingModel(Model):
     def talk(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         for request in requests:
             try:
-                current_charge()
+                current_bill()
             except RuntimeError as error:
                 yield {"answer": [request["x"], str(error)]}
 
@@ -122,24 +134,24 @@ class BlockingModel(Model):
 class AwaitedModel(Model):
     async def predict(self, request: Any, context: Any) -> Any:
         self.runs += 1
-        await current_charge().charge(request["evidence"])
+        await current_bill().charge(request["evidence"])
         context.set_trailing_metadata((("model", "m"), ("raw-bin", b"\x00\xff")))
         return {"answer": request["x"]}
 
     async def beforehand(self, request: Any, context: Any) -> Any:
-        await current_charge().require(request["evidence"])
+        await current_bill().require(request["evidence"])
         self.runs += 1
         return {"answer": request["x"]}
 
     async def stream(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.runs += 1
-        await current_charge().charge(request["evidence"])
+        await current_bill().charge(request["evidence"])
         for number in range(request["x"]):
             yield {"answer": number}
 
     async def watchful(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.runs += 1
-        await current_charge().charge(request["evidence"])
+        await current_bill().charge(request["evidence"])
         for number in range(request["x"]):
             try:
                 await asyncio.sleep(0.1)
@@ -148,31 +160,41 @@ class AwaitedModel(Model):
             yield {"answer": number}
         self.ended += 1
 
+    async def waiting(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.runs += 1
+        await asyncio.to_thread(self.may_end.wait, PATIENCE)
+        await current_bill().charge(request["evidence"])
+        yield {"answer": "at last"}
+
     async def stream_beforehand(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        await current_charge().require(request["evidence"])
+        await current_bill().require(request["evidence"])
         self.runs += 1
         for number in range(request["x"]):
+            yield {"answer": number}
+
+    async def endless(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        for number in itertools.count():
             yield {"answer": number}
 
     async def late(self, request: Any, context: Any) -> AsyncIterator[Any]:
         yield {"answer": "early"}
         try:
-            await current_charge().charge([1.0])
+            await current_bill().charge([1.0])
         except RuntimeError as error:
             yield {"answer": str(error)}
 
     async def aborts(self, request: Any, context: Any) -> Any:
-        await current_charge().charge(request["evidence"])
+        await current_bill().charge(request["evidence"])
         await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
 
     async def fails(self, request: Any, context: Any) -> Any:
-        await current_charge().charge(request["evidence"])
+        await current_bill().charge(request["evidence"])
         context.set_code(grpc.StatusCode.DATA_LOSS)
         return {}
 
     async def hides(self, request: Any, context: Any) -> Any:
         try:
-            await current_charge().require(request["evidence"])
+            await current_bill().require(request["evidence"])
         except Exception:
             return {"answer": "hidden"}
 
@@ -183,7 +205,7 @@ class AwaitedModel(Model):
     async def talk(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async for request in requests:
             try:
-                current_charge()
+                current_bill()
             except RuntimeError as error:
                 yield {"answer": [request["x"], str(error)]}
 
@@ -192,7 +214,9 @@ def handlers(model: Any) -> grpc.GenericRpcHandler:
     unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
     kinds = {
         **dict.fromkeys(("predict", "beforehand", "aborts", "fails", "hides", "plain"), unary),
-        **dict.fromkeys(("stream", "stream_beforehand", "watchful", "late"), stream),
+        **dict.fromkeys(
+            ("stream", "stream_beforehand", "watchful", "waiting", "endless", "late"), stream
+        ),
         "talk": grpc.stream_stream_rpc_method_handler,
     }
     methods = {name: kind(getattr(model, name), **JSON) for name, kind in kinds.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import httpx
@@ -43,11 +45,13 @@ class Service:
         ttl: float = 120.0,
         held: HeldAnswers | None = None,
         ledger: Any = None,
+        gate: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         self.runs = 0
+        self.may_go = threading.Event()
         self.ledger = ledger or MemoryLedger(EvidenceTariff(base_work=BASE))
-        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held)
+        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held, **(gate or {}))
         self.app = FastAPI()
         self.app.add_middleware(PowMiddleware, gate=self.gate, paths=("/v1/",), **options)
 
@@ -62,6 +66,19 @@ class Service:
             await pow.require(body["evidence"])
             self.runs += 1
             return {"answer": body["x"]}
+
+        @self.app.post("/v1/slow")
+        async def slow(pow: Charge) -> str:
+            self.runs += 1
+            await asyncio.to_thread(self.may_go.wait)
+            await pow.charge([1.0])
+            return "answer"
+
+        @self.app.post("/v1/login")
+        async def login(pow: Charge) -> PlainTextResponse:
+            self.runs += 1
+            await pow.charge([1.0])
+            return PlainTextResponse("answer", headers={"set-cookie": "session=1"})
 
         @self.app.post("/v1/twice")
         async def twice(pow: Charge) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from powfast.accounts import (
     ANONYMOUS,
     Caller,
     Resolver,
+    SharedName,
     account_of,
     address,
     bearer,
@@ -22,6 +25,7 @@ from powfast.accounts import (
     header,
     nobody,
     resolver,
+    user,
 )
 from powfast.challenge import decode
 from powfast.errors import InvalidInput
@@ -51,9 +55,13 @@ def named(identity: str) -> str:
         ("Bearer   sk-1 ", "bearer sk-1"),
         ("Bearer\tsk-1", "bearer sk-1"),
         ("Bearer SK-1", "bearer SK-1"),
+        (" \t Bearer \t sk-1 \t ", "bearer sk-1"),
         ("Basic dXNlcjpwYXNz", "basic dXNlcjpwYXNz"),
+        ("bASIC   dXNlcjpwYXNz ", "basic dXNlcjpwYXNz"),
+        ("Basic dXNlcjpwYXNzZQ==", "basic dXNlcjpwYXNzZQ=="),
+        ("ApiKey sk-1", "apikey sk-1"),
         ("sk-1", "sk-1"),
-        ("Bearer", "bearer"),
+        ("SK-1 ", "SK-1"),
         ("Bearer  " + "k" * 1000, "bearer " + "k" * 1000),
     ],
 )
@@ -61,16 +69,69 @@ def test_a_key_is_one_account_however_it_is_written(sent: str, identity: str) ->
     assert bearer(caller({"authorization": sent})) == account_of(sent) == named(identity)
 
 
-@pytest.mark.parametrize("sent", [None, "", " ", "\t"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        # base64 that decoders take for dXNlcjpwYXNzZQ==
+        "Basic dXNlcjpwYXNzZQ",
+        "Basic dXNlcjpwYXNzZQ=",
+        "Basic dXNlcjpwYXNzZQ===",
+        "Basic dXNlcjpwYXNzZR==",
+        "Basic dXNlcjp!wYXNzZQ==",
+        "Basic -dXNlcjpwYXNzZQ==",
+        "Basic dXNlcjpwYXNzZQ==junk",
+        "Basic dXNlcjpwYXNzZQ==" + "=" * 1000,
+        "Basic dXNlcjpw\xa0YXNzZQ==",
+        "Basic",
+        "basic ",
+        # what stands behind or between, where servers read on from the second word
+        "Basic dXNlcjpwYXNzZQ== junk",
+        "Basic dXNlcjpw YXNzZQ==",
+        "Bearer sk-1 junk",
+        "Bearer\tsk-1\tjunk",
+        "a b c",
+        # spaces to Python's split, and what has several forms in Unicode
+        "Bearer\xa0sk-1",
+        "Bearer sk-1\x1cjunk",
+        "Bearer sk-1\x0bjunk",
+        "Bearer\x85 sk-1",
+        "Bearer \x00sk-1",
+        "Bearer sk-1\x7f",
+        "Bearer sk-é",
+        "\u212aey sk-1",
+    ],
+)
+def test_what_servers_overlook_in_credentials_is_refused(sent: str) -> None:
+    with pytest.raises(InvalidInput, match="Authorization"):
+        bearer(caller({"authorization": sent}))
+
+
+@given(st.binary(min_size=1), st.text(alphabet="!-_.~=\xa0\x00é \t", min_size=1), st.data())
+def test_one_pair_of_user_and_password_is_one_account(
+    pair: bytes, junk: str, data: st.DataObject
+) -> None:
+    """However it is spelled: another text of the same bytes is refused, or the same account."""
+    text = base64.b64encode(pair).decode()
+    at = data.draw(st.integers(0, len(text)))
+    spelled = text[:at] + junk + text[at:]
+    try:
+        found = bearer(caller({"authorization": f"Basic {spelled}"}))
+    except InvalidInput:
+        return
+    assert found == bearer(caller({"authorization": f"Basic {text}"}))
+
+
+@pytest.mark.parametrize("sent", [None, "", " ", "\t", "Bearer", " bearer "])
 def test_who_has_no_key_is_anonymous(sent: str | None) -> None:
     headers = {} if sent is None else {"authorization": sent}
-    assert bearer(caller(headers)) == ANONYMOUS
+    assert bearer(caller(headers)) is ANONYMOUS
 
 
 def test_a_header_names_its_sender() -> None:
     by_key = header("x-api-key")
     assert by_key(caller({"x-api-key": "sk-1"})) == named("sk-1")
-    assert by_key(caller({"x-other": "sk-1"})) == ANONYMOUS
+    assert by_key(caller({"x-api-key": " sk-1\t"})) == named("sk-1")
+    assert by_key(caller({"x-other": "sk-1"})) is by_key(caller({"x-api-key": " "})) is ANONYMOUS
     assert nobody(caller({"x-api-key": "sk-1"})) == ""
 
 
@@ -237,6 +298,17 @@ def test_a_group_is_a_wider_network() -> None:
     assert decode(token).group == "127.0.0.0/16"
 
 
+def test_only_who_cannot_be_told_apart_shares_a_name() -> None:
+    for peer in (PEER, "2001:db8::1", None):
+        assert isinstance(address()(caller(address=peer)), SharedName)
+    for resolve in (bearer, header("x-api-key"), certificate(), certificate("x-dn"), user()):
+        assert isinstance(resolve(caller()), SharedName)
+    keyed = {"authorization": "Bearer sk-1", "x-api-key": "sk-1", "x-dn": DN}
+    for resolve in (bearer, header("x-api-key"), certificate("x-dn"), nobody):
+        assert not isinstance(resolve(caller(keyed)), SharedName)
+    assert json.dumps(SharedName("a")) == '"a"'
+
+
 @pytest.mark.parametrize("wrong", [{"proxies": -1}, {"proxies": 33}, {"ipv4": 33}, {"ipv6": 1.5}])
 def test_a_network_has_so_many_bits(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(wrong))):
@@ -260,7 +332,7 @@ def test_a_configuration_names_each_resolver() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "bear", "header", "header a b", "certificate a b", "address 1", "address proxies=-1",
-     "address proxies=", "address proxies=²", "address ipv4=64", "address hops=1"],
+     "address proxies=", "address proxies=²", "address ipv4=64", "address hops=1", "user b"],
 )  # fmt: skip
 def test_a_configuration_that_names_none_is_told_which_there_are(text: str) -> None:
     with pytest.raises(InvalidInput):

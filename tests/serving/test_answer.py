@@ -42,7 +42,7 @@ def test_answer_serves_any_other_library() -> None:
     assert payer.answer(Response(401, {"www-authenticate": 'Bearer realm="x"'})) is None
     value = payer.answer(asking)
     assert value is not None
-    assert ISSUER.verify(*parse_solution(value), account="alice").work == 1000
+    assert ISSUER.redeem(*parse_solution(value), account="alice").work == 1000
     with pytest.raises(MalformedToken):
         payer.answer(Response(402, {"WWW-Authenticate": 'PoW challenge="AAAA"'}))
     with pytest.raises(Cancelled):
@@ -89,7 +89,7 @@ def test_answer_reads_the_responses_of_real_libraries(get: Callable[..., Any]) -
         value = Payer().answer(response)
         response.close()
     assert value is not None
-    assert ISSUER.verify(*parse_solution(value)).work == 1000
+    assert ISSUER.redeem(*parse_solution(value)).work == 1000
 
 
 async def test_answer_reads_the_responses_of_aiohttp() -> None:

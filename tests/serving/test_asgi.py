@@ -9,19 +9,20 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from fastapi import Request
+from fastapi import Request, WebSocket
 from fastapi.responses import PlainTextResponse
 from service import ALICE, ASK, BASE, KEYS, Service, paid, served, token_of
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from stores import until
 
+from powfast.accounts import account_of
 from powfast.challenge import Issuer
 from powfast.clients.httpx import PowAuth
 from powfast.clients.httpx2 import PowAuth as PowAuth2
 from powfast.errors import PaymentRequired, TooMuchWork
 from powfast.gate import Gate
-from powfast.servers.asgi import PowMiddleware, charge_of
+from powfast.servers.asgi import PowMiddleware, bill_of
 from powfast.servers.environment import ordinary
 from powfast.servers.fastapi import Charge
 from powfast.stores import MemoryLedger
@@ -43,7 +44,8 @@ def test_a_client_never_sees_the_402(library: Any, auth: Any) -> None:
 async def test_an_asynchronous_client_pays_for_many_at_once(library: Any, auth: Any) -> None:
     service = Service()
     with served(service.app) as url:
-        async with library.AsyncClient(base_url=url, auth=auth(), timeout=60) as client:
+        options = {"base_url": url, "auth": auth(), "timeout": 60, "headers": ALICE}
+        async with library.AsyncClient(**options) as client:
             asked = [client.post("/v1/predict", json={**ASK, "x": i}) for i in range(20)]
             answers = [response.json()["answer"] for response in await asyncio.gather(*asked)]
     assert answers == list(range(20))
@@ -148,9 +150,17 @@ def test_what_becomes_of_an_answer_whose_client_is_gone_is_neither_held_nor_sold
         with pytest.raises(httpx.ReadTimeout):
             client.get(url, timeout=0.1)
         until(lambda: app.ended)
-        assert (len(gate.held), gate.held.size) == (1, 0)  # what has run counts
+        assert len(gate.held) == 0
+        assert owed_by_alice(gate) == (BASE, 1)  # what has run counts
         answer = client.get(url, headers=paid(token_of(client.get(url))))
     assert (answer.text, app.runs) == ("first second", 2)
+    assert owed_by_alice(gate) == (BASE, 1)
+
+
+def owed_by_alice(gate: Gate) -> tuple[float, float]:
+    """Work, and runs that nobody has paid for."""
+    record: Any = gate.ledger.account(account_of(ALICE["authorization"]))
+    return -record.balance, record.unpaid_runs
 
 
 async def test_an_answer_that_its_application_leaves_unfinished_is_a_failure() -> None:
@@ -187,7 +197,7 @@ def test_an_answer_that_no_store_can_hold_is_made_again_once_paid() -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         runs.append(scope["path"])
-        await charge_of(scope).charge([1.0])
+        await bill_of(scope).charge([1.0])
         await send({"type": "http.response.start", "status": 200, "trailers": True})
         await send({"type": "http.response.body", "body": b"answer"})
         await send({"type": "http.response.trailers", "headers": []})
@@ -217,6 +227,41 @@ def test_what_is_not_charged_passes_untouched() -> None:
         assert client.post("/v1/fails").status_code == 503
         assert client.post("/v1/predict", json={"x": 1}).status_code >= 500  # KeyError inside
     assert len(service.gate.held) == 0
+
+
+async def test_a_body_that_does_not_come_ends_its_request() -> None:
+    service = Service(body_timeout=0.2)
+    with served(service.app) as url:
+        host, port = httpx.URL(url).host, httpx.URL(url).port
+        reader, writer = await asyncio.open_connection(host, port)
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+        writer.write(head + b"{")
+        await writer.drain()
+        answer = await reader.read(1000)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"urn:powfast:body-too-slow" in answer
+    assert service.runs == 0
+
+
+@pytest.mark.parametrize(("path", "refused"), [("/v1/talk", True), ("/talk", False)])
+async def test_a_websocket_on_a_guarded_path_is_refused(path: str, refused: bool) -> None:
+    service, sent = Service(), []
+
+    @service.app.websocket(path)
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append((message["type"], message.get("code")))
+
+    scope = {"type": "websocket", "path": path, "headers": [], "query_string": b""}
+    await service.app(scope, receive, send)
+    assert sent[0] == (("websocket.close", 1008) if refused else ("websocket.accept", None))
 
 
 def test_a_request_is_charged_once() -> None:

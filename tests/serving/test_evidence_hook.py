@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 from flask import Flask, request
-from service import BASE, KEYS, served
+from service import ALICE, BASE, KEYS, served
 
 from powfast.challenge import Issuer
 from powfast.clients.httpx import PowAuth
@@ -21,14 +21,14 @@ from powfast.http import Exchange
 from powfast.servers.asgi import PowMiddleware as AsgiMiddleware
 from powfast.servers.wsgi import PowMiddleware as WsgiMiddleware
 from powfast.stores import MemoryLedger
-from powfast.stores.held import HeldAnswers
+from powfast.stores.held import LARGEST_SHARE, OVERHEAD, HeldAnswers
 from powfast.tariff import EvidenceTariff
 
 Serve = Callable[..., Any]
 
 
 def gate() -> Gate:
-    held = HeldAnswers(account_bytes=1000)
+    held = HeldAnswers(max_bytes=LARGEST_SHARE * (OVERHEAD + 1000))
     return Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(base_work=BASE)), held)
 
 
@@ -85,7 +85,7 @@ def test_the_operator_prices_what_went_through(over: Serve) -> None:
         seen.append(exchange)
         return [1.0] * len(exchange.response)
 
-    with over(runs, evidence) as url, httpx.Client(auth=PowAuth()) as client:
+    with over(runs, evidence) as url, httpx.Client(auth=PowAuth(), headers=ALICE) as client:
         assert client.post(f"{url}/200?a=b", content=b"four").content == b"four"
         assert client.post(f"{url}/404", content=b"x").status_code == 404
     assert seen[0] == Exchange("POST", b"/200?a=b", b"four", 200, b"four")
@@ -114,9 +114,10 @@ def test_a_large_answer_is_priced_and_runs_again_once_paid(over: Serve) -> None:
         return [1.0]
 
     large = b"x" * 2000
-    with over(runs, evidence) as url, httpx.Client(auth=PowAuth()) as client:
+    with over(runs, evidence) as url, httpx.Client(auth=PowAuth(), headers=ALICE) as client:
         assert client.post(f"{url}/200", content=large).content == large
-    assert (len(runs), sizes) == (2, [0])
+    # asked; paid, and priced again, for it may be another answer; and made to go out
+    assert (len(runs), sizes) == (3, [0, 0])
 
 
 async def test_the_price_may_be_awaited() -> None:

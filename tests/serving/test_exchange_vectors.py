@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from powfast.accounts import account_of
 from powfast.challenge import solve
 from powfast.http import (
     challenge_in,
+    credentials_digest,
     format_solution,
     parse_solution,
     payment_required,
@@ -30,9 +32,34 @@ FILE = VECTORS / "exchange.json"
 KNOWN = json.loads(FILE.read_text())
 
 
-def digest(method: str, target: bytes, body: bytes) -> str:
-    fields = (method.encode(), target, body)
+COVERED = ("host", "content-type", "content-encoding")
+
+
+def sha256(*fields: bytes) -> str:
     return hashlib.sha256(b"".join(struct.pack(">Q", len(f)) + f for f in fields)).hexdigest()
+
+
+def said(headers: dict[str, str], names: tuple[str, ...]) -> list[bytes]:
+    """The headers of these names, told apart from those that are not there."""
+    return [b"=" + headers[name].encode() if name in headers else b"" for name in names]
+
+
+def fields(headers: dict[str, str]) -> Callable[[bytes], bytes | None]:
+    return {name.encode(): value.encode() for name, value in headers.items()}.get
+
+
+def digest(
+    method: str,
+    target: bytes,
+    body: bytes,
+    headers: dict[str, str] | None = None,
+    bind: tuple[str, ...] = (),
+) -> str:
+    return sha256(method.encode(), target, body, *said(headers or {}, COVERED + bind))
+
+
+def credentials(headers: dict[str, str]) -> str:
+    return sha256(*said(headers, ("authorization", "cookie")))
 
 
 def text(raw: bytes) -> str:
@@ -41,10 +68,29 @@ def text(raw: bytes) -> str:
 
 def written() -> dict[str, Any]:
     requests = [
-        ("POST", "/v1/predict?", b'{"x": [0.25, 0.5]}'),
-        ("POST", "/v1/predict?n=1&m=%2F", b""),
-        ("GET", "/v1/a%2Fb?", b""),
-        ("POST", "/example.Model/Predict", bytes.fromhex("0a0568656c6c6f")),  # gRPC
+        (
+            "POST",
+            "/v1/predict?",
+            b'{"x": [0.25, 0.5]}',
+            {"host": "models.example", "content-type": "application/json"},
+            (),
+        ),
+        ("POST", "/v1/predict?n=1&m=%2F", b"", {"host": "models.example:8443"}, ()),
+        ("GET", "/v1/a%2Fb?", b"", {"content-encoding": "", "x-model": "large"}, ()),
+        (
+            "PUT",
+            "/v1/a?",
+            b"\x1f\x8b",
+            {"content-encoding": "gzip", "x-model": "large"},
+            ("x-model", "x-version"),
+        ),
+        ("POST", "/example.Model/Predict", bytes.fromhex("0a0568656c6c6f"), {}, ()),  # gRPC
+    ]
+    whose: list[dict[str, str]] = [
+        {},
+        {"authorization": "Bearer sk-1"},
+        {"cookie": "session=1; theme=dark"},
+        {"authorization": "", "cookie": "session=1"},
     ]
     headers = {
         "Bearer sk-1": "bearer sk-1",
@@ -65,9 +111,17 @@ def written() -> dict[str, Any]:
         )
     return {
         "request_digests": [
-            {"method": m, "target": t, "body": b.hex(), "digest": digest(m, t.encode(), b)}
-            for m, t, b in requests
+            {
+                "method": method,
+                "target": target,
+                "body": body.hex(),
+                "headers": sent,
+                "bind": list(bind),
+                "digest": digest(method, target.encode(), body, sent, bind),
+            }
+            for method, target, body, sent, bind in requests
         ],
+        "credentials": [{"headers": sent, "digest": credentials(sent)} for sent in whose],
         "accounts": [
             {"authorization": sent, "account": hashlib.sha256(said.encode()).hexdigest()[:32]}
             for sent, said in headers.items()
@@ -81,19 +135,30 @@ def test_the_file_is_what_hashlib_says() -> None:
 
 
 @pytest.mark.parametrize("known", KNOWN["request_digests"], ids=lambda known: known["target"])
-def test_request_digests(known: dict[str, str]) -> None:
-    body = bytes.fromhex(known["body"])
-    found = request_digest(known["method"], known["target"].encode(), body)
-    assert found.hex() == known["digest"]
-    assert request_digest(known["method"].lower(), known["target"].encode(), body) == found
+def test_request_digests(known: dict[str, Any]) -> None:
+    bind = [name.encode() for name in known["bind"]]
+
+    def found(method: str, more: dict[str, str]) -> str:
+        target, body = known["target"].encode(), bytes.fromhex(known["body"])
+        return request_digest(method, target, body, fields(known["headers"] | more), bind).hex()
+
+    assert found(known["method"], {}) == known["digest"]
+    assert found(known["method"].lower(), {"authorization": "a", "cookie": "b"}) == known["digest"]
+    for name in (*COVERED, *known["bind"]):  # an empty header is not none, nor is another
+        given = known["headers"].get(name)
+        others = [{name: value} for value in ("", "other", "=other") if value != given]
+        assert known["digest"] not in [found(known["method"], other) for other in others]
 
 
 @pytest.mark.parametrize("length", [*range(140), *range(2010, 2030), 100_000])
 def test_request_digests_of_any_length(length: int) -> None:
-    body = bytes(range(256)) * (length // 256 + 1)
-    assert request_digest("PUT", b"/x?", body[:length]).hex() == digest(
-        "PUT", b"/x?", body[:length]
-    )
+    body = (bytes(range(256)) * (length // 256 + 1))[:length]
+    assert request_digest("PUT", b"/x?", body, {}.get).hex() == digest("PUT", b"/x?", body)
+
+
+@pytest.mark.parametrize("known", KNOWN["credentials"], ids=lambda known: str(known["headers"]))
+def test_credentials(known: dict[str, Any]) -> None:
+    assert credentials_digest(fields(known["headers"])).hex() == known["digest"]
 
 
 @pytest.mark.parametrize("known", KNOWN["accounts"], ids=lambda known: known["authorization"])

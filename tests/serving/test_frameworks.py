@@ -44,7 +44,7 @@ from powfast.errors import PaymentRequired
 from powfast.gate import Gate
 from powfast.http import Exchange, challenge_in
 from powfast.servers import asgi, wsgi
-from powfast.servers.charge import CHARGE_KEY
+from powfast.servers.charge import BILL_KEY
 from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
@@ -84,12 +84,12 @@ def starlette_app(model: Model) -> Any:
     async def charge(request: Request) -> JSONResponse:
         body = await request.json()
         answer = model.answer(body)
-        await asgi.charge_of(request.scope).charge(body["evidence"])
+        await asgi.bill_of(request.scope).charge(body["evidence"])
         return JSONResponse(answer)
 
     async def require(request: Request) -> JSONResponse:
         body = await request.json()
-        await asgi.charge_of(request.scope).require(body["evidence"])
+        await asgi.bill_of(request.scope).require(body["evidence"])
         return JSONResponse(model.answer(body))
 
     async def stream(request: Request) -> StreamingResponse:
@@ -117,13 +117,13 @@ def litestar_app(model: Model) -> Any:
     async def charge(request: litestar.Request[Any, Any, Any]) -> dict[str, Any]:
         body = await request.json()
         answer = model.answer(body)
-        await asgi.charge_of(request.scope).charge(body["evidence"])
+        await asgi.bill_of(request.scope).charge(body["evidence"])
         return answer
 
     @litestar.post("/v1/require", status_code=200)
     async def require(request: litestar.Request[Any, Any, Any]) -> dict[str, Any]:
         body = await request.json()
-        await asgi.charge_of(request.scope).require(body["evidence"])
+        await asgi.bill_of(request.scope).require(body["evidence"])
         return model.answer(body)
 
     @litestar.get("/v1/stream")
@@ -145,13 +145,13 @@ def flask_app(model: Model) -> Any:
     def charge() -> Any:
         body = flask.request.get_json()
         answer = model.answer(body)
-        wsgi.charge_of(flask.request.environ).charge(body["evidence"])
+        wsgi.bill_of(flask.request.environ).charge(body["evidence"])
         return answer
 
     @app.post("/v1/require")
     def require() -> Any:
         body = flask.request.get_json()
-        wsgi.charge_of(flask.request.environ).require(body["evidence"])
+        wsgi.bill_of(flask.request.environ).require(body["evidence"])
         return model.answer(body)
 
     @app.get("/v1/stream")
@@ -175,26 +175,26 @@ class DjangoUrls:
     def charge(request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body)
         answer = DjangoUrls.model.answer(body)
-        wsgi.charge_of(request.META).charge(body["evidence"])
+        wsgi.bill_of(request.META).charge(body["evidence"])
         return JsonResponse(answer)
 
     @staticmethod
     def require(request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body)
-        wsgi.charge_of(request.META).require(body["evidence"])
+        wsgi.bill_of(request.META).require(body["evidence"])
         return JsonResponse(DjangoUrls.model.answer(body))
 
     @staticmethod
     async def charge_async(request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body)
         answer = DjangoUrls.model.answer(body)
-        await asgi.charge_of(request.scope).charge(body["evidence"])
+        await asgi.bill_of(request.scope).charge(body["evidence"])
         return JsonResponse(answer)
 
     @staticmethod
     async def require_async(request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body)
-        await asgi.charge_of(request.scope).require(body["evidence"])
+        await asgi.bill_of(request.scope).require(body["evidence"])
         return JsonResponse(DjangoUrls.model.answer(body))
 
     @staticmethod
@@ -329,21 +329,22 @@ def test_what_a_framework_routes_is_guarded(
         assert httpx.post(url + path, json=ASK, headers=ALICE).status_code == 402
 
 
-async def test_websockets_pass_untouched() -> None:
+async def test_websockets_are_refused_where_requests_are_guarded() -> None:
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
-        assert CHARGE_KEY not in websocket.scope
+        assert BILL_KEY not in websocket.scope
         async for text in websocket.iter_text():
             await websocket.send_text(text)
 
-    app = Starlette(routes=[WebSocketRoute("/v1/talk", echo)])
-    guarded = asgi.PowMiddleware(app, new_gate(), evidence=lambda exchange: [1.0])
-    with served(guarded) as url:
-        talking = f"ws{url.removeprefix('http')}/v1/talk"
-        async with websockets.connect(talking, open_timeout=PATIENCE) as talk:
-            for text in ("one", "two"):
-                await talk.send(text)
-                assert await talk.recv() == text
+    app = Starlette(routes=[WebSocketRoute(f"/{path}/talk", echo) for path in ("v1", "v2")])
+    with served(asgi.PowMiddleware(app, new_gate(), **GUARD)) as url:
+        site = f"ws{url.removeprefix('http')}"
+        for path in ("/v1/talk", "//v1/talk"):
+            with pytest.raises(websockets.InvalidStatus, match="403"):
+                await websockets.connect(site + path, open_timeout=PATIENCE)
+        async with websockets.connect(f"{site}/v2/talk", open_timeout=PATIENCE) as talk:
+            await talk.send("one")
+            assert await talk.recv() == "one"
 
 
 # -- a server that takes a dotted path
@@ -388,7 +389,7 @@ def test_a_dotted_path_is_all_that_a_server_needs(tmp_path: Path) -> None:
 def test_a_dotted_path_with_wrong_settings_does_not_start(tmp_path: Path) -> None:
     with (
         pytest.raises(pytest.fail.Exception, match=r"(?s)wrong:.*- POWFAST_.*- POWFAST_"),
-        dotted(tmp_path, ttl="soon", held_in_all="many"),
+        dotted(tmp_path, ttl="soon", held_bytes="many"),
     ):
         pass
 

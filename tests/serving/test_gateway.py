@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
-from conftest import PATIENCE
-from processes import program, settings, started
-from service import BASE, KEYS, served
+from gateway_service import (
+    ASK,
+    FIRST,
+    REQUEST,
+    SECRET,
+    new_gate,
+    opened,
+    paid,
+    record,
+    report,
+    token_of,
+    work_of,
+)
+from service import ALICE, BASE, served
 from starlette.responses import PlainTextResponse
-from stores import free_port
 
 from powfast.accounts import account_of, address
-from powfast.challenge import Issuer, decode, solve
+from powfast.challenge import decode
 from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.gate import Gate
-from powfast.http import challenge_in, format_solution
 from powfast.servers.gateway import Gateway
 from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
 
-SECRET = "a-secret-of-the-operator"
-ALICE = {"authorization": "Bearer alice"}
-ASK = {"x-forwarded-method": "POST", "x-forwarded-uri": "/v1/predict?n=1", **ALICE}
-OPENING = 32_000
-
-
-def new_gate(ledger: Any = None, **options: Any) -> Gate:
-    tariff = EvidenceTariff(base_work=BASE, opening_work=OPENING)
-    return Gate(Issuer(KEYS), ledger or MemoryLedger(tariff), **options)
+INVALID = "urn:powfast:invalid-input"
+NO_COUNTS = (
+    "0", "-1", "+5", "5.", "1.5", "1e3", "1_0", "²", "٣", "0x5", "5, 6", "5,",
+    "00000012000000", "05", "9" * 5007, "1" + "0" * 9,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -51,29 +53,6 @@ def gate_at() -> Iterator[Callable[..., httpx.Client]]:
         yield serve
 
 
-def token_of(response: httpx.Response, status: int = 401) -> bytes:
-    assert response.status_code == status, response.text
-    token = challenge_in(response.status_code, response.headers.get("www-authenticate"))
-    assert token is not None
-    return token
-
-
-def paid(token: bytes) -> dict[str, str]:
-    return {"pow-solution": format_solution(token, solve(token))}
-
-
-def work_of(client: httpx.Client, **headers: str) -> int:
-    return decode(token_of(client.get("/check", headers={**ASK, **headers}))).work
-
-
-def opened(client: httpx.Client, **headers: str) -> None:
-    """Pay an account's opening, and its first request with it."""
-    said = {**ASK, **headers}
-    assert client.get(
-        "/check", headers={**said, **paid(token_of(client.get("/check", headers=said)))}
-    )
-
-
 Serve = Callable[..., httpx.Client]
 
 
@@ -85,13 +64,13 @@ def test_a_request_passes_when_it_is_paid(gate_at: Serve) -> None:
     asked = client.get("/check", headers=ASK)
     assert asked.headers["cache-control"] == "no-store"
     token = token_of(asked)
-    assert decode(token).work == OPENING
+    assert decode(token).work == FIRST
     assert decode(token).account == account_of("Bearer alice")
     passed = client.get("/check", headers={**ASK, **paid(token)})
     assert (passed.status_code, passed.content) == (200, b"")
-    assert passed.headers["pow-receipt"] == f"work={OPENING}"
+    assert passed.headers["pow-receipt"] == f"work={FIRST}"
     assert passed.headers["pow-account"] == account_of("Bearer alice")
-    assert passed.headers["pow-request"] == decode(token).challenge_id.hex()
+    assert passed.headers["pow-request"] == f"{decode(token).challenge_id.hex()}.{BASE}"
     assert work_of(client) == BASE
 
 
@@ -130,17 +109,36 @@ def test_a_solution_passes_one_request(gate_at: Serve) -> None:
 
 def test_every_request_is_charged(gate_at: Serve) -> None:
     """A proxy that keeps the body to itself makes all requests look alike."""
-    client = gate_at()
+    gate = new_gate()
+    client = gate_at(gate)
     opened(client)
-    assert [work_of(client) for _ in range(3)] == [BASE, BASE, BASE]
+    for queries in (2, 3):
+        tokens = [token_of(client.get("/check", headers=ASK)) for _ in range(3)]
+        assert [decode(token).work for token in tokens] == [BASE] * 3
+        assert record(gate).state[0] == queries  # unpaid, it is charged once
+        assert client.get("/check", headers={**ASK, **paid(tokens[0])}).status_code == 200
 
 
 def test_an_opening_is_owed_until_it_is_paid(gate_at: Serve) -> None:
     client = gate_at()
-    assert [work_of(client) for _ in range(3)] == [OPENING] * 3
+    assert [work_of(client) for _ in range(3)] == [FIRST] * 3
     opened(client)
     assert work_of(client) == BASE
-    assert work_of(client, authorization="Bearer bob") == OPENING
+    assert work_of(client, authorization="Bearer bob") == FIRST
+
+
+def test_credit_passes_requests(gate_at: Serve) -> None:
+    """What was too much, or paid for something else, is not lost."""
+    client = gate_at()
+    others = [{**ASK, "x-forwarded-uri": f"/v1/{i}"} for i in range(3)]
+    solutions = [paid(token_of(client.get("/check", headers=other))) for other in others]
+    for other, solution in zip(others, solutions, strict=True):
+        passed = client.get("/check", headers={**other, **solution})
+        assert (passed.status_code, passed.headers["pow-receipt"]) == (200, f"work={FIRST}")
+    passed = client.get("/check", headers=ASK)
+    assert passed.status_code == 200
+    assert "pow-receipt" not in passed.headers
+    assert passed.headers["pow-request"].endswith(f".{BASE}")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
@@ -194,23 +192,102 @@ def test_a_trusted_header_says_how_many_queries_there_are(gate_at: Serve) -> Non
     assert work_of(trusting, **{"x-queries": "7"}) == 7 * BASE
     assert work_of(trusting) == BASE
     assert work_of(other, **{"x-queries": "7"}) == BASE
-    for wrong in ("0", "-1", "1.5", "1e3", "²", "100001", "9" * 5000, "1, 2"):
+    for wrong in NO_COUNTS:
         headers = {**ASK, "x-queries": wrong.encode()}
-        assert trusting.get("/check", headers=headers).status_code == 400, wrong
+        refused = trusting.get("/check", headers=headers)
+        assert (refused.status_code, refused.json()["type"]) == (400, INVALID), wrong
+    twice = [*ASK.items(), ("x-queries", "5"), ("x-queries", "6")]
+    assert trusting.get("/check", headers=twice).status_code == 400
+    many = trusting.get("/check", headers={**ASK, "x-queries": "10001"})
+    assert (many.status_code, many.json()["type"]) == (413, "urn:powfast:too-many-queries")
+    assert "split" in many.json()["detail"]
+
+
+async def test_no_space_stands_around_a_count() -> None:
+    """HTTP strips it; another server may not."""
+    transport = httpx.ASGITransport(Gateway(new_gate(), queries_header="x-queries").app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gate") as client:
+        for wrong in (" 5", "5 ", "\t5", "5\n", "5\n6", "\xa05"):
+            headers = [(k.encode(), v.encode()) for k, v in ASK.items()]
+            headers.append((b"x-queries", wrong.encode("latin-1")))
+            assert (await client.get("/check", headers=headers)).status_code == 400, wrong
+
+
+# -- what was paid is what passes
+
+
+def dear(client: httpx.Client, headers: dict[str, str]) -> int:
+    """The work that is asked for a request that does not pass, whatever comes with it."""
+    refused = client.get("/check", headers=headers)
+    assert "wrong-request" in refused.json()["detail"]
+    return decode(token_of(refused)).work
+
+
+def test_who_pays_for_one_query_passes_one(gate_at: Serve) -> None:
+    client = gate_at(queries_header="x-queries")
+    opened(client)
+    one = paid(token_of(client.get("/check", headers={**ASK, "x-queries": "1"})))
+    for queries in ("100000", "10001"):
+        many = client.get("/check", headers={**ASK, **one, "x-queries": queries})
+        assert many.status_code == 413
+    assert dear(client, {**ASK, **one, "x-queries": "10000"}) >= 10_000 * BASE
+    assert dear(client, {**ASK, **one}) == BASE  # not even as the request that says nothing
+    assert client.get("/check", headers={**ASK, **one, "x-queries": "1"}).status_code == 200
+
+
+def test_the_receipt_of_an_opening_is_credit(gate_at: Serve) -> None:
+    """It settles no dear request: three of them cost what they cost."""
+    gate = new_gate()
+    client = gate_at(gate, queries_header="x-queries")
+    asks = [{**ASK, "x-forwarded-uri": f"/v1/{i}", "x-queries": "2000"} for i in range(3)]
+    solutions = [paid(token_of(client.get("/check", headers=ask))) for ask in asks]
+    opened(client)
+    for ask, solution in zip(asks, solutions, strict=True):
+        refused = client.get("/check", headers={**ask, **solution})
+        assert decode(token_of(refused)).work >= 2000 * BASE - 3 * FIRST
+        assert client.get("/check", headers={**ask, **solution}).status_code == 401
+    assert record(gate).balance <= 3 * (FIRST - 2000 * BASE)
+    assert record(gate).state[0] == 1 + 3 * 2000
+
+
+def test_a_solution_is_good_for_the_host_and_the_headers_that_are_bound(gate_at: Serve) -> None:
+    client = gate_at(bind=("X-Model",))
+    ask = {**ASK, "host": "a.example", "x-forwarded-host": "a.example", "x-model": "small"}
+    changes: list[dict[str, str]] = [
+        {"host": "b.example"},
+        {"x-forwarded-host": "b.example"},
+        {"x-model": "large"},
+        {"content-type": "text/plain"},
+        {"content-encoding": "gzip"},
+    ]
+    opened(client)
+    for change in changes:
+        solution = paid(token_of(client.get("/check", headers=ask)))
+        assert dear(client, {**ask, **solution, **change}) == BASE
+    for name in ("x-forwarded-host", "x-model"):
+        without = {key: value for key, value in ask.items() if key != name}
+        assert dear(client, {**without, **solution}) == BASE
+        assert dear(client, {**without, name: "", **solution}) == BASE
+    assert client.get("/check", headers={**ask, **solution, "x-other": "b"}).status_code == 200
+
+
+# -- bounds
 
 
 def test_bodies_are_bounded(gate_at: Serve) -> None:
     client = gate_at(max_body=10, report_secret=SECRET)
     assert client.post("/check", headers=ASK, content=b"x" * 11).status_code == 413
-    assert report(client, x="y" * 11).status_code == 413
+    assert report(client, REQUEST, x="y" * 11).status_code == 413
 
 
 # -- when something is away
 
 
 class Away(MemoryLedger):
-    def charge(self, *_: Any) -> int:
-        raise StoreUnavailable("the store is away", 3.0)
+    def enter(self, *_: Any) -> Any:
+        raise StoreUnavailable("db.example:6379 is away", 3.0)
+
+    charge = report = enter
 
 
 def test_a_store_that_is_away(gate_at: Serve) -> None:
@@ -218,7 +295,8 @@ def test_a_store_that_is_away(gate_at: Serve) -> None:
     closed = gate_at(new_gate(ledger), report_secret=SECRET)
     refused = closed.get("/check", headers=ASK)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "3")
-    assert report(closed, evidence=[1.0]).status_code == 503
+    assert "example" not in refused.text
+    assert report(closed, REQUEST, evidence=[1.0]).status_code == 503
     assert closed.get("/healthz").status_code == 200
     opened = gate_at(new_gate(ledger, on_store_error="open"))
     assert opened.get("/check", headers=ASK).status_code == 200
@@ -234,23 +312,38 @@ def test_a_price_above_what_the_server_answers(gate_at: Serve) -> None:
 # -- reports
 
 
-def report(client: httpx.Client, secret: str = SECRET, **document: Any) -> httpx.Response:
-    said = {"account": account_of("Bearer alice"), "request": "1", **document}
-    headers = {"authorization": f"Bearer {secret}"}
-    return client.post("/report", content=json.dumps(said), headers=headers)
+def test_a_report_leaves_a_debt_that_is_asked_for_first(gate_at: Serve) -> None:
+    gate = new_gate()
+    client = gate_at(gate, report_secret=SECRET)
+    first = opened(client).headers["pow-request"]
+    assert report(client, first, evidence=[8.0] * 5).status_code == 204
+    debt = -record(gate).balance
+    prices, state = gate.ledger.tariff.work([1.0, *[8.0] * 5])
+    assert debt == pytest.approx(prices[1:].sum() - BASE)
+    assert report(client, first, evidence=[8.0] * 5).status_code == 204  # it counts once
+    assert record(gate).balance == -debt
+
+    # whatever is asked next, one answer or another: the debt, and the price of the moment
+    moment = float(np.mean(state[1:])) * BASE
+    for other in (ASK, {**ASK, "x-forwarded-uri": "/v1/other"}):
+        token = token_of(client.get("/check", headers=other))
+        assert decode(token).work == gate.ledger.tariff.publish(debt + moment)
+        assert client.get("/check", headers=other).status_code == 401
+    assert work_of(client, authorization="Bearer bob") == FIRST
+    passed = client.get("/check", headers={**other, **paid(token)})
+    assert passed.status_code == 200
+    assert float(passed.headers["pow-request"].partition(".")[2]) > 10 * BASE
+    assert record(gate).balance >= 0
 
 
-def test_the_price_follows_the_reports(gate_at: Serve) -> None:
-    client = gate_at(report_secret=SECRET)
-    opened(client)
-    assert report(client, evidence=[4.0] * 5).status_code == 204
-    dearer = work_of(client)
-    assert dearer > 2 * BASE
-    assert report(client, evidence=[4.0] * 5).status_code == 204  # the same: counts once
-    assert work_of(client) == pytest.approx(dearer, rel=0.2)
-    assert report(client, evidence=[4.0] * 5, request="2").status_code == 204
-    assert work_of(client) > 2 * dearer
-    assert work_of(client, authorization="Bearer bob") == OPENING
+def test_an_ordinary_report_costs_nothing(gate_at: Serve) -> None:
+    gate = new_gate()
+    client = gate_at(gate, report_secret=SECRET)
+    passed = opened(client)
+    assert report(client, passed.headers["pow-request"], evidence=[1.0]).status_code == 204
+    assert record(gate).balance == pytest.approx(0, abs=1e-6)
+    assert record(gate).state[0] == 2
+    assert work_of(client) == BASE
 
 
 @pytest.mark.parametrize("name", ["alice", " a b ", "a%41", "Ünï\ncode", "99.9% sure"])
@@ -270,7 +363,7 @@ def test_a_report_needs_its_secret(gate_at: Serve, secret: str) -> None:
     opened(client)
     refused = client.post(
         "/report",
-        json={"account": account_of("Bearer alice"), "request": "1", "evidence": [1e6] * 5},
+        json={"account": account_of("Bearer alice"), "request": REQUEST, "evidence": [1e6] * 5},
         headers={"authorization": f"Bearer {secret}".encode()},
     )
     assert refused.status_code == 401
@@ -283,6 +376,9 @@ def test_a_report_needs_its_secret(gate_at: Serve, secret: str) -> None:
         {"account": ""}, {"account": 1}, {"account": None}, {"account": "a" * 256},
         {"account": "\ud800"}, {"group": "\ud800"}, {"group": 1},
         {"request": ""}, {"request": 1}, {"request": "1" * 65}, {"request": "\ud800"},
+        {"request": "0" * 32}, {"request": REQUEST + "0" * 24}, {"request": "-" + REQUEST},
+        {"request": "0" * 32 + ".-1"}, {"request": "0" * 32 + ".1e9"}, {"request": REQUEST + "\n"},
+        {"request": "0" * 32 + ".²"},
         {"evidence": None}, {"evidence": [-1.0]}, {"evidence": ["x"]}, {"evidence": [[1.0]]},
         {"evidence": {"a": 1}}, {"evidence": [None]},
     ],
@@ -290,8 +386,17 @@ def test_a_report_needs_its_secret(gate_at: Serve, secret: str) -> None:
 def test_a_malformed_report_changes_nothing(gate_at: Serve, document: dict[str, Any]) -> None:
     client = gate_at(report_secret=SECRET)
     opened(client)
-    refused = report(client, **{"evidence": [1e6] * 5, **document})
-    assert (refused.status_code, refused.json()["type"]) == (400, "urn:powfast:invalid-input")
+    refused = report(client, **{"request": REQUEST, "evidence": [1e6] * 5, **document})
+    assert (refused.status_code, refused.json()["type"]) == (400, INVALID)
+    assert work_of(client) == BASE
+
+
+def test_a_report_of_too_many_queries_changes_nothing(gate_at: Serve) -> None:
+    client = gate_at(report_secret=SECRET)
+    opened(client)
+    refused = report(client, request=REQUEST, evidence=[1e6] * 10_001)
+    assert refused.status_code == 413
+    assert "at most 10000" in refused.json()["detail"]
     assert work_of(client) == BASE
 
 
@@ -314,49 +419,3 @@ def test_health_and_metrics(gate_at: Serve) -> None:
     client = gate_at(metrics=PlainTextResponse("powfast_redeemed_total 0\n"))
     assert client.get("/healthz").text == "ok\n"
     assert "powfast_redeemed" in client.get("/metrics").text
-
-
-# -- the command
-
-
-def test_the_command_serves(tmp_path: Path) -> None:
-    port = free_port()
-    (tmp_path / "ours.py").write_text("from powfast.accounts import bearer as account")
-    given = {"report_secret": SECRET, "metrics": "true", "account": "ours:account"}
-    environ = settings(tmp_path, f"sqlite:///{tmp_path}/ledger.db", **given)
-    command = [program("powfast"), "serve", "--port", str(port), "--workers", "2"]
-    with (
-        started(command, port, environ=environ, folder=tmp_path) as url,
-        httpx.Client(base_url=url) as client,
-    ):
-        solution = paid(token_of(client.get("/check", headers=ASK)))
-        headers = {**ASK, **solution}
-        answers = [httpx.get(f"{url}/check", headers=headers).status_code for _ in range(6)]
-        assert sorted(answers) == [200] + [401] * 5
-        assert report(client, evidence=[50.0] * 5).status_code == 204
-        assert work_of(client) > 2 * BASE
-        assert client.get("/healthz").status_code == 200
-        for _ in range(6):  # whichever worker says it
-            metrics = httpx.get(f"{url}/metrics").text
-            assert 'powfast_redeemed_total{outcome="ok"} 1.0' in metrics
-            assert 'powfast_redeemed_total{outcome="already-redeemed"} 5.0' in metrics
-        assert "server" not in client.get("/healthz").headers
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"report_secret": "short", "ttl": "x"}, ["POWFAST_REPORT_SECRET", "16", "POWFAST_TTL"]),
-        ({}, ["memory serves one worker"]),
-    ],
-)
-def test_the_command_says_what_is_wrong(
-    tmp_path: Path, given: dict[str, str], said: list[str]
-) -> None:
-    command = [sys.executable, "-m", "powfast.cli", "serve", "--workers", "2"]
-    environ = settings(tmp_path, "memory://", **given)
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 2
-    assert all(word in ended.stderr for word in said)
-    assert "short" not in ended.stderr
-    assert "Traceback" not in ended.stderr

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from powfast.challenge import Issuer
-from powfast.errors import MalformedSolution, MalformedToken
+from powfast.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidInput,
+    MalformedSolution,
+    MalformedToken,
+    PriceTooHigh,
+    RequestInProgress,
+    StoreUnavailable,
+    TooManyQueries,
+)
 from powfast.http import (
     MAX_SOLUTION_HEADER,
     challenge_in,
@@ -17,6 +30,7 @@ from powfast.http import (
     guards,
     parse_solution,
     payment_required,
+    refusal,
     request_digest,
     text_of,
 )
@@ -51,12 +65,57 @@ def test_a_path_is_guarded_however_it_is_spelled(path: str, root: str, guarded: 
 
 
 def test_the_digest_separates_its_fields() -> None:
-    fields = (b"POST", b"/v1/predict?x=1", b"body")
+    fields = (b"POST", b"/v1/predict?x=1", b"body", b"=models.example", b"=text/plain", b"")
     framed = b"".join(len(field).to_bytes(8, "big") + field for field in fields)
-    assert request_digest("post", fields[1], fields[2]) == hashlib.sha256(framed).digest()
-    assert request_digest("POST", b"/v1/p", b"redict") != request_digest(
-        "POST", b"/v1/", b"predict"
-    )
+    headers = {b"host": b"models.example", b"content-type": b"text/plain"}
+    assert request_digest("post", *fields[1:3], headers.get) == hashlib.sha256(framed).digest()
+    headers = {b"host": b"a", b"content-type": b"b"}
+    moved = {b"host": b"b", b"content-type": b"a"}
+    digests = {
+        request_digest("POST", b"/v1/p", b"redict", {}.get),
+        request_digest("POST", b"/v1/", b"predict", {}.get),
+        request_digest("POST", b"/v1/p", b"redict", headers.get),
+        request_digest("POST", b"/v1/p", b"redict", moved.get),
+        request_digest("POST", b"/v1/p", b"redict", headers.get, (b"x-model",)),
+    }
+    assert len(digests) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "retry_after"),
+    [
+        (InvalidInput("why"), 400, "invalid-input", None),
+        (PriceTooHigh("why"), 403, "price-too-high", None),
+        (BodyTooSlow("why"), 408, "body-too-slow", None),
+        (RequestInProgress("why", 0.2), 409, "in-progress", "1"),
+        (BodyTooLarge("why"), 413, "body-too-large", None),
+        (TooManyQueries("why"), 413, "too-many-queries", None),
+        (StoreUnavailable("redis at 10.0.0.7", 2.5), 503, "store-unavailable", "3"),
+    ],
+)
+def test_a_refusal_says_why(error: Any, status: int, code: str, retry_after: str | None) -> None:
+    answer = refusal(error)
+    said = json.loads(answer.body)
+    assert (answer.status, said["status"], said["type"]) == (status, status, f"urn:powfast:{code}")
+    assert ("why" in said["detail"]) == (code != "store-unavailable")
+    assert "10.0.0.7" not in repr(answer)
+    assert dict(text_of(answer.headers)).get("retry-after") == retry_after
+
+
+@pytest.mark.parametrize(("ttl", "seconds"), [(120.0, 120), (0.4, 0), (0.5, 1), (2.5, 3)])
+def test_a_402_says_what_its_token_says(ttl: float, seconds: int) -> None:
+    token = Issuer({"a": bytes(32)}, ttl=ttl, clock=lambda: 1.7e9).issue(work=2**64 - 1, parts=7)
+    text = base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+    answer = payment_required(token, "pay", 401)
+    assert (answer.status, json.loads(answer.body)) == (401, {
+        "type": "urn:powfast:payment-required", "title": "Proof of work required",
+        "status": 401, "detail": "pay",
+        "challenge": text, "work": 2**64 - 1, "parts": 7, "expires": seconds,
+    })  # fmt: skip
+    said = f'PoW challenge="{text}", work="{2**64 - 1}", parts="7", expires="{seconds}"'
+    assert dict(text_of(answer.headers))["www-authenticate"] == said
+    with pytest.raises(MalformedToken):
+        payment_required(token[:-1], "pay")
 
 
 @pytest.mark.parametrize(

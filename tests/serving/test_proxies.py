@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import openai
 import pytest
 from conftest import ROOT
 from processes import caddy, envoy, nginx, program, settings, started, traefik
-from service import KEYS, served
+from service import KEYS, Seen, served
 from stores import free_port
 
 from powfast.accounts import account_of, address
@@ -32,6 +33,7 @@ SECRET = "a-secret-of-the-operator"
 HOSTILE = {
     "forwarded": "for=203.0.113.9",
     "x-forwarded-for": "203.0.113.9",
+    "x-forwarded-host": "cheap.example",
     "x-forwarded-method": "GET",
     "x-forwarded-uri": "/free",
     "x-http-method-override": "GET",
@@ -157,7 +159,7 @@ def test_a_client_pays_and_the_model_answers(site: Site) -> None:
     (seen,) = site.model.seen[before:]
     assert seen["pow-account"] == account_of("Bearer alice")
     assert seen.get("pow-group", "") == ""
-    assert len(seen["pow-request"]) == 32
+    assert re.fullmatch(rf"[0-9a-f]{{32}}\.{BASE}", seen["pow-request"])
     assert seen["authorization"] == "Bearer alice"
 
 
@@ -231,34 +233,62 @@ def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Alone]:
 def test_clients_say_neither_who_they_are_nor_what_they_ask(alone: Alone) -> None:
     gate = Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(BASE)))
     gateway = Gateway(gate, account=address(proxies=1), status=int(alone.proxy.status))
-    told = []
-    with served(gateway.app, port=alone.gate):
+    heard, told = Seen(gateway.app), []
+    with served(heard, port=alone.gate):
         for said in ({}, HOSTILE):
             response = httpx.post(f"{alone.url}/v1/predict?n=1", content=b"x", headers=said)
             told.append(decode(token_of(response)))
     body = b"x" if alone.proxy.binds_bodies else b""
-    assert told[0].request == request_digest("POST", b"/v1/predict?n=1", body)
+    assert told[0].request == digest("POST", b"/v1/predict?n=1", body, heard)
     assert told[0].account != "203.0.113.0/24"
     assert (told[0].request, told[0].account) == (told[1].request, told[1].account)
 
 
-@pytest.mark.parametrize("path", ["/v1/%70redict/../x//y", "//v1/x", "/x/../v1/x", "/%761/x"])
-def test_the_model_gets_the_path_that_is_paid_for(site: Site, path: str) -> None:
-    before = len(site.model.seen)
-    status, headers = asked(site, path)
-    assert status in (400, 402, 404)
+def digest(method: str, target: bytes, body: bytes, heard: Seen) -> bytes:
+    """What the latest request is, of which a gate has heard these headers."""
+    fields = {name.encode(): value.encode() for name, value in heard.headers[-1].items()}
+    return request_digest(method, target, body, fields.get, (b"x-forwarded-host",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": "other.example"},
+        {"content-type": "text/plain; charset=utf-7"},
+        {"content-encoding": "gzip"},
+    ],
+)
+def test_a_solution_is_good_for_one_reading_of_a_request(
+    site: Site, change: dict[str, str]
+) -> None:
+    before, ask = len(site.model.seen), {**ALICE, "content-type": "text/plain"}
+    token = token_of(httpx.post(f"{site.url}/v1/predict", content=b"x", headers=ask))
+    paid = {**ask, "pow-solution": format_solution(token, solve(token))}
+    httpx.post(f"{site.url}/v1/predict", content=b"x", headers={**paid, **change})
     assert len(site.model.seen) == before
-    token = challenge_in(status, headers.get("www-authenticate"))
-    if token is not None:
-        solution = format_solution(token, solve(token))
-        assert asked(site, path, **{"pow-solution": solution})[0] == 200
-        target = site.model.targets[-1]
-        assert decode(token).request == request_digest("GET", target, b"")
+    same = httpx.post(f"{site.url}/v1/predict", content=b"x", headers=paid)
+    assert same.status_code == 200
 
 
-def asked(site: Site, path: str, **more: str) -> tuple[int, Any]:
+@pytest.mark.parametrize("path", ["/v1/%70redict/../x//y", "//v1/x", "/x/../v1/x", "/%761/x"])
+def test_the_model_gets_the_path_that_is_paid_for(alone: Alone, path: str) -> None:
+    gate = Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(BASE)))
+    heard = Seen(Gateway(gate, status=int(alone.proxy.status)).app)
+    with served(heard, port=alone.gate):
+        status, headers = asked(alone.url, path)
+        assert status in (400, 402, 404)
+        assert not alone.model.seen
+        token = challenge_in(status, headers.get("www-authenticate"))
+        if token is not None:
+            solution = format_solution(token, solve(token))
+            assert asked(alone.url, path, **{"pow-solution": solution})[0] == 200
+            target = alone.model.targets[-1]
+            assert decode(token).request == digest("GET", target, b"", heard)
+
+
+def asked(url: str, path: str, **more: str) -> tuple[int, Any]:
     """Ask for a path as it is: other clients than this one tidy it up."""
-    with closing(HTTPConnection(site.url.removeprefix("http://"))) as connection:
+    with closing(HTTPConnection(url.removeprefix("http://"))) as connection:
         connection.request("GET", f"{path}?n=%2F&n=+", headers={**ALICE, **more})
         response = connection.getresponse()
         return response.status, response.headers

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import redis
 from conftest import PATIENCE
+from ledger_oracle import Oracle
+from ledgers import LIMITS, RUN
 from stores import (
     Cluster,
     OnALoop,
@@ -27,7 +29,8 @@ from stores import (
 
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
-from powfast.stores import MemoryLedger, open_held, open_ledger
+from powfast.stores import open_held, open_ledger
+from powfast.stores.base import Outcome, Verdict
 from powfast.tariff import EvidenceTariff
 
 Fault = Callable[[RedisServer], None]
@@ -64,7 +67,7 @@ def served(ledger: Any, account: str) -> bool:
     while len(tries) < TRIES:
         started = time.monotonic()
         try:
-            ledger.charge(account, "", os.urandom(8), [1.0])
+            ledger.charge(account, "", os.urandom(8), os.urandom(16), [1.0])
             charged = True
         except StoreUnavailable:
             charged = False
@@ -85,18 +88,30 @@ def slot_of(cluster: Cluster, account: str) -> int:
     return slot
 
 
-def test_a_cluster_prices_like_one_process(cluster: Cluster) -> None:
+def test_a_cluster_accounts_like_one_process(cluster: Cluster) -> None:
     with opened(cluster.url) as ledgers:
         for kind, ledger in zip(KINDS, ledgers, strict=True):
-            memory = MemoryLedger(TARIFF)
+            oracle = Oracle(TARIFF, clock=time.time)
             for number in range(30):
-                charge = (f"{kind} {number}", f"{kind} {number % 9}", b"1", [9.0, 0.5])
-                assert ledger.charge(*charge) == memory.charge(*charge)
-                assert ledger.charge(*charge) == memory.charge(*charge)
-                assert [ledger.claim(f"{kind}{number}".encode(), 4e9) for _ in range(2)] == [1, 0]
-                assert ledger.opening(f"{kind} {number}", f"{kind} {number % 9}") == 0
+                account = f"{kind} {number}", f"{kind} {number % 9}"
+                opening, price = f"opening {number}".encode(), f"price {number}".encode()
+                steps: list[tuple[Any, ...]] = [
+                    ("enter", b"1", RUN, LIMITS),
+                    ("redeem", b"1", opening, 4e9, 60_000),
+                    ("enter", b"1", RUN, LIMITS),
+                    ("charge", b"1", RUN, [9.0, 0.5]),
+                    ("redeem", b"1", price, 4e9, 1_000_000),
+                    ("redeem", b"1", price, 4e9, 1_000_000),
+                    ("leave", b"1", RUN, Outcome.ANSWERED),
+                    ("report", b"1", [9.0], 0.0),
+                ]
+                for operation, *given in steps:
+                    said = getattr(ledger, operation)(*account, *given)
+                    assert said == getattr(oracle, operation)(*account, *given)
+                found, expected = ledger.account(*account), oracle.account(*account)
+                assert found[1:4] == expected[1:4]  # its charge was at another moment
             ledger.reset(f"{kind} 1", f"{kind} 1")
-            assert ledger.state(f"{kind} 1", f"{kind} 1")[0] == 1
+            assert ledger.account(f"{kind} 1", f"{kind} 1").opened
     masters = {cluster.master_of(slot).port for slot in range(0, 16_384, 100)}
     assert len(masters) == 3
     assert all(cluster.clients[port].dbsize() > 20 for port in masters)
@@ -109,9 +124,8 @@ def test_held_answers_lie_on_one_node(cluster: Cluster) -> None:
         awaiting = OnALoop(open_held(cluster.url, timeout=PATIENCE, asynchronous=True), run)
         for number, account in enumerate(ACCOUNTS):
             one, other = (blocking, awaiting) if number % 2 else (awaiting, blocking)
-            one.reserve(account, b"1")
-            one.fill(account, b"1", 5, answer, 10)
-            assert [other.release(account, b"1") for _ in range(2)] == [answer, None]
+            assert one.put(account, RUN, answer)
+            assert other.get(account, RUN) == answer
         blocking.close()
         awaiting.close()
 
@@ -123,8 +137,8 @@ def test_accounts_follow_their_slot_to_another_node(cluster: Cluster) -> None:
     target = cluster.master_of((slot + 6000) % 16_384)
     assert source is not target
     with opened(cluster.url) as ledgers:
-        first = ledgers[0].charge(account, "", b"1", [9.0])
-        assert ledgers[1].charge(account, "", b"1", [9.0]) == first
+        ledgers[0].charge(account, "", b"1", RUN, [9.0])
+        assert ledgers[1].account(account).state[0] == 1
         cluster.begin_to_move(slot, source, target)
         moved = cluster.move_a_key(slot, source, target)
         assert moved  # half of the account is here, half is there
@@ -132,11 +146,10 @@ def test_accounts_follow_their_slot_to_another_node(cluster: Cluster) -> None:
         while cluster.move_a_key(slot, source, target):
             pass
         for ledger in ledgers:  # they are sent there: ASK
-            assert ledger.charge(account, "", b"1", [9.0]) == first
-            assert ledger.state(account)[0] == 1  # half a charge was none
+            assert ledger.account(account).state[0] == 1  # half a charge was none
         cluster.end_move(slot, target)
         assert all(served(ledger, account) for ledger in ledgers)  # MOVED
-        assert ledgers[0].state(account)[0] == 3
+        assert ledgers[0].account(account).state[0] == 3
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=["killed", "paused"])
@@ -160,7 +173,7 @@ def test_a_master_of_a_cluster_is_lost(cluster: Cluster, fault: Fault) -> None:
                 until(lambda ledger=ledger: served(ledger, others[0]))
             for ledger in [*ledgers, *latecomers]:  # by itself, once a replica has taken over
                 until(lambda ledger=ledger: all(served(ledger, account) for account in theirs))
-        assert heard(ledgers[0].state, theirs[0])[0] >= 2  # and nothing is forgotten
+        assert heard(ledgers[0].account, theirs[0]).state[0] >= 2  # and nothing is forgotten
     FAULTS[fault](lost)
     cluster.settle()
 
@@ -182,12 +195,13 @@ def test_a_watched_master_is_lost(fault: Fault, tmp_path: Path) -> None:
             until(lambda: sentinel.sentinel_slaves("main"))
         for ledger in ledgers:
             until(lambda ledger=ledger: served(ledger, "a"))
-        assert heard(ledgers[0].claim, b"x" * 16, 4e9)
-        until(lambda: client.dbsize() == 4)
+        challenge = "b", "", b"1", b"x" * 16, 4e9, 1
+        assert heard(ledgers[0].redeem, *challenge).verdict == Verdict.CREDITED
+        until(lambda: client.keys("powfast:*:spent:*"))
         fault(master)
         for ledger in ledgers:  # a machine that stands still may find the successor there already
             assert not served(ledger, "a") or client.info("replication")["role"] == "master"
         for ledger in ledgers:
             until(lambda ledger=ledger: served(ledger, "a"))
-        assert heard(ledgers[0].state, "a")[0] >= 4
-        assert not heard(ledgers[1].claim, b"x" * 16, 4e9)
+        assert heard(ledgers[0].account, "a").state[0] >= 4
+        assert heard(ledgers[1].redeem, *challenge).verdict == Verdict.SPENT

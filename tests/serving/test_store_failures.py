@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 import redis
+from ledger_oracle import bits
+from ledgers import LIMITS, RUN, TARIFF
 from stores import (
     OnALoop,
     RedisServer,
@@ -42,11 +44,11 @@ from powfast.stores import (
     open_held,
     open_ledger,
 )
-from powfast.tariff import EvidenceTariff
+from powfast.stores.base import Verdict
 
 Fault = Callable[[RedisServer], None]
 
-TARIFF = EvidenceTariff(1000.0, 50_000.0)
+ANSWER = Answer(200, (), b"x")
 TIMEOUT = 0.3
 # A blocking call waits for the store up to four times: a new connection, and a script to load.
 WAITS = {"blocking": 4, "awaiting": 1}
@@ -83,14 +85,23 @@ def opened(url: str, kind: str) -> Iterator[tuple[Any, Any]]:
             held.close()
 
 
+def charging(ledger: Any, digest: bytes, *evidence: float) -> Callable[[], Any]:
+    """Charge a run of the account "a", which counts once however often it is asked for."""
+    return lambda: ledger.charge("a", "", digest, digest.ljust(16), evidence or (1.0,))
+
+
+def redeeming(ledger: Any, challenge: bytes) -> Callable[[], Any]:
+    return lambda: ledger.redeem("a", "", b"", challenge * 16, 4e9, 1000)
+
+
 def every_operation(ledger: Any, held: Any) -> list[Callable[[], Any]]:
     return [
-        lambda: ledger.charge("a", "g", os.urandom(8), [1.0]),
-        lambda: ledger.claim(os.urandom(16), 4e9),
+        lambda: ledger.charge("a", "g", os.urandom(8), os.urandom(16), [1.0]),
+        lambda: ledger.redeem("a", "g", b"", os.urandom(16), 4e9, 1000),
+        lambda: ledger.enter("opened", "g", os.urandom(8), RUN, LIMITS),
         lambda: ledger.reset("b"),
-        lambda: held.reserve("a", os.urandom(8)),
-        lambda: held.fill("a", b"held", 1, Answer(200, (), b"x"), 1),
-        lambda: held.release("a", b"held"),
+        lambda: held.put("a", os.urandom(16), ANSWER),
+        lambda: held.get("a", RUN),
     ]
 
 
@@ -122,7 +133,7 @@ def of_16_threads(operation: Callable[[], Any]) -> list[float]:
 
 def test_redis_killed(server: RedisServer, kind: str) -> None:
     with opened(server.url, kind) as (ledger, held):
-        assert heard(ledger.charge, "a", "g", b"1", [1.0]) > 0
+        assert heard(charging(ledger, b"1")).price > 0
         server.kill()
         assert_unavailable(kind, *every_operation(ledger, held))
 
@@ -130,9 +141,9 @@ def test_redis_killed(server: RedisServer, kind: str) -> None:
 @pytest.mark.parametrize("fault", [RedisServer.kill, RedisServer.pause])
 def test_a_node_of_a_cluster_fails(fault: Fault, tmp_path: Path, kind: str) -> None:
     with cluster_serving(tmp_path) as (node, url), opened(url, kind) as (ledger, held):
-        assert heard(ledger.charge, "a", "g", b"1", [1.0]) > 0
+        assert heard(charging(ledger, b"1")).price > 0
         fault(node)
-        assert_unavailable(kind, *every_operation(ledger, held)[1:4])
+        assert_unavailable(kind, *every_operation(ledger, held)[1:5])
 
 
 @pytest.mark.parametrize("fault", [RedisServer.kill, RedisServer.pause])
@@ -140,24 +151,30 @@ def test_a_master_behind_a_sentinel_fails(
     fault: Fault, server: RedisServer, tmp_path: Path, kind: str
 ) -> None:
     with sentinel_serving(tmp_path, server.port) as url, opened(url, kind) as (ledger, held):
-        until(lambda: ledger.charge("a", "g", b"1", [1.0]), StoreUnavailable)
+        until(charging(ledger, b"1"), StoreUnavailable)
         fault(server)
-        assert_unavailable(kind, *every_operation(ledger, held)[1:4])
+        assert_unavailable(kind, *every_operation(ledger, held)[1:5])
+
+
+def opened_and_paid(ledger: Any, held: Any) -> Any:
+    """Open an account that has credit and a held answer; return its record."""
+    heard(ledger.reset, "a")
+    assert heard(redeeming(ledger, b"x")).verdict is Verdict.CREDITED
+    assert heard(held.put, "a", RUN, ANSWER)
+    assert heard(ledger.enter, "new", "", b"1", RUN, LIMITS).verdict is Verdict.OPENING
+    return heard(ledger.account, "a")
 
 
 def test_redis_restarted_empty_has_forgotten(server: RedisServer, kind: str) -> None:
     with opened(server.url, kind) as (ledger, held):
-        price = heard(ledger.charge, "a", "g", b"1", [9.0])
-        assert heard(ledger.charge, "a", "g", b"2", [9.0]) < price
-        assert heard(ledger.claim, b"x" * 16, 4e9)
-        heard(held.reserve, "a", b"1")
-        heard(held.fill, "a", b"1", 7, Answer(200, (), b"x"), 1)
+        opened_and_paid(ledger, held)
         server.kill()
         server.start()
-        assert heard(ledger.state, "a", "g") is None
-        assert heard(ledger.charge, "a", "g", b"1", [9.0]) == price  # the opening, once more
-        assert heard(ledger.claim, b"x" * 16, 4e9)  # doubled
-        assert heard(held.release, "a", b"1") is None  # lost
+        assert heard(ledger.account, "a") is None
+        entry = heard(ledger.enter, "a", "", b"1", RUN, LIMITS)
+        assert entry.verdict is Verdict.OPENING  # once more
+        assert heard(redeeming(ledger, b"x")).verdict is Verdict.CREDITED  # doubled
+        assert heard(held.get, "a", RUN) is None  # lost
 
 
 def test_redis_with_an_appended_file_remembers(tmp_path: Path, kind: str) -> None:
@@ -165,37 +182,31 @@ def test_redis_with_an_appended_file_remembers(tmp_path: Path, kind: str) -> Non
         redis_serving(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server,
         opened(server.url, kind) as (ledger, held),
     ):
-        price = heard(ledger.charge, "a", "g", b"1", [9.0])
-        assert heard(ledger.claim, b"x" * 16, 4e9)
-        heard(held.reserve, "a", b"1")
-        heard(held.fill, "a", b"1", 7, Answer(200, (), b"x"), 1)
+        before = opened_and_paid(ledger, held)
         server.kill()
         server.start()
-        assert heard(ledger.charge, "a", "g", b"1", [9.0]) == price
-        assert heard(ledger.state, "a", "g")[0] == 1
-        assert not heard(ledger.claim, b"x" * 16, 4e9)
-        assert heard(held.release, "a", b"1") == Answer(200, (), b"x")
+        assert bits(heard(ledger.account, "a")) == bits(before)
+        assert heard(redeeming(ledger, b"x")).verdict is Verdict.SPENT
+        assert heard(held.get, "a", RUN) == ANSWER
 
 
 def test_redis_paused_does_later_what_it_was_asked(server: RedisServer, kind: str) -> None:
     with opened(server.url, kind) as (ledger, held):
-        price = heard(ledger.charge, "a", "", b"1", [9.0])
-        assert heard(ledger.claim, b"w" * 16, 4e9)
+        heard(charging(ledger, b"1", 9.0))
+        assert heard(redeeming(ledger, b"w")).verdict is Verdict.CREDITED
+        second = charging(ledger, b"2", 9.0)
         server.pause()
-        assert_unavailable(
-            kind,
-            lambda: ledger.charge("a", "", b"2", [9.0]),
-            lambda: ledger.claim(b"x" * 16, 4e9),
-            *every_operation(ledger, held),
-        )
+        assert_unavailable(kind, second, redeeming(ledger, b"x"), *every_operation(ledger, held))
         server.resume()
         # what was sent over an open connection is done once it wakes up, or never, but not twice
-        second = heard(ledger.charge, "a", "", b"2", [9.0])
-        assert 0 < second < price
-        assert heard(ledger.charge, "a", "", b"2", [9.0]) == second
-        assert heard(ledger.state, "a")[0] in (2, 3)
-        heard(ledger.claim, b"x" * 16, 4e9)
-        assert not heard(ledger.claim, b"x" * 16, 4e9)
+        charged = heard(second)
+        assert charged.due > 0
+        assert heard(second) == charged
+        assert heard(ledger.account, "a").state[0] == 2
+        heard(redeeming(ledger, b"x"))
+        assert heard(redeeming(ledger, b"x")).verdict is Verdict.SPENT
+        price = heard(charging(ledger, b"1", 9.0)).price
+        assert heard(ledger.account, "a").balance == 2 * 1000 - price - charged.price
 
 
 @pytest.mark.parametrize("watched", [False, True], ids=["alone", "sentinel"])
@@ -208,28 +219,27 @@ def test_a_reply_that_is_late_belongs_to_nobody(
         if watched:
             url = stack.enter_context(sentinel_serving(tmp_path, port))
         ledger, held = stack.enter_context(opened(url, kind))
-        until(lambda: ledger.charge("a", "", bytes([0]), [2.0]), StoreUnavailable)
-        prices = [heard(ledger.charge, "a", "", bytes([i]), [2.0]) for i in range(3)]
-        assert heard(ledger.claim, b"w" * 16, 4e9)
+        charges = [charging(ledger, bytes([i]), 2.0) for i in range(3)]
+        late = charging(ledger, b"late", 2.0)
+        until(charges[0], StoreUnavailable)
+        charged = [heard(charge) for charge in charges]
+        assert heard(redeeming(ledger, b"w")).verdict is Verdict.CREDITED
         delay(TIMEOUT)  # each way: the reply takes twice as long as anybody waits
         assert_unavailable(
-            kind,
-            lambda: ledger.charge("a", "", b"late", [2.0]),
-            *(lambda: ledger.claim(b"w" * 16, 4e9) for _ in range(3)),
-            *every_operation(ledger, held),
+            kind, late, *[redeeming(ledger, b"w")] * 3, *every_operation(ledger, held)
         )
         delay(0.0)
         time.sleep(3 * TIMEOUT)  # what is under way arrives
-        assert [heard(ledger.charge, "a", "", bytes([i]), [2.0]) for i in range(3)] == prices
-        until(lambda: heard(ledger.state, "a")[0] == 4)  # charged though nobody heard
-        heard(ledger.charge, "a", "", b"late", [2.0])
-        assert heard(ledger.state, "a")[0] == 4  # and once
+        assert [heard(charge) for charge in charges] == charged
+        until(lambda: heard(ledger.account, "a").state[0] == 4)  # charged though nobody heard
+        heard(late)
+        assert heard(ledger.account, "a").state[0] == 4  # and once
         delay(TIMEOUT)
-        assert_unavailable(kind, lambda: ledger.claim(b"x" * 16, 4e9))
+        assert_unavailable(kind, redeeming(ledger, b"x"))
         delay(0.0)
         with server.client() as client:  # spent though nobody heard
             until(lambda: client.keys(f"*{(b'x' * 16).hex()}*"))
-        assert not heard(ledger.claim, b"x" * 16, 4e9)
+        assert heard(redeeming(ledger, b"x")).verdict is Verdict.SPENT
 
 
 def test_redis_full(tmp_path: Path, kind: str) -> None:
@@ -238,24 +248,24 @@ def test_redis_full(tmp_path: Path, kind: str) -> None:
         opened(server.url, kind) as (ledger, held),
         server.client() as client,
     ):
-        heard(ledger.charge, "a", "g", b"1", [1.0])
-        heard(held.reserve, "a", b"held")
-        before = heard(ledger.state, "a", "g")
+        heard(ledger.reset, "opened", "g")
+        heard(charging(ledger, b"1"))
+        before = heard(ledger.account, "a")
         client.config_set("maxmemory", 1)
-        charge, claim, _, reserve, fill, _ = every_operation(ledger, held)
-        assert_unavailable(kind, charge, claim, reserve, fill)
-        assert (heard(ledger.state, "a", "g") == before).all()  # half a charge is none
+        charge, redeem, enter, _, put, _ = every_operation(ledger, held)
+        assert_unavailable(kind, charge, redeem, enter, put, charging(ledger, b"2"))
+        assert bits(heard(ledger.account, "a")) == bits(before)  # half a charge is none
         client.config_set("maxmemory", 0)
-        assert heard(charge) > 0
+        assert heard(charge).price > 0
 
 
 def test_redis_that_may_not_write(server: RedisServer, kind: str) -> None:
     with opened(server.url, kind) as (ledger, held), server.client() as client:
-        heard(ledger.charge, "a", "g", b"1", [1.0])
+        heard(charging(ledger, b"1"))
         client.replicaof("127.0.0.1", 1)  # a replica now, of nobody
         assert_unavailable(kind, *every_operation(ledger, held)[:2])
         client.replicaof("NO", "ONE")
-        assert heard(ledger.claim, b"x" * 16, 4e9)
+        assert heard(redeeming(ledger, b"x")).verdict is Verdict.CREDITED
 
 
 def test_redis_busy_with_a_script(tmp_path: Path, kind: str) -> None:
@@ -265,14 +275,14 @@ def test_redis_busy_with_a_script(tmp_path: Path, kind: str) -> None:
         server.client() as client,
         server.client() as other,
     ):
-        heard(ledger.charge, "a", "g", b"1", [1.0])
+        heard(charging(ledger, b"1"))
         busy = threading.Thread(target=run_forever, args=(other,))
         busy.start()
         until(lambda: is_busy(client))
         assert_unavailable(kind, *every_operation(ledger, held))
         client.script_kill()
         busy.join()
-        assert heard(ledger.claim, b"x" * 16, 4e9)
+        assert heard(redeeming(ledger, b"x")).verdict is Verdict.CREDITED
 
 
 def run_forever(client: Any) -> None:
@@ -324,47 +334,55 @@ def test_a_password_that_is_wrong(tmp_path: Path, kind: str) -> None:
 # -- SQLite
 
 
-def open_and_claim(path: Path) -> None:
+def open_and_redeem(path: Path) -> None:
     with closing(SQLiteLedger(path, TARIFF, timeout=TIMEOUT)) as ledger:
-        ledger.claim(b"x" * 16, 4e9)
+        redeeming(ledger, b"x")()
 
 
 def test_sqlite_locked(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with closing(SQLiteLedger(path, TARIFF, timeout=TIMEOUT)) as ledger:
-        heard(ledger.charge, "a", "", b"1", [1.0])
+        heard(charging(ledger, b"1"))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             operations = [
-                lambda: ledger.charge("a", "", b"2", [1.0]),
-                lambda: ledger.claim(b"x" * 16, 4e9),
+                charging(ledger, b"2"),
+                redeeming(ledger, b"x"),
+                lambda: ledger.enter("b", "", b"1", RUN, LIMITS),
                 lambda: ledger.reset("a"),
-                lambda: open_and_claim(path),
+                lambda: open_and_redeem(path),
             ]
             assert_unavailable("awaiting", *operations)
             assert_in_time(1, lambda: of_16_threads(operations[0]))  # none waits for who waits
             other.execute("ROLLBACK")
-        assert heard(ledger.state, "a")[0] == 1
-        assert heard(operations[0]) > 0
+        assert heard(ledger.account, "a").state[0] == 1
+        assert heard(operations[0]).price > 0
 
 
 async def test_sqlite_on_a_loop_fails_for_nobody_else(tmp_path: Path) -> None:
     """What waits for the thread shares a transaction, whatever becomes of one of them."""
     path = tmp_path / "ledger.db"
     ledger = AsyncSQLiteLedger(path, TARIFF, timeout=60.0)
-    await ledger.charge("damaged", "", b"0", [1.0])
+    await ledger.charge("damaged", "", b"0", RUN, [1.0])
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE page SET state = x'00'")
+        database.execute("UPDATE account SET record = x'00'")
     names = [f"account {n}" for n in range(100)]
-    charges = [ledger.charge(name, "", b"1", [9.0]) for name in (*names[:50], "damaged", *names)]
-    claims = [ledger.claim(bytes([n % 50] * 16), time.time() + 60) for n in range(100)]
-    between = [each for pair in zip(claims, charges[:100], strict=True) for each in pair]
+    charges = [
+        ledger.charge(name, "", b"1", RUN, [9.0]) for name in (*names[:50], "damaged", *names)
+    ]
+    redemptions = [
+        ledger.redeem("payer", "", b"1", bytes([n % 50] * 16), time.time() + 60, 1)
+        for n in range(100)
+    ]
+    between = [each for pair in zip(redemptions, charges[:100], strict=True) for each in pair]
     done = await asyncio.gather(*between, *charges[100:], return_exceptions=True)
-    claimed, charged = done[:200:2], done[1:200:2] + done[200:]
-    assert claimed == [True] * 50 + [False] * 50
+    redeemed, charged = done[:200:2], done[1:200:2] + done[200:]
+    verdicts = [each.verdict for each in redeemed]  # type: ignore[union-attr]
+    assert verdicts == [Verdict.CREDITED] * 50 + [Verdict.SPENT] * 50
     assert isinstance(charged.pop(50), StoreUnavailable)
-    assert charged == [MemoryLedger(TARIFF).charge("account", "", b"1", [9.0])] * 150
-    assert [(await ledger.state(name))[0] for name in names] == [1.0] * 100
+    assert charged == [MemoryLedger(TARIFF).charge("account", "", b"1", RUN, [9.0])] * 150
+    records = [await ledger.account(name) for name in names]
+    assert [record.state[0] for record in records if record] == [1.0] * 100
     await ledger.close()
 
 
@@ -373,14 +391,14 @@ def test_sqlite_on_a_loop_keeps_nobody_waiting(tmp_path: Path) -> None:
     with loop_in_a_thread() as run:
         url = f"sqlite:///{path}"
         ledger = OnALoop(open_ledger(url, TARIFF, asynchronous=True, timeout=TIMEOUT), run)
-        heard(ledger.charge, "a", "", b"1", [1.0])
+        heard(charging(ledger, b"1"))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            charge = lambda: ledger.charge("a", "", b"2", [1.0])  # noqa: E731
+            charge = charging(ledger, b"2")
             assert_in_time(1, lambda: of_16_threads(charge))
             other.execute("ROLLBACK")
-        assert heard(charge) > 0
-        assert heard(ledger.state, "a")[0] == 2
+        assert heard(charge).price > 0
+        assert heard(ledger.account, "a").state[0] == 2
         ledger.close()
 
 
@@ -388,13 +406,13 @@ def test_sqlite_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with closing(SQLiteLedger(path, TARIFF)) as ledger:
         for i in range(200):
-            ledger.charge(f"account {i}", "", b"1", [1.0])
+            ledger.charge(f"account {i}", "", b"1", RUN, [1.0])
     content = bytearray(path.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
     with pytest.raises(StoreUnavailable), closing(SQLiteLedger(path, TARIFF)) as ledger:
         for i in range(200):
-            ledger.charge(f"account {i}", "", b"2", [1.0])
+            ledger.charge(f"account {i}", "", b"2", RUN, [1.0])
 
 
 def in_a_process(script: str, *arguments: object) -> str:
@@ -403,7 +421,7 @@ def in_a_process(script: str, *arguments: object) -> str:
         from powfast.errors import StoreUnavailable
         from powfast.stores import SQLiteLedger
         from powfast.tariff import EvidenceTariff
-        TARIFF = EvidenceTariff(1000.0, 50_000.0)
+        TARIFF, RUN = EvidenceTariff(1000.0, 50_000.0), bytes(16)
     """
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(preamble) + textwrap.dedent(script)]
@@ -426,13 +444,13 @@ def test_sqlite_on_a_full_disk(tmp_path: Path) -> None:
         charged = 0
         try:
             while True:
-                ledger.charge("a", "g", charged.to_bytes(8, "big"), [1.0])
+                ledger.charge("a", "g", charged.to_bytes(8, "big"), RUN, [1.0])
                 charged += 1
         except StoreUnavailable as error:
-            assert ledger.state("a", "g")[0] == charged > 10
+            assert ledger.account("a", "g").state[0] == charged > 10
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-        ledger.charge("a", "g", charged.to_bytes(8, "big"), [1.0])
-        assert ledger.state("a", "g")[0] == charged + 1
+        ledger.charge("a", "g", charged.to_bytes(8, "big"), RUN, [1.0])
+        assert ledger.account("a", "g").state[0] == charged + 1
         print("as promised")
     """
     assert in_a_process(script, tmp_path / "ledger.db") == "as promised\n"
@@ -442,7 +460,7 @@ def test_sqlite_that_may_not_write(tmp_path: Path) -> None:
     script = """
         path = sys.argv[1]
         ledger = SQLiteLedger(path, TARIFF)
-        ledger.charge("a", "", b"1", [1.0])
+        ledger.charge("a", "", b"1", RUN, [1.0])
         ledger.close()
         os.chmod(path, 0o444)
         os.chmod(os.path.dirname(path), 0o555)
@@ -450,8 +468,8 @@ def test_sqlite_that_may_not_write(tmp_path: Path) -> None:
             os.setuid(65534)
         for operation in (
             lambda: SQLiteLedger(path, TARIFF),
-            lambda: SQLiteLedger(path, TARIFF).charge("a", "", b"2", [1.0]),
-            lambda: SQLiteLedger(path, TARIFF).claim(b"x" * 16, 4e9),
+            lambda: SQLiteLedger(path, TARIFF).charge("a", "", b"2", RUN, [1.0]),
+            lambda: SQLiteLedger(path, TARIFF).redeem("a", "", b"", RUN, 4e9, 1),
         ):
             try:
                 operation()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -11,12 +12,15 @@ import subprocess
 import sys
 import sysconfig
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import PATIENCE, missing
+from ledger_oracle import Oracle
+from ledgers import LIMITS, RUN, Caller
 from stores import (
     OnALoop,
     cluster_serving,
@@ -30,10 +34,9 @@ from stores import (
 from powfast.errors import InvalidInput, StoreUnavailable
 from powfast.http import Answer
 from powfast.stores import MemoryLedger, SQLiteLedger, open_held, open_ledger
-from powfast.stores.base import NEW, settle
+from powfast.stores.base import Verdict
 from powfast.stores.held import HeldAnswers
 from powfast.tariff import EvidenceTariff, Iclr2022Tariff
-from powfast.tariff.state import unpacked
 
 TARIFF = EvidenceTariff(1000.0, 50_000.0, half_life=3600.0, volume=((3, 2.0),))
 
@@ -65,7 +68,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
                 with sentinel_serving(folder, server.port) as of_sentinel:
                     with loop_in_a_thread() as run:
                         store = OnALoop(open_ledger(of_sentinel, TARIFF, asynchronous=True), run)
-                        until(lambda: store.state("nobody") is None, StoreUnavailable)
+                        until(lambda: store.account("nobody") is None, StoreUnavailable)
                         store.close()
                     yield of_sentinel
 
@@ -89,20 +92,36 @@ def opened(request: pytest.FixtureRequest, url: str) -> Iterator[tuple[Any, Any]
                 store.close()
 
 
-def test_charges_claims_and_holds(opened: tuple[Any, Any], request: pytest.FixtureRequest) -> None:
-    ledger, held = opened
-    account, evidence = request.node.name, [3.0, 9.0, 0.5]
-    expected, page, _ = settle(TARIFF, evidence, NEW, NEW, 0.0)
-    assert ledger.charge(account, "g" + account, b"1", evidence) == expected
-    assert ledger.charge(account, "g" + account, b"1", evidence) == expected
-    assert ledger.state(account, "g" + account) == pytest.approx(unpacked(page[0]), rel=1e-2)
-    challenge = account.encode()
-    assert [ledger.claim(challenge, 4e9) for _ in range(3)] == [True, False, False]
-    answer = Answer(200, (), b"the answer")
-    assert held.reserve(account, b"1") == 0
-    held.fill(account, b"1", 5, answer, 10)
-    assert held.reserve(account, b"1") == 5
-    assert [held.release(account, b"1") for _ in range(2)] == [answer, None]
+def test_opens_charges_redeems_and_holds(
+    opened: tuple[Any, Any], request: pytest.FixtureRequest
+) -> None:
+    (ledger, held), name = opened, request.node.name
+    mine, naive = (
+        exchange(Caller(each, name, f"group of {name}"))
+        for each in (ledger, Oracle(TARIFF, clock=time.time))
+    )
+    assert mine[0] == naive[0]
+    assert mine[1] == pytest.approx(naive[1], rel=1e-3)  # each as of when it was asked
+    run, answer = os.urandom(16), Answer(200, ((b"a", b"b"),), b"the answer")
+    assert held.put(name, run, answer)
+    assert [held.get(name, run, time.time() + 60) for _ in range(2)] == [answer, answer]
+    assert held.get("somebody else", run) is None
+
+
+def exchange(caller: Caller) -> tuple[list[Verdict], list[float]]:
+    """Open an account, be charged for a request and pay for it; return what was said."""
+    until, evidence = time.time() + 100, [3.0, 9.0, 0.5]
+    challenges = [hashlib.sha256(f"{caller.name} {n}".encode()).digest()[:16] for n in range(2)]
+    owed = caller.enter()
+    opening = caller.redeem(owed.work, challenges[0], expires=until)
+    entered = caller.enter()
+    charged = caller.charge(evidence)
+    again = caller.enter()
+    paid, twice = (caller.redeem(charged.due, challenges[1], expires=until) for _ in range(2))
+    assert paid.run == twice.run == RUN
+    said = [each.verdict for each in (owed, opening, entered, again, paid, twice)]
+    record = caller.record
+    return said, [owed.work, *charged, again.work, record.balance, *record.state]
 
 
 @pytest.mark.parametrize(
@@ -167,10 +186,11 @@ def test_redis_over_tls(asynchronous: bool, tmp_path: Path) -> None:
             if asynchronous:
                 ledger = OnALoop(ledger, run)
             if trusted:
-                assert ledger.claim(b"x" * 16, 4e9)
+                ledger.reset("a")
+                assert ledger.account("a").opened
             else:
                 with pytest.raises(StoreUnavailable, match="certificate"):
-                    ledger.claim(b"y" * 16, 4e9)
+                    ledger.reset("a")
             ledger.close()
 
 
@@ -194,7 +214,7 @@ def test_a_cluster_that_nobody_answers_for_is_unavailable() -> None:
     async def charge() -> None:
         ledger = open_ledger("redis+cluster://127.0.0.1:1", TARIFF, asynchronous=True)
         try:
-            await ledger.charge("a", "", b"1", [1.0])  # type: ignore[misc]
+            await ledger.charge("a", "", b"1", RUN, [1.0])  # type: ignore[misc]
         finally:
             await ledger.close()  # type: ignore[misc]
 
@@ -239,20 +259,20 @@ def test_memory_says_that_it_is_alone(
     assert not warned or "sqlite:///path or redis://host" in caplog.text
 
 
-def charge_twice(ledger: MemoryLedger, sender: Any) -> None:
+def enter_twice(ledger: MemoryLedger, sender: Any) -> None:
     records: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("powfast").addHandler(handler)
-    ledger.charge("a", "", b"1", [1.0])
-    ledger.claim(b"x" * 16, 4e9)
+    for digest in (b"1", b"2"):
+        ledger.enter("a", "", digest, RUN, LIMITS)
     sender.send(records)
 
 
 def test_memory_notices_a_fork() -> None:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=charge_twice, args=(MemoryLedger(TARIFF), sender))
+    child = context.Process(target=enter_twice, args=(MemoryLedger(TARIFF), sender))
     child.start()
     (said,) = receiver.recv()  # once
     child.join()
@@ -261,10 +281,10 @@ def test_memory_notices_a_fork() -> None:
 
 def test_a_file_is_opened_anew_after_a_fork(tmp_path: Path) -> None:
     ledger = SQLiteLedger(tmp_path / "ledger.db", TARIFF, timeout=60)
-    ledger.charge("a", "", b"0", [1.0])
+    ledger.charge("a", "", b"0", RUN, [1.0])
     context = multiprocessing.get_context("fork")
     children = [
-        context.Process(target=ledger.charge, args=("a", "", bytes([i]), [1.0]))
+        context.Process(target=ledger.charge, args=("a", "", bytes([i]), RUN, [1.0]))
         for i in range(1, 5)
     ]
     for child in children:
@@ -272,7 +292,7 @@ def test_a_file_is_opened_anew_after_a_fork(tmp_path: Path) -> None:
     for child in children:
         child.join()
         assert child.exitcode == 0
-    assert ledger.state("a")[0] == 5  # type: ignore[index]
+    assert Caller(ledger).record.state[0] == 5
     ledger.close()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import flask
 import httpx
 import pytest
 from flask_service import FlaskService, strict, threaded
@@ -16,7 +18,9 @@ from powfast.challenge import Issuer, decode
 from powfast.clients.httpx import PowAuth
 from powfast.errors import InvalidInput, PaymentRequired
 from powfast.gate import Gate
-from powfast.servers.wsgi import PowMiddleware, charge_of
+from powfast.servers.wsgi import PowMiddleware, bill_of
+from powfast.stores import open_ledger
+from powfast.tariff import EvidenceTariff
 
 both_servers = pytest.mark.parametrize("serve", [threaded, strict])
 Serve = Callable[[Any], AbstractContextManager[str]]
@@ -59,8 +63,62 @@ def test_the_challenge_and_every_refusal(serve: Serve) -> None:
         assert client.post("/v1/predict%3F", json=ASK, headers=paid(token)).status_code == 404
         headers = paid(token)
         assert client.post("/v1/predict", json=ASK, headers=headers).json() == {"answer": 1}
-        replayed = client.post("/v1/predict", json=ASK, headers=headers)
-        assert "(already-redeemed)" in replayed.json()["detail"]
+        # whose connection broke gets what it has paid for once more
+        again = client.post("/v1/predict", json=ASK, headers=headers)
+        assert (again.status_code, again.json()) == (200, {"answer": 1})
+    assert service.runs == 4  # of alice three, of bob one
+
+
+def test_a_solution_pays_for_one_reading_of_a_body() -> None:
+    """A multipart body holds other queries for each boundary that Content-Type may name."""
+    service = FlaskService()
+
+    @service.flask.post("/v1/form")
+    def form() -> Any:
+        bill_of(flask.request.environ).charge([float(flask.request.form["evidence"])])
+        return flask.request.form["evidence"]
+
+    part = '--{0}\r\ncontent-disposition: form-data; name="evidence"\r\n\r\n{1}\r\n--{0}--\r\n'
+    body = part.format("cheap", 1) + part.format("dear", 1e9)
+    read = {name: f"multipart/form-data; boundary={name}" for name in ("cheap", "dear")}
+    with threaded(service.app) as url, httpx.Client(base_url=url) as client:
+
+        def post(boundary: str, headers: dict[str, str]) -> httpx.Response:
+            return client.post(
+                "/v1/form", content=body, headers={**headers, "content-type": read[boundary]}
+            )
+
+        solution = paid(token_of(post("cheap", ALICE)))
+        dear = post("dear", solution)
+        assert "(wrong-request)" in dear.json()["detail"]
+        assert decode(token_of(dear)).work > 1000 * BASE
+        assert post("cheap", solution).text == "1"
+
+
+@both_servers
+def test_what_several_people_share_is_held_for_none_of_them(serve: Serve) -> None:
+    """Nobody without credentials reads what was computed for another: the model runs again."""
+    service = FlaskService()
+    with serve(service.app) as url, httpx.Client(base_url=url) as client:
+        solution = paid(token_of(client.post("/v1/predict", json=ASK)))
+        del solution["authorization"]
+        assert client.post("/v1/predict", json=ASK, headers=solution).json() == {"answer": 1}
+    assert service.runs == 2
+    record = service.ledger.account("anonymous")
+    assert record is not None
+    assert record.state[0] == 2  # it is charged once
+
+
+def test_an_application_may_seed_the_generator_of_python() -> None:
+    """Models do, for each answer; held answers are told apart all the same."""
+    service = FlaskService()
+    service.flask.before_request(lambda: random.seed(0))
+    asks = [{**ASK, "x": x} for x in range(3)]
+    with threaded(service.app) as url, httpx.Client(base_url=url, headers=ALICE) as client:
+        solutions = [paid(token_of(client.post("/v1/predict", json=ask))) for ask in asks]
+        for ask, solution in zip(asks, solutions, strict=True):
+            answer = client.post("/v1/predict", json=ask, headers=solution)
+            assert answer.json() == {"answer": ask["x"]}
 
 
 @pytest.mark.parametrize("handled", ["raised", "by Flask", "by a handler"])
@@ -137,15 +195,9 @@ def test_a_challenge_to_head_has_no_body() -> None:
 
 def test_a_forgotten_middleware_and_an_asynchronous_ledger_are_named() -> None:
     with pytest.raises(RuntimeError, match="/v1/predict"):
-        charge_of({"PATH_INFO": "/v1/predict"})
+        bill_of({"PATH_INFO": "/v1/predict"})
 
-    class Awaited:
-        async def charge(self, *_: Any) -> int:
-            return 0
-
-        async def claim(self, *_: Any) -> bool:
-            return True
-
-    gate = Gate(Issuer(KEYS), Awaited())
+    ledger = open_ledger("redis://nowhere", EvidenceTariff(base_work=BASE), asynchronous=True)
+    gate = Gate(Issuer(KEYS), ledger)
     with pytest.raises(InvalidInput, match="blocks"):
         PowMiddleware(lambda environ, start_response: [], gate)

@@ -55,18 +55,13 @@ def test_split_price_follows_from_the_recursion(calibration: Calibration) -> Non
     opening = calibration.report["opening_in_base_prices"]
     assert opening == calibration.tariff.opening_work / calibration.tariff.base_work
     paid = EvidenceTariff(1.0).work([6.0] * 30)[0].cumsum()
-    best = min((opening + beyond(paid[n - 1], opening)) / n for n in range(1, 31))
+    best = min((opening + paid[n - 1]) / n for n in range(1, 31))
     found = calibration.report["attacks"]["nominal"]
     assert found["best_split"]["base_prices"] == pytest.approx(best)
     price = calibration.tariff.base_work / (SECONDS * RATE)
     assert found["best_split"]["overhead"] == pytest.approx(1 + best * price)
     assert found["best_dilution"]["base_prices"] <= best
     assert found["one_account"]["base_prices"] > 1e6
-
-
-def beyond(prices: float, opening: float) -> float:
-    """What queries owe beside an opening of which a sixteenth covers what it can of them."""
-    return prices - opening / 16 if prices > opening / 16 else 0.0
 
 
 @pytest.mark.parametrize("opening", [0.0, 40.0, 500.0, 1e5])
@@ -80,7 +75,7 @@ def test_accounts_left_at_the_best_moment_against_loops(opening: float, service:
         for account, queries in zip(evidence, left_after, strict=True):
             if queries:
                 prices = EvidenceTariff(1.0).work(account[:queries])[0]
-                spent += opening + beyond(sum(prices), opening) + service * queries
+                spent += opening + sum(prices) + service * queries
                 gained += sum(useful[:queries])
         return spent / gained if gained else np.inf
 
@@ -98,7 +93,7 @@ def test_accounts_left_at_the_best_moment_against_loops(opening: float, service:
 @pytest.mark.parametrize(("opening", "evidence"), [(160.0, 0.5), (160.0, 1.2), (1e6, 0.5)])
 def test_one_account_against_its_bill(opening: float, evidence: float) -> None:
     prices = sum(EvidenceTariff(3.0).work([evidence] * 10_000)[0])
-    bill = opening + beyond(prices, opening)
+    bill = opening + prices
     found = attacks.single(EvidenceTariff(3.0, opening), np.array([evidence]), 0)
     assert found == pytest.approx(bill / 3.0 / 10_000)
 
@@ -106,7 +101,7 @@ def test_one_account_against_its_bill(opening: float, evidence: float) -> None:
 def test_opening_beats_the_alternatives(honest: list[np.ndarray], calibration: Calibration) -> None:
     def worth(opening: float) -> float:
         paid = EvidenceTariff(1.0).work([6.0] * 30)[0].cumsum()
-        best = min((opening + beyond(paid[n - 1], opening)) / n for n in range(1, 31))
+        best = min((opening + paid[n - 1]) / n for n in range(1, 31))
         r = [EvidenceTariff(1.0, opening).work(np.tile(t, 5)[:1000])[0].mean() for t in honest]
         return best / np.quantile(r, 0.99)
 

@@ -1,4 +1,4 @@
-/* Every kernel's self-test on an emulated CPU; the verdict goes to Bochs' debug port. */
+/* Every kernel's self-tests on an emulated CPU; the verdict goes to Bochs' debug port. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +11,8 @@ void *memset(void *to, int value, size_t count);
 int memcmp(const void *a, const void *b, size_t count);
 int strcmp(const char *a, const char *b);
 char *getenv(const char *name);
+
+extern uint64_t scratch[]; /* rom.ld */
 
 static void out(uint16_t port, char byte) {
     __asm__ volatile("outb %0, %1" : : "a"(byte), "Nd"(port));
@@ -28,7 +30,9 @@ void payload(void) {
         if (!powfast_kernel_supported(kernel, powfast_cpu_features() | CPU_ZEN4))
             continue;
         print(0xe9, powfast_kernel_name(kernel));
-        print(0xe9, powfast_kernel_selftest(kernel) == POWFAST_OK ? " right\n" : " wrong\n");
+        int right = powfast_kernel_selftest(kernel) == POWFAST_OK &&
+                    powfast_walk_selftest(scratch, kernel) == POWFAST_OK;
+        print(0xe9, right ? " right\n" : " wrong\n");
     }
     print(0x8900, "Shutdown");
 }

@@ -16,6 +16,15 @@ static inline __m512i lowered_gather(__m512i index, const void *base, int scale)
 }
 #define _mm512_i32gather_epi32(index, base, scale) lowered_gather(index, base, scale)
 
+/* Nor has it this one; here only ever by one word. */
+static inline __m512i lowered_align(__m512i high, __m512i low) {
+    uint64_t words[16];
+    simde_mm512_storeu_si512(words, low);
+    simde_mm512_storeu_si512(words + 8, high);
+    return simde_mm512_loadu_si512(words + 1);
+}
+#define _mm512_alignr_epi64(high, low, count) lowered_align(high, low)
+
 #define target(instructions) __target__("avx2")
 #define CPU_AVX512 CPU_AVX2
 

@@ -1,0 +1,113 @@
+// What a ledger remembers within one process: accounts, requests and spent challenges by their ids.
+#ifndef POWFAST_BOOKS_H
+#define POWFAST_BOOKS_H
+
+#include <cmath>
+#include <list>
+#include <map>
+#include <utility>
+
+#include "table.h"
+
+class Accounts {
+  public:
+    explicit Accounts(size_t most) : most_(most) {}
+
+    // Null: never there, or forgotten.
+    const powfast_account *find(const Id &id) {
+        Queue::iterator *found = by_id_.find(id);
+        return found ? &(*found)->second : nullptr;
+    }
+
+    // Beyond `most` accounts, forget the one that was written least recently.
+    void write(const Id &id, const powfast_account &account) {
+        if (Queue::iterator *found = by_id_.find(id)) {
+            (*found)->second = account;
+            queue_.splice(queue_.end(), queue_, *found);
+            return;
+        }
+        queue_.emplace_back(id, account);
+        by_id_[id] = std::prev(queue_.end());
+        if (queue_.size() > most_) {
+            by_id_.erase(queue_.front().first);
+            queue_.pop_front();
+        }
+    }
+
+  private:
+    using Queue = std::list<std::pair<Id, powfast_account>>;
+
+    size_t most_;
+    Queue queue_; // the one that was written last is last
+    Table<Queue::iterator> by_id_;
+};
+
+// Requests of late: two generations, of which the older one is dropped whole.
+class Requests {
+  public:
+    Requests(double remember, double now) : remember_(remember), turned_(now) {}
+
+    powfast_request find(const Id &id, double now) {
+        keep_up(now);
+        const powfast_request *found = new_.find(id);
+        if (!found)
+            found = old_.find(id);
+        return found ? *found : powfast_request{};
+    }
+
+    void write(const Id &id, const powfast_request &request, double now) {
+        keep_up(now);
+        if (request.phase == POWFAST_NO_REQUEST)
+            new_.erase(id);
+        else
+            new_[id] = request;
+        old_.erase(id);
+    }
+
+  private:
+    using Generation = Table<powfast_request>;
+
+    void keep_up(double now) {
+        if (now - turned_ >= remember_)
+            turn(now - turned_);
+    }
+
+    void turn(double elapsed) {
+        bool follows = elapsed < 2 * remember_;
+        Generation next(follows ? new_.size() : 0); // first, for there may be no memory for it
+        old_ = follows ? std::move(new_) : Generation();
+        new_ = std::move(next);
+        turned_ += elapsed;
+    }
+
+    double remember_, turned_;
+    Generation new_, old_;
+};
+
+// Spent challenges, in buckets by when they end, which are dropped whole.
+class SpentChallenges {
+  public:
+    // Null: not spent.
+    powfast_spent *find(const Id &id, double expires) {
+        auto bucket = buckets_.find(bucket_of(expires));
+        return bucket == buckets_.end() ? nullptr : bucket->second.find(id);
+    }
+
+    void write(const Id &id, double expires, const powfast_spent &spent) {
+        buckets_[bucket_of(expires)][id] = spent;
+    }
+
+    void forget(double ended_before) {
+        while (!buckets_.empty() && buckets_.begin()->first < bucket_of(ended_before))
+            buckets_.erase(buckets_.begin());
+    }
+
+  private:
+    static constexpr double kSeconds = 10;
+
+    static int64_t bucket_of(double seconds) { return (int64_t)std::floor(seconds / kSeconds); }
+
+    std::map<int64_t, Table<powfast_spent>> buckets_;
+};
+
+#endif

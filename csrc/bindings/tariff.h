@@ -1,0 +1,43 @@
+// A tariff as Python makes it once, for whatever prices by it.
+#ifndef POWFAST_TARIFF_H
+#define POWFAST_TARIFF_H
+
+#include <stdexcept>
+#include <vector>
+
+#include "objects.h"
+
+class Tariff {
+  public:
+    // numbers: base, most, opening, step, wealth cap and credit limit; volume: (start, multiple)s.
+    Tariff(const std::array<double, 6> &numbers, std::vector<double> bets,
+           const std::vector<std::pair<double, double>> &volume)
+        : bets_(std::move(bets)) {
+        if (bets_.size() != POWFAST_BETS)
+            throw std::invalid_argument("a tariff has seven bets");
+        for (auto [start, multiple] : volume)
+            volume_.push_back({start, multiple});
+        auto [base, most, opening, step, cap, credit] = numbers;
+        tariff_ = {base,         most,         opening,        step,          cap, credit,
+                   bets_.data(), bets_.size(), volume_.data(), volume_.size()};
+    }
+
+    Tariff(const Tariff &) = delete;
+
+    const powfast_tariff *get() const { return &tariff_; }
+
+  private:
+    std::vector<double> bets_;
+    std::vector<powfast_volume> volume_;
+    powfast_tariff tariff_;
+};
+
+// The evidence of a request's queries: a list of floats that Python has checked.
+inline bool evidence_of(PyObject *object, std::vector<double> *evidence) {
+    if (!PyList_Check(object))
+        return false;
+    evidence->resize((size_t)PyList_GET_SIZE(object));
+    return doubles_of(object, evidence->data(), evidence->size());
+}
+
+#endif

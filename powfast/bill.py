@@ -1,0 +1,331 @@
+"""What one request owes while its endpoint runs, and its answer until that is paid.
+
+It knows no gate, store or framework: whoever serves the request says how it is charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from powfast.accounts import SharedName
+from powfast.challenge import Receipt
+from powfast.errors import InvalidInput, PaymentRequired, PowfastError
+from powfast.http import RECEIPT_HEADER, Answer, Headers
+from powfast.stores.base import Charged, Outcome
+
+MAX_NAME_BYTES = 255
+
+_RECEIPT = RECEIPT_HEADER.lower().encode()
+
+
+@dataclass(slots=True)
+class RequestIdentity:
+    """Who asks what: the account, its group ("" for none), and the digest of the request.
+
+    `credentials` is a digest of what the request proves itself by: nobody reads a held answer with
+    other ones.
+
+    Raises
+    ------
+    InvalidInput
+        A name is no text of at most 255 bytes in UTF-8, or the account's is empty.
+    """
+
+    account: str
+    group: str
+    digest: bytes
+    credentials: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not (_is_name(self.account) and (self.group == "" or _is_name(self.group))):
+            raise InvalidInput(
+                f"an account or group is text of at most {MAX_NAME_BYTES} bytes in UTF-8"
+            )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several people share the account."""
+        return isinstance(self.account, SharedName)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return 0 < len(name.encode()) <= MAX_NAME_BYTES
+    except (AttributeError, UnicodeEncodeError):  # no text, or half a character
+        return False
+
+
+class Phase(Enum):
+    """Where a request stands."""
+
+    __hash__ = object.__hash__  # of one object each; Enum's own is Python
+
+    ARRIVED = "nothing runs yet"
+    RUNNING = "the endpoint runs and has charged nothing"
+    CHARGING = "a charge has begun, and nobody has awaited its end"
+    COVERED = "the request is charged, and paid"
+    DUE = "the request is charged, and its answer waits for the payment"
+    STOPPED = "the endpoint was stopped before it had an answer"
+    ANSWERING = "the answer is on its way out"
+    FREE = "an answer that costs nothing is on its way out"
+
+
+class Event(Enum):
+    """What moves a request on."""
+
+    __hash__ = object.__hash__
+
+    RUN = "run"
+    CHARGE = "charge"
+    COVER = "cover"
+    OWE = "owe"
+    REJECT = "reject"
+    STOP = "stop"
+    ANSWER = "answer"
+    FAIL = "fail"
+
+
+_NEXT: dict[Phase, dict[Event, Phase]] = {
+    Phase.ARRIVED: {Event.RUN: Phase.RUNNING},
+    Phase.RUNNING: {
+        Event.RUN: Phase.RUNNING,
+        Event.CHARGE: Phase.CHARGING,
+        Event.ANSWER: Phase.FREE,
+        Event.FAIL: Phase.FREE,
+    },
+    Phase.CHARGING: {
+        Event.COVER: Phase.COVERED,
+        Event.OWE: Phase.DUE,
+        Event.REJECT: Phase.RUNNING,
+        Event.STOP: Phase.STOPPED,
+        Event.FAIL: Phase.FREE,
+    },
+    Phase.COVERED: {
+        Event.RUN: Phase.COVERED,  # an answer that was too large to keep is made again
+        Event.ANSWER: Phase.ANSWERING,
+        Event.FAIL: Phase.FREE,
+    },
+    Phase.DUE: {Event.STOP: Phase.STOPPED, Event.FAIL: Phase.FREE},
+    Phase.STOPPED: {},
+    Phase.ANSWERING: {},
+    Phase.FREE: {},
+}
+
+_ON_THE_WAY = (Phase.ANSWERING, Phase.FREE)
+_CHARGED = (Phase.CHARGING, Phase.COVERED, Phase.DUE)
+
+
+async def _nobody_serves(evidence: ArrayLike) -> Charged:
+    raise RuntimeError("no gate serves this request")
+
+
+class ClientDisconnected(BaseException):
+    """The client went away before its answer was whole, so that there is none."""
+
+
+class Bill:
+    """What one request owes; servers add their way of waiting.
+
+    Parameters
+    ----------
+    price : callable, optional
+        From an answer to the evidence of its queries, where the endpoint does not charge itself;
+        it may be a coroutine function.
+    """
+
+    def __init__(self, price: Callable[[Answer], Any] | None = None) -> None:
+        self._price = price
+        self._charge: Callable[[ArrayLike], Awaitable[Charged]] = _nobody_serves
+        self._finish: Callable[[Answer | None], Awaitable[None]] | None = None
+        self.phase = Phase.ARRIVED
+        self.work = 0.0
+        """Price of the request: expected SHA-256 evaluations."""
+        self.due = 0.0
+        """What of it is still to be redeemed."""
+        self.receipt: Receipt | None = None
+        self.is_abandoned = False
+        """Whether the endpoint knew, before it charged or answered, that its client is gone."""
+        self.stopped: PowfastError | None = None
+        """Why the endpoint was stopped before it had an answer."""
+
+    def begin(
+        self,
+        charge: Callable[[ArrayLike], Awaitable[Charged]],
+        finish: Callable[[Answer | None], Awaitable[None]],
+    ) -> None:
+        """Let the endpoint run.
+
+        Parameters
+        ----------
+        charge : coroutine function
+            Takes the evidence and returns what is due, and the price.
+        finish : coroutine function
+            Settles what became of the run; takes a copy of the answer, where there is one.
+        """
+        self._charge, self._finish = charge, finish
+        self.advance(Event.RUN)
+
+    def end(self) -> None:
+        """Let go of the gate: what refers to one another waits for the garbage collector."""
+        self._charge, self._finish = _nobody_serves, None
+
+    async def finish(self, answer: Answer | None = None) -> None:
+        """Settle the run before the end of its answer goes out, of which this is a copy."""
+        finish = self._finish
+        self.end()
+        if finish is not None:
+            await finish(answer)
+
+    def advance(self, event: Event) -> None:
+        """Move on.
+
+        Raises
+        ------
+        RuntimeError
+            The endpoint does what it may not do in this phase.
+        """
+        after = _NEXT[self.phase].get(event)
+        if after is None:
+            raise RuntimeError(self._misuse(event))
+        self.phase = after
+
+    def _misuse(self, event: Event) -> str:
+        if event is Event.CHARGE and self.phase in _CHARGED:
+            return "a request is charged once, with the evidence of all its queries"
+        if event is Event.CHARGE and self.is_answering:
+            return "charge before the answer starts: what was sent cannot be withheld"
+        if self.phase is Phase.CHARGING:
+            return "the charge of this request was not awaited: its answer stays here"
+        return f"no request can {event.value} here: {self.phase.value}"
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the answer is on its way out."""
+        return self.phase in _ON_THE_WAY
+
+    @property
+    def failed(self) -> Outcome:
+        """What an endpoint leaves that fails, or charges nothing.
+
+        One that had charged, or whose client went away before it could, has run the model.
+        """
+        return Outcome.UNPAID if self.work or self.is_abandoned else Outcome.FREE
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether the answer itself has to be seen before its price is known."""
+        return self._price is not None and self.phase is Phase.RUNNING
+
+    @property
+    def receipt_headers(self) -> Headers:
+        """What a paid answer says of its payment."""
+        return () if self.receipt is None else ((_RECEIPT, b"work=%d" % self.receipt.work),)
+
+    async def price(self, answer: Answer) -> None:
+        """Charge for an answer whose endpoint did not charge."""
+        if self._price is not None:
+            evidence = self._price(answer)
+            if hasattr(evidence, "__await__"):
+                evidence = await evidence
+            self.advance(Event.CHARGE)
+            await self.charging(evidence)
+
+    async def charging(self, evidence: ArrayLike) -> None:
+        """Charge the request, in phase `CHARGING`, for the evidence of its queries.
+
+        Raises
+        ------
+        InvalidInput
+            The evidence is malformed; the request can be charged again.
+        TooManyQueries, StoreUnavailable
+            The endpoint is stopped.
+        """
+        try:
+            self.due, self.work = await self._charge(evidence)
+        except InvalidInput:
+            self.advance(Event.REJECT)
+            raise
+        except PowfastError as error:
+            self.stop(error)
+            raise
+        self.advance(Event.OWE if self.due else Event.COVER)
+
+    async def requiring(self, evidence: ArrayLike) -> None:
+        """Charge as `charging`, and stop the endpoint where something is due.
+
+        Raises
+        ------
+        PaymentRequired
+            The request has to be paid before it runs.
+        """
+        await self.charging(evidence)
+        if self.phase is Phase.DUE:
+            error = PaymentRequired("this request has to be paid before it runs")
+            self.stop(error)
+            raise error
+
+    def stop(self, error: PowfastError) -> None:
+        """Stop the endpoint."""
+        self.stopped = error
+        self.advance(Event.STOP)
+
+
+class ResponseBuffer:
+    """The answer of an endpoint: it goes out at once, or is kept until it is paid for.
+
+    Of an answer that a solution has paid for a copy is kept as it goes out: whoever loses it sends
+    the solution again.
+    """
+
+    def __init__(self, bill: Bill, max_size: int) -> None:
+        self._bill = bill
+        self._room = max_size
+        self._head: tuple[int, Headers] | None = None
+        self._pieces: list[bytes] = []
+
+    def passes(self, status: int) -> bool:
+        """Return whether an answer that begins with this status goes out.
+
+        A failure is nobody's answer: it is not worth holding, nor asking work for.
+        """
+        bill = self._bill
+        if bill.phase is Phase.STOPPED:
+            return False
+        if status >= 500:
+            bill.advance(Event.FAIL)
+        elif not (bill.phase is Phase.DUE or bill.is_unpriced):
+            bill.advance(Event.ANSWER)
+        return bill.is_answering
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the answer is kept, or a copy of it."""
+        return not self._bill.is_answering or self._bill.receipt is not None
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Keep the head of an answer that does not go out."""
+        self._head, self._pieces = (status, headers), []
+
+    def add(self, piece: bytes) -> None:
+        """Keep a piece of the body, as long as all of it fits."""
+        self._room -= len(piece)
+        if self._room < 0:
+            self.forgo()
+        else:
+            self._pieces.append(piece)
+
+    def forgo(self) -> None:
+        """Keep nothing: the endpoint runs again once it is paid for."""
+        self._room = -1
+        self._pieces.clear()
+
+    def answer(self) -> Answer | None:
+        """Return what was kept, where all of it could be."""
+        if self._head is None or self._room < 0 or self._bill.stopped:
+            return None
+        return Answer(*self._head, b"".join(self._pieces))

@@ -1,0 +1,2 @@
+local own = read_own()
+return own.is_there and packed_account(own)

@@ -1,0 +1,61 @@
+local run, evidence, tag = ARGV[5], ARGV[6], ARGV[7]
+local own, group = read_own(), read_group()
+local known = read_request(own)
+local is_mine = known and known.phase == RUNNING and known.run == run
+local request = is_mine and known
+  or {authorized = 0, covered = 0, settled = 0, counted = 0, price = 0, tag = ''}
+
+local function reply(due, price)
+  return pack('<dd', due, price)
+end
+
+if known and known.phase == DUE and known.run == run and known.tag == tag then  -- sent twice
+  write_account(KEYS[1], own)
+  write_request(known, own)
+  return reply(known.due, known.price)
+end
+if evidence == '' then
+  if is_mine then
+    own.balance = own.balance + request.authorized
+    pay_off(own, request.counted)
+    write_account(KEYS[1], own)
+    delete_request()
+  end
+  return reply(0, 0)
+end
+local spent = read_spent()
+local function spend(price)  -- its solution has paid for this run, whose answer is read
+  local record = {reruns = reruns, price = price, run = run, tag = tag}
+  redis.call('SET', KEYS[3], packed_spent(record), 'KEEPTTL')
+end
+if request.tag == tag then  -- it has paid for this very evidence
+  if spent and spent.run == run then spend(spent.price) end
+  pay_off(own, request.counted)
+  write_account(KEYS[1], own)
+  delete_request()
+  return reply(0, request.price)
+end
+
+own.balance = own.balance + request.authorized
+local price = charged_for(own, group, evidence)
+local debit = max(0, price - request.settled)
+local due = max(0, debit - max(request.covered, max(0, own.balance)))
+own.balance = own.balance - debit
+if due == 0 then
+  if spent and (spent.run == '' or spent.run == run) then spend(debit) end
+  pay_off(own, request.counted)
+  if is_mine then delete_request() end
+else
+  if spent and spent.run == run and request.settled > 0 then
+    redis.call('SET', KEYS[3], '', 'KEEPTTL')  -- what it has paid counts for this run now
+  end
+  if request.counted == 0 then own.unpaid = own.unpaid + 1 end
+  if is_mine or not known then
+    local moment = request.tag == '' and request.price or request.authorized
+    write_request({phase = DUE, run = run, authorized = moment, counted = 1,
+      price = debit, due = due, tag = tag}, own)
+  end
+end
+write_account(KEYS[1], own)
+if group then write_account(KEYS[4], group) end
+return reply(due, price)

@@ -1,0 +1,15 @@
+local run, outcome = ARGV[5], ARGV[6]
+local own = read_own()
+local request = read_request(own)
+local is_due = request and request.phase == DUE
+if not (is_due or request and request.phase == RUNNING) or request.run ~= run then return end
+if outcome == 'FREE' then
+  own.balance = own.balance + (is_due and request.price or request.authorized)
+  pay_off(own, request.counted)
+elseif outcome == 'UNPAID' and is_due then
+  own.balance = own.balance + (request.price - request.authorized)
+elseif outcome == 'UNPAID' and request.tag == '' then
+  own.balance = own.balance + (request.authorized - request.price)
+end
+write_account(KEYS[1], own)
+delete_request()

@@ -1,0 +1,184 @@
+-- What the operations of the ledger share, put in front of each: tests/serving/ledger_oracle.py is
+-- the same in Python, step by step and so to the last bit.
+--
+-- KEYS  the account, the request, the challenge and, where there is one, the group
+-- ARGV  the rules, the bets, the volume schedule, the moment; then what the operation is given.
+--       Numbers come and go as packed doubles: infinity survives.
+
+local unpack_from, pack, max, min = struct.unpack, struct.pack, math.max, math.min
+
+local function doubles(text)
+  local values = {unpack_from('<' .. string.rep('d', #text / 8), text)}
+  table.remove(values)  -- where reading stopped
+  return values
+end
+
+local base, most, opening, cap, credit_limit, reruns, clock_skew, terms, none_left, ln2 =
+  unpack(doubles(ARGV[1]))
+local bets, volume = doubles(ARGV[2]), doubles(ARGV[3])
+local now, remember, half_life, group_half_life, is_shared = unpack(doubles(ARGV[4]))
+
+local function require_whole(holds)
+  if not holds then error('a record of the ledger is damaged', 0) end
+end
+
+-- Accounts and groups: the state's eight doubles, balance, unpaid, opened, charged, since.
+
+local function halved(half_lives)
+  if half_lives >= none_left then return 0 end
+  local whole = math.floor(half_lives)
+  local y, factor = (half_lives - whole) * ln2, 1
+  for k = terms, 1, -1 do factor = 1 - y * factor / k end
+  return math.ldexp(factor, -whole)
+end
+
+local function age(record, half_life, is_shared)
+  local left = halved(max(0, now - record.charged) / half_life)
+  for k = 2, #record.state do record.state[k] = record.state[k] * left end
+  if is_shared == 0 then return end
+  if record.unpaid < math.huge then record.unpaid = record.unpaid * left end
+end
+
+local function read_account(key, half_life, is_shared)
+  local text = redis.call('GET', key)
+  local record = {is_there = text, balance = 0, unpaid = 0, opened = 0, charged = now, since = now}
+  record.state = {0}
+  for k = 1, #bets do record.state[k + 1] = 0 end
+  if text then
+    require_whole(#text == 8 * (#bets + 6))
+    local values = doubles(text)
+    for k, value in ipairs(values) do
+      require_whole(value == value and (k > #bets + 1 or value >= 0 and value <= cap))
+    end
+    record.since, record.charged = table.remove(values), table.remove(values)
+    record.opened, record.unpaid = table.remove(values), table.remove(values)
+    record.balance = table.remove(values)
+    record.state = values
+    require_whole(record.state[1] % 1 == 0 and record.unpaid >= 0)
+    require_whole(record.opened == 0 or record.opened == 1)
+  end
+  if half_life > 0 then age(record, half_life, is_shared) end
+  return record
+end
+
+local function packed_account(record)
+  local format = '<' .. string.rep('d', #record.state + 5)
+  local values = {unpack(record.state)}
+  for _, name in ipairs({'balance', 'unpaid', 'opened', 'charged', 'since'}) do
+    table.insert(values, record[name])
+  end
+  return pack(format, unpack(values))
+end
+
+local function write_account(key, record)
+  record.charged = max(record.charged, now)
+  redis.call('SET', key, packed_account(record))
+end
+
+local function read_own()
+  return read_account(KEYS[1], half_life, is_shared)
+end
+
+local function read_group()
+  return KEYS[4] and read_account(KEYS[4], group_half_life, 0)
+end
+
+-- Prices.
+
+local function price(wealth, query)
+  local multiple = 1
+  for at = 1, #volume, 2 do
+    if query >= volume[at] then multiple = volume[at + 1] end
+  end
+  return min(base * max(1, wealth / #bets) * multiple, most)
+end
+
+local function price_now(record)
+  local total = 0
+  for k = 2, #record.state do total = total + record.state[k] end
+  return price(total, record.state[1] + 1)
+end
+
+local function advance(record, evidence)  -- returns the sum of its queries' prices
+  local state, bets, count, owed = record.state, bets, #bets, 0
+  for at = 1, #evidence, 8 do
+    local gain, query = unpack_from('<d', evidence, at) - 1, state[1] + 1
+    local restart, total = 1 / (query * (query + 1)), 0
+    for k = 1, count do
+      local wealth = (state[k + 1] + restart) * (1 + bets[k] * gain)
+      if wealth > cap then wealth = cap end
+      state[k + 1] = wealth
+      total = total + wealth
+    end
+    state[1] = query
+    owed = owed + price(total, query)
+  end
+  return owed
+end
+
+local function charged_for(own, group, evidence)  -- the higher of the two's prices
+  local owed = advance(own, evidence)
+  return group and max(owed, advance(group, evidence)) or owed
+end
+
+local function owed(own, request)  -- everything, where answers were read that are not paid
+  return own.unpaid < math.huge and request.due or -own.balance
+end
+
+local function pay_off(record, counted)
+  record.unpaid = max(0, record.unpaid - counted)
+end
+
+local function forgive(record)  -- everything that was charged is paid
+  if record.balance >= 0 then record.unpaid = 0 end
+end
+
+local function credit(record, work)
+  local raised = min(record.balance + work, max(credit_limit, work))
+  record.balance = max(record.balance, raised)
+  forgive(record)
+end
+
+-- Requests: phase, run, eight doubles, and the tag of their evidence where they have one.
+
+local RUNNING, DUE, PREPAID, REPORTED = 'r', 'd', 'p', 'e'
+
+local function read_request(own)  -- of an account that was forgotten, no request is known either
+  local text = own.is_there and redis.call('GET', KEYS[2])
+  if not text then return nil end
+  require_whole((#text == 81 or #text == 89) and string.find(text, '^[rdpe]'))
+  local numbers = doubles(string.sub(text, 18, 81))
+  for _, value in ipairs(numbers) do require_whole(value == value) end
+  local request = {phase = string.sub(text, 1, 1), run = string.sub(text, 2, 17)}
+  request.authorized, request.covered, request.settled, request.counted, request.price,
+    request.due, request.busy_until, request.since = unpack(numbers)
+  request.tag = string.sub(text, 82)
+  return request.since == own.since and request or nil
+end
+
+local function write_request(request, own)
+  local record = pack('<c1c16dddddddd', request.phase, request.run or string.rep('\0', 16),
+    request.authorized or 0, request.covered or 0, request.settled or 0, request.counted or 0,
+    request.price or 0, request.due or 0, request.busy_until or 0, own.since)
+  redis.call('SET', KEYS[2], record .. (request.tag or ''), 'PX', remember)
+end
+
+local function delete_request()
+  redis.call('DEL', KEYS[2])
+end
+
+-- Spent challenges: reruns, price, run and tag of the request each has paid; empty without one.
+
+local function read_spent()
+  local text = redis.call('GET', KEYS[3])
+  if not text or text == '' then return text and {run = ''} end
+  require_whole(#text == 33)
+  local spent = {}
+  spent.reruns, spent.price, spent.run, spent.tag = unpack_from('<Bdc16c8', text)
+  require_whole(spent.price == spent.price)
+  return spent
+end
+
+local function packed_spent(spent)
+  return pack('<Bdc16c8', spent.reruns, spent.price, spent.run, spent.tag)
+end

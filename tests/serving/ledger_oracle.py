@@ -1,0 +1,425 @@
+"""A ledger of plain dictionaries and floats, which every store is held to, to the last bit.
+
+It shares no code with powfast but the results' names. Operations write the account, and with it the
+ageing until then, but for those that refuse (BUSY, OPENING, SPENT) or find nothing to do; and
+`enter` writes none that is not there, unless it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from powfast.accounts import SharedName
+from powfast.stores.base import (
+    AccountRecord,
+    Charged,
+    Entry,
+    Limits,
+    Outcome,
+    Paid,
+    Redeemed,
+    Verdict,
+)
+from powfast.tariff import EvidenceTariff
+
+BETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
+WEALTH_CAP = 2.0**100
+CREDIT_LIMIT = 1000.0  # base prices
+CLOCK_SKEW = 60.0
+RERUNS = 3
+RUNNING, DUE, REPORTED, PREPAID = "running", "due", "reported", "prepaid"
+
+
+@dataclass
+class Account:
+    charged: float
+    queries: float = 0.0
+    wealths: list[float] = field(default_factory=lambda: [0.0] * len(BETS))
+    balance: float = 0.0
+    unpaid: float = 0.0
+    opened: bool = False
+    since: float = 0.0
+
+
+@dataclass
+class Request:
+    phase: str = RUNNING
+    run: bytes = b""
+    authorized: float = 0.0
+    covered: float = 0.0
+    counted: float = 0.0
+    price: float = 0.0
+    due: float = 0.0
+    tag: bytes = b""
+    until: float = 0.0
+    settled: float = 0.0
+    ends: float = 0.0
+    since: float = 0.0
+
+
+@dataclass
+class Spent:
+    ends: float
+    run: bytes = b""
+    tag: bytes = b""
+    price: float = 0.0
+    reruns: int = 0
+
+
+def halved(half_lives: float) -> float:
+    """2**-half_lives by the series of exp over the fraction."""
+    if half_lives >= 1100.0:
+        return 0.0
+    whole = math.floor(half_lives)
+    y = (half_lives - whole) * math.log(2.0)
+    factor = 1.0
+    for k in range(18, 0, -1):
+        factor = 1.0 - y * factor / k
+    return math.ldexp(factor, -whole)
+
+
+def tag_of(evidence: Sequence[float]) -> bytes:
+    packed = b"".join(struct.pack("<d", value) for value in evidence)
+    return hashlib.sha256(packed).digest()[:8]
+
+
+class Oracle:
+    def __init__(
+        self,
+        tariff: EvidenceTariff,
+        *,
+        clock: Callable[[], float],
+        remember: float = 3600.0,
+    ) -> None:
+        self.tariff = tariff
+        self.clock = clock
+        self.remember = remember
+        self.accounts: dict[tuple[str, str], Account] = {}
+        self.requests: dict[tuple[str, str, bytes], Request] = {}
+        self.spent: dict[bytes, Spent] = {}
+
+    # What the operations share.
+
+    def _half_life(self, name: str) -> float | None:
+        if self.tariff.half_life is None and isinstance(name, SharedName):
+            return self.tariff.shared_half_life
+        return self.tariff.half_life
+
+    def _aged(self, account: str, group: str) -> Account:
+        """A copy of the record as of now; a new one where there is none."""
+        now = self.clock()
+        stored = self.accounts.get((account, group), Account(now, since=now))
+        record = replace(stored, wealths=list(stored.wealths))
+        name = account if account else group
+        half_life = self._half_life(name)
+        if half_life is None:
+            return record
+        h = halved(max(0.0, now - record.charged) / half_life)
+        record.wealths = [wealth * h for wealth in record.wealths]
+        if account and isinstance(account, SharedName) and record.unpaid != math.inf:
+            record.unpaid *= h
+        return record
+
+    def _write(self, account: str, group: str, record: Account) -> None:
+        record.charged = max(record.charged, self.clock())
+        self.accounts[account, group] = record
+
+    def _multiple(self, query: float) -> float:
+        found = 1.0
+        for start, multiple in self.tariff.volume:
+            if query >= start:
+                found = multiple
+        return found
+
+    def _price(self, mean: float, query: float) -> float:
+        price = self.tariff.base_work * max(1.0, mean) * self._multiple(query)
+        return min(price, self.tariff.max_work)
+
+    def _price_now(self, record: Account) -> float:
+        total = 0.0
+        for wealth in record.wealths:
+            total += wealth
+        return self._price(total / len(BETS), record.queries + 1)
+
+    def _floor(self, record: Account, group: str) -> float:
+        own = self._price_now(record)
+        return max(own, self._price_now(self._aged("", group))) if group else own
+
+    def _advance(self, record: Account, evidence: Sequence[float]) -> float:
+        """The sum of the queries' prices; the state goes on."""
+        owed = 0.0
+        for e in evidence:
+            query = record.queries + 1
+            restart = 1 / (query * (query + 1))
+            gain = e - 1
+            total = 0.0
+            for i, bet in enumerate(BETS):
+                wealth = min((record.wealths[i] + restart) * (1 + bet * gain), WEALTH_CAP)
+                record.wealths[i] = wealth
+                total += wealth
+            record.queries = query
+            owed += self._price(total / len(BETS), query)
+        return owed
+
+    def _charge_states(self, record: Account, group: str, evidence: Sequence[float]) -> float:
+        price = self._advance(record, evidence)
+        if group:
+            together = self._aged("", group)
+            price = max(price, self._advance(together, evidence))
+            self._write("", group, together)
+        return price
+
+    def _request(self, key: tuple[str, str, bytes]) -> Request | None:
+        """What is known of it; nothing where its account was forgotten meanwhile."""
+        account, request = self.accounts.get(key[:2]), self.requests.get(key)
+        if account is None or request is None or request.since != account.since:
+            return None
+        return request if self.clock() < request.ends else None
+
+    def _put(self, key: tuple[str, str, bytes], request: Request, account: Account) -> None:
+        request.ends = self.clock() + self.remember
+        request.since = account.since
+        self.requests[key] = request
+
+    def _credit(self, a: Account, work: float) -> None:
+        limit = max(CREDIT_LIMIT * self.tariff.base_work, work)
+        a.balance = max(a.balance, min(a.balance + work, limit))
+        if a.balance >= 0:
+            a.unpaid = 0.0
+
+    def _spent(self, challenge_id: bytes) -> Spent | None:
+        spent = self.spent.get(challenge_id)
+        return spent if spent and self.clock() < spent.ends else None
+
+    # The operations.
+
+    def enter(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        limits: Limits,
+        again: Paid | None = None,
+    ) -> Entry:
+        now, key = self.clock(), (account, group, digest)
+        a = self._aged(account, group)
+
+        if a.balance >= 0:
+            a.unpaid = 0.0
+        r = self._request(key)
+
+        def runs(request: Request) -> None:
+            request.phase, request.run, request.until = RUNNING, run, now + limits.busy
+            self._write(account, group, a)
+            self._put(key, request, a)
+
+        def refuse(verdict: Verdict, work: float) -> Entry:
+            if (account, group) in self.accounts:
+                self._write(account, group, a)
+            if r:
+                self._put(key, r, a)
+            return Entry(verdict, work, b"")
+
+        if r and r.phase == RUNNING and r.run == run:
+            self._write(account, group, a)
+            self._put(key, r, a)
+            return Entry(Verdict.RUN, 0.0, run)
+        if r and r.phase == RUNNING and now < r.until:
+            return Entry(Verdict.BUSY, r.until - now, b"")
+        prepaid = r.covered if r and r.phase == PREPAID else 0.0
+        if again is not None:
+            s = self._spent(again.challenge_id)
+            is_read = s is None or not s.run or s.reruns >= RERUNS
+            if s is None or is_read or (not again.unread and s.reruns == 0):
+                return Entry(Verdict.SPENT, 0.0, b"")
+            s.reruns += 1
+            s.run = run
+            self._credit(a, prepaid)
+            runs(Request(tag=s.tag, price=s.price, settled=s.price))
+            return Entry(Verdict.RUN, 0.0, run)
+        if r and r.phase == DUE:
+            if a.balance < 0:
+                return refuse(Verdict.OWED, r.due if a.unpaid < math.inf else -a.balance)
+            held = r.run
+            runs(Request(tag=r.tag, price=r.price, authorized=r.price, covered=r.price))
+            return Entry(Verdict.COVERED, 0.0, held)
+        floor, opening = self._floor(a, group), self.tariff.opening_work
+        if not a.opened:
+            if a.balance + prepaid < opening:
+                return Entry(Verdict.OPENING, opening + floor - (a.balance + prepaid), b"")
+            drawn = min(prepaid, opening)
+            prepaid -= drawn
+            a.balance -= opening - drawn
+            a.opened = True
+        if r and r.phase == PREPAID:
+            r = replace(r, covered=prepaid)
+        if floor > limits.refuse_above:
+            return refuse(Verdict.TOO_HIGH, floor)
+        funds = prepaid + max(0.0, a.balance)
+        if a.unpaid >= limits.unpaid_runs and funds < floor:
+            theirs = 0.0 if isinstance(account, SharedName) else a.balance
+            return refuse(Verdict.DEBT, floor - (theirs + prepaid))
+        authorized = max(floor, prepaid)
+        covered = min(funds, authorized)
+        counted = 1.0 if covered < floor else 0.0
+        a.balance -= authorized - prepaid
+        a.unpaid += counted
+        runs(Request(authorized=authorized, covered=covered, counted=counted, price=floor))
+        return Entry(Verdict.RUN, 0.0, run)
+
+    def charge(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        run: bytes,
+        evidence: Sequence[float],
+        paid: Paid | None = None,
+    ) -> Charged:
+        key = (account, group, digest)
+        a, r = self._aged(account, group), self._request(key)
+        is_there = r is not None
+        mine = r is not None and r.phase == RUNNING and r.run == run
+        if r and r.phase == DUE and r.run == run and r.tag == tag_of(evidence):
+            self._write(account, group, a)
+            self._put(key, r, a)
+            return Charged(r.due, r.price)
+        if r is None or not mine:
+            r = Request(RUNNING)
+        if not len(evidence):
+            if mine:
+                a.balance += r.authorized
+                a.unpaid = max(0.0, a.unpaid - r.counted)
+                self._write(account, group, a)
+                del self.requests[key]
+            return Charged(0.0, 0.0)
+        s = self._spent(paid.challenge_id) if paid else None
+        if r.tag and r.tag == tag_of(evidence):
+            if s and s.run == run:
+                s.reruns = RERUNS
+            a.unpaid = max(0.0, a.unpaid - r.counted)
+            self._write(account, group, a)
+            del self.requests[key]
+            return Charged(0.0, r.price)
+        a.balance += r.authorized
+        price = self._charge_states(a, group, evidence)
+        debit = max(0.0, price - r.settled)
+        available = max(r.covered, max(0.0, a.balance))
+        due = max(0.0, debit - available)
+        a.balance -= debit
+        if due == 0:
+            if s and s.run in (b"", run):
+                s.run, s.tag, s.price, s.reruns = run, tag_of(evidence), debit, RERUNS
+            a.unpaid = max(0.0, a.unpaid - r.counted)
+            if mine:
+                del self.requests[key]
+        else:
+            if s and s.run == run and r.settled > 0:
+                s.run, s.tag, s.price, s.reruns = b"", b"", 0.0, 0
+            if not r.counted:
+                a.unpaid += 1.0
+            if mine or not is_there:
+                tag = tag_of(evidence)
+                moment = r.authorized if r.tag else r.price
+                due_for_it = Request(DUE, run, moment, 0.0, 1.0, debit, due, tag)
+                self._put(key, due_for_it, a)
+        self._write(account, group, a)
+        return Charged(due, price)
+
+    def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
+        key = (account, group, digest)
+        r = self._request(key)
+        if r is None or r.phase not in (RUNNING, DUE) or r.run != run:
+            return
+        a = self._aged(account, group)
+        if outcome is Outcome.FREE:
+            a.balance += r.authorized if r.phase == RUNNING else r.price
+            a.unpaid = max(0.0, a.unpaid - r.counted)
+        elif outcome is Outcome.UNPAID and r.phase == DUE:
+            a.balance += r.price - r.authorized
+        elif outcome is Outcome.UNPAID and not r.tag:
+            a.balance += r.authorized - r.price
+        self._write(account, group, a)
+        del self.requests[key]
+
+    def redeem(
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge_id: bytes,
+        expires: float,
+        work: int,
+    ) -> Redeemed:
+        if self.clock() >= expires:
+            return Redeemed(Verdict.SPENT, b"", 0.0)
+        s = self._spent(challenge_id)
+        if s is not None:
+            return Redeemed(Verdict.AGAIN if s.run else Verdict.SPENT, s.run, 0.0)
+        a, done = self._aged(account, group), float(work)
+        key = (account, group, digest)
+        r = self._request(key) if digest else None
+        self.spent[challenge_id] = s = Spent(expires + CLOCK_SKEW)
+        redeemed = Redeemed(Verdict.CREDITED, b"", 0.0)
+        if digest and (r is None or r.phase == PREPAID):
+            self._put(key, Request(PREPAID, covered=(r.covered if r else 0.0) + done), a)
+        else:
+            self._credit(a, done)
+        if r and r.phase == RUNNING:
+            self._put(key, r, a)
+        if r and r.phase == DUE:
+            r.due -= done
+            owed = r.due if a.unpaid < math.inf else -a.balance
+            if owed <= 0 or a.balance >= 0:
+                a.unpaid = max(0.0, a.unpaid - r.counted)
+                s.run, s.tag, s.price = r.run, r.tag, r.price
+                del self.requests[key]
+                redeemed = Redeemed(Verdict.PAID, r.run, 0.0)
+            else:
+                self._put(key, r, a)
+                redeemed = Redeemed(Verdict.OWED, b"", owed)
+        self._write(account, group, a)
+        return redeemed
+
+    def report(
+        self, account: str, group: str, report: bytes, evidence: Sequence[float], paid: float
+    ) -> None:
+        key = (account, group, b"report:" + report)
+        if self._request(key) or not len(evidence):
+            return
+        a = self._aged(account, group)
+        self._put(key, Request(REPORTED), a)
+        price = self._charge_states(a, group, evidence)
+        a.balance -= max(0.0, price - paid)
+        if price > paid and a.balance < 0 and not isinstance(account, SharedName):
+            a.unpaid = math.inf
+        self._write(account, group, a)
+
+    def account(self, account: str, group: str = "") -> AccountRecord | None:
+        if (account, group) not in self.accounts:
+            return None
+        a = self._aged(account, group)
+        state = np.array([a.queries, *a.wealths])
+        return AccountRecord(state, a.balance, a.unpaid, a.opened, a.charged)
+
+    def reset(self, account: str, group: str = "") -> None:
+        self.accounts[account, group] = Account(
+            now := self.clock(), queries=1.0, opened=True, since=now
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def bits(record: AccountRecord | None) -> tuple[bytes, ...] | None:
+    """The bytes of a record: two are equal to the last bit where these are."""
+    if record is None:
+        return None
+    return record.state.tobytes(), *(struct.pack("<d", value) for value in record[1:])
