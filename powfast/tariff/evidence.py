@@ -65,7 +65,7 @@ class EvidenceTariff:
         Seconds in which the wealth halves while the account asks nothing; never by default.
     shared_half_life : float, optional
         The same for accounts and groups that several people share, such as a network, where
-        `half_life` is not given; their debts halve as well. A day by default.
+        `half_life` is not given; their unpaid runs halve as well. A day by default.
     volume : sequence of (int, float)
         From an account's such-and-such query on, counted from 1, every price is multiplied by at
         least 1; counts ascend, and the last one reached counts.
