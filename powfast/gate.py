@@ -227,11 +227,13 @@ class Gate:
                 if redeemed.verdict is Verdict.OWED:
                     return self._challenge(request, redeemed.due, detail)
                 if redeemed.verdict in (Verdict.PAID, Verdict.AGAIN):
+                    unread = redeemed.verdict is Verdict.PAID
                     place = _place(request.identity, redeemed.run)
                     held = await request.stores.held(place, receipt.expires)
                     if held is not None:
+                        if not unread:
+                            self._redeemed("again")
                         return held.with_headers(*request.bill.receipt_headers)
-                    unread = redeemed.verdict is Verdict.PAID
                     again = Paid(receipt.challenge_id, receipt.expires, unread)
         return await self._enter(request, detail, again)
 
@@ -248,15 +250,17 @@ class Gate:
             redeemed = await request.stores.redeem(
                 receipt.challenge_id, receipt.expires, receipt.work
             )
-            again = redeemed.verdict is Verdict.AGAIN
             if redeemed.verdict is Verdict.SPENT:
                 raise AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
         except Refused as error:
-            self._observer.event("redeemed", outcome=error.code, work=0)
+            self._redeemed(error.code)
             raise
-        outcome, work = ("again", 0) if again else ("ok", receipt.work)
-        self._observer.event("redeemed", outcome=outcome, work=work)
+        if redeemed.verdict is not Verdict.AGAIN:  # what comes of that is seen later
+            self._redeemed("ok", receipt.work)
         return receipt, redeemed
+
+    def _redeemed(self, outcome: str, work: int = 0) -> None:
+        self._observer.event("redeemed", outcome=outcome, work=work)
 
     def _checked(self, identity: RequestIdentity, solution: str) -> Receipt:
         with self._observer.span("verify"):
@@ -274,7 +278,10 @@ class Gate:
         if entry.verdict is Verdict.SPENT:  # it has run again often enough
             request.bill.receipt = None
             spent = AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
+            self._redeemed(spent.code)
             return await self._enter(request, f"{spent} ({spent.code}); {_ASK}", None)
+        if again is not None and not again.unread:
+            self._redeemed("again")
         if entry.verdict is Verdict.BUSY:
             raise RequestInProgress(
                 "the same request is being answered: wait for its answer", min(entry.work, 1.0)

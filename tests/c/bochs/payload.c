@@ -11,6 +11,7 @@ void *memset(void *to, int value, size_t count);
 int memcmp(const void *a, const void *b, size_t count);
 int strcmp(const char *a, const char *b);
 char *getenv(const char *name);
+double ldexp(double value, int exponent);
 
 extern uint64_t scratch[]; /* rom.ld */
 
@@ -76,4 +77,10 @@ int strcmp(const char *a, const char *b) {
 char *getenv(const char *name) {
     (void)name;
     return NULL;
+}
+
+double ldexp(double value, int exponent) {
+    for (; exponent < 0; exponent++)
+        value /= 2;
+    return value;
 }
