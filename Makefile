@@ -1,10 +1,10 @@
-# make demo | test | lint | dist | lab | lab-cifar10 | lab-smoke: each sets up what it needs in .venv.
+# make demo | test | lint | dist | docs | lab | lab-cifar10 | lab-smoke: each sets up what it needs in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.[ch]' -o -name '*.cpp' -o -name '*.def' -o -name 'capi_build.py')
 
-.PHONY: demo test lint dist lab lab-cifar10 lab-smoke clean
+.PHONY: demo test lint dist docs lab lab-cifar10 lab-smoke clean
 
 demo: .venv/.demo
 	@$(BIN)/powfast demo
@@ -26,6 +26,10 @@ dist: .venv/.dev
 	$(PYTHON) -m venv .venv/clean
 	.venv/clean/bin/pip install --quiet dist/*.whl
 	cd .venv && clean/bin/python ../tests/installed.py
+
+# the site, in build/docs: a notebook in it runs, and no link may lead nowhere
+docs: .venv/.docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
 
 # the attack lab resumes where it stopped: MNIST within 40 minutes on two cores, CIFAR-10, and a cut of a minute
 lab: setting = mnist

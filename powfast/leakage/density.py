@@ -26,7 +26,8 @@ class ClassDensity(Parameters, Stored):
     Attributes
     ----------
     means_ : (C, d) class means, whitened
-    factors_ : (C or 1, d, d) whitening of each class, logdets_ its log determinants
+    factors_ : (C or 1, d, d) whitening of each class
+    logdets_ : (C or 1,) log determinants of the classes' covariances
     """
 
     _arrays = ("mean_", "whiten_", "means_", "factors_", "logdets_")

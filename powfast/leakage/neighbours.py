@@ -38,7 +38,8 @@ class NeighbourVotes(Parameters, Stored):
     Attributes
     ----------
     classes_ : (C,) the labels, sorted
-    points_ : (r, d) float64 standardised reference points, codes_ : (r,) their labels' indices
+    points_ : (r, d) float64 standardised reference points
+    codes_ : (r,) indices of their labels
     """
 
     _settings = ("neighbours", "metric", "subsample", "approximate", "seed")
