@@ -149,8 +149,8 @@ static powfast_verdict enter_due(double *work, uint8_t *run, const powfast_accou
 static powfast_verdict enter_new(double *work, powfast_account *account,
                                  const powfast_account *group, powfast_request *request,
                                  int shared, const powfast_tariff *tariff,
-                                 const powfast_limits *limits) {
-    double price = powfast_account_price(account, group, tariff);
+                                 const powfast_limits *limits, double queries) {
+    double price = powfast_account_price(account, group, tariff) * queries;
     double *prepaid = &request->covered; /* it is in no balance: nothing else can use it */
     *work = price;
     if (!account->opened) {
@@ -186,7 +186,7 @@ powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *accou
                               const powfast_account *group, powfast_request *request,
                               powfast_spent *spent, int unread, int shared,
                               const powfast_tariff *tariff, const powfast_limits *limits,
-                              double now) {
+                              double queries, double now) {
     *work = 0;
     forgive(account);
     if (request->phase == POWFAST_RUNNING && is_run(request, run))
@@ -205,7 +205,7 @@ powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *accou
     powfast_request next = {.covered = is_prepaid ? request->covered : 0, .since = request->since};
     powfast_verdict verdict =
         spent ? enter_again(account, &next, spent, run, unread, tariff)
-              : enter_new(work, account, group, &next, shared, tariff, limits);
+              : enter_new(work, account, group, &next, shared, tariff, limits, queries);
     if (verdict == POWFAST_RUN) {
         memcpy(next.run, run, sizeof next.run);
         next.until = now + limits->busy;

@@ -72,6 +72,7 @@ class MemoryLedger:
         run: Run,
         limits: Limits,
         again: tuple[bytes, float, bool] | None,
+        queries: int,
         now: float,
         /,
     ) -> tuple[int, float, Run]:
@@ -86,8 +87,8 @@ class MemoryLedger:
         paid: tuple[bytes, float, bool] | None,
         now: float,
         /,
-    ) -> tuple[float, float]:
-        """Return what is due and the price."""
+    ) -> tuple[float, float, float]:
+        """Return what is due, the price, and the balance."""
     def leave(
         self, account: str, group: str, digest: bytes, run: Run, outcome: int, now: float, /
     ) -> None:
@@ -173,6 +174,7 @@ class Tariff:
         again: bool | None,
         run: Run,
         limits: Limits,
+        queries: int,
         now: float,
         /,
     ) -> tuple[int, float, Run, bytes, bytes | None, bytes | None]:
@@ -191,8 +193,8 @@ class Tariff:
         evidence: list[float],
         now: float,
         /,
-    ) -> tuple[float, float, bytes | None, bytes | None, bytes | None, bytes | None]:
-        """Return due, price and the records, None for what stays."""
+    ) -> tuple[float, float, float, bytes | None, bytes | None, bytes | None, bytes | None]:
+        """Return due, price, balance and the records, None for what stays."""
     def leave(
         self, account: Party, request: bytes | None, run: Run, outcome: int, now: float, /
     ) -> tuple[bytes, bytes | None] | None:

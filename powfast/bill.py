@@ -28,7 +28,7 @@ class RequestIdentity:
     """Who asks what: the account, its group ("" for none), and the digest of the request.
 
     `credentials` is a digest of what the request proves itself by: nobody reads a held answer with
-    other ones.
+    other ones. `newcomers` names the pool of accounts that share a price while they are new.
 
     Raises
     ------
@@ -40,11 +40,14 @@ class RequestIdentity:
     group: str
     digest: bytes
     credentials: bytes = b""
+    newcomers: str = ""
 
     def __post_init__(self) -> None:
-        if not (_is_name(self.account) and (self.group == "" or _is_name(self.group))):
+        may_be_empty = (self.group, self.newcomers)
+        if not (_is_name(self.account) and all(n == "" or _is_name(n) for n in may_be_empty)):
             raise InvalidInput(
-                f"an account or group is text of at most {MAX_NAME_BYTES} bytes in UTF-8"
+                "an account, group or pool of newcomers is text of at most"
+                f" {MAX_NAME_BYTES} bytes in UTF-8"
             )
 
     @property
@@ -246,13 +249,14 @@ class Bill:
             The endpoint is stopped.
         """
         try:
-            self.due, self.work = await self._charge(evidence)
+            charged = await self._charge(evidence)
         except InvalidInput:
             self.advance(Event.REJECT)
             raise
         except PowfastError as error:
             self.stop(error)
             raise
+        self.due, self.work = charged.due, charged.price
         self.advance(Event.OWE if self.due else Event.COVER)
 
     async def requiring(self, evidence: ArrayLike) -> None:

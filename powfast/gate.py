@@ -169,6 +169,7 @@ class Gate:
                 self.ledger,
                 self.held,
                 whose,
+                identity.newcomers,
                 self._on_store_error,
                 self._fallback,
                 self._observer,
@@ -209,7 +210,7 @@ class Gate:
         queries = queries_of(evidence)
         self.require_few(len(queries))
         whose = identity.account, identity.group, identity.digest
-        reported = self.ledger.report(*whose, queries, paid)
+        reported = self.ledger.report(*whose, queries, paid, identity.newcomers)
         if reported is not None:
             await reported
         self._observer.event("reported", queries=len(queries))

@@ -359,7 +359,7 @@ typedef enum powfast_outcome {
 
 typedef struct powfast_limits {
     double unpaid_runs;  /* of one account */
-    double refuse_above; /* price of a query beyond which nothing runs */
+    double refuse_above; /* price of the moment beyond which nothing runs */
     double busy;         /* seconds for which copies of a request are told to wait */
 } powfast_limits;
 
@@ -374,8 +374,8 @@ void powfast_request_recall(powfast_request *request, const powfast_account *acc
 double powfast_account_price(const powfast_account *account, const powfast_account *group,
                              const powfast_tariff *tariff);
 
-/* May a request run? run: 16 random bytes, or on POWFAST_COVERED those of the run that is held.
- * *work: what the verdict is about. shared: whether several people share the account, of whom none
+/* May a request of so many queries run? run: 16 random bytes, or on POWFAST_COVERED those of the run
+ * that is held. *work: what the verdict is about. shared: whether several people share the account, of whom none
  * owes the others' debts. spent: the challenge that paid for it, where its answer is gone, else
  * null; unread: it has paid just now. Nothing is written on POWFAST_BUSY, _OPENING and _SPENT, and
  * no account that was not there on _TOO_HIGH and _DEBT. */
@@ -383,7 +383,7 @@ powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *accou
                               const powfast_account *group, powfast_request *request,
                               powfast_spent *spent, int unread, int shared,
                               const powfast_tariff *tariff, const powfast_limits *limits,
-                              double now);
+                              double queries, double now);
 
 /* Charge a run for its evidence; tag: 8 bytes that tell evidence apart. *due: what is still to be
  * redeemed for it. spent: the challenge whose solution came with the request, or null; it has paid

@@ -45,9 +45,10 @@ class WatchedLedger(MemoryLedger):
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
-        charged = super().charge(account, group, digest, run, evidence, paid)
+        charged = super().charge(account, group, digest, run, evidence, paid, newcomers)
         record, entry = self.account(account, group), self._entry(account)
         if record is not None and record.state[0] > entry.queries:  # else it was charged before
             entry.queries, entry.wealth = int(record.state[0]), float(record.state[1:].mean())

@@ -73,10 +73,14 @@ class Entry(NamedTuple):
 
 
 class Charged(NamedTuple):
-    """What a request still has to pay, 0 where its price is covered, and that price."""
+    """What a request still has to pay, 0 where its price is covered, that price, and the balance.
+
+    The balance is that of the account after it: above 0 credit, below 0 a debt.
+    """
 
     due: float
     price: float
+    balance: float
 
 
 class Redeemed(NamedTuple):
@@ -106,7 +110,7 @@ class Limits(NamedTuple):
     unpaid_runs : float
         Runs of one account that may be unpaid, before its whole debt is asked for.
     refuse_above : float
-        Price of one query above which nothing runs.
+        Price of the moment above which nothing runs.
     busy : float
         Seconds for which the copies of a request are told that it is being answered.
     """
@@ -174,11 +178,14 @@ class Ledger(Protocol):
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         """Say whether a request may run, and debit the price of the moment where it does.
 
-        `run` is 16 random bytes; `again` is given where the request is paid and its answer gone.
-        Nothing is written for an account that is not there and owes its opening.
+        That is the price of one query times `queries`. `run` is 16 random bytes; `again` is given
+        where the request is paid and its answer gone; `newcomers` names the pool of the account
+        while it is new. Nothing is written for an account that is not there and owes its opening.
 
         Raises
         ------
@@ -195,6 +202,7 @@ class Ledger(Protocol):
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """Charge a run for the evidence of its queries, at the higher of own and group's price.
 
@@ -240,7 +248,13 @@ class Ledger(Protocol):
         ...
 
     def report(
-        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: ArrayLike,
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         """Charge for an answer that was read already what its price is above `paid`, once.
 
@@ -294,6 +308,8 @@ class AsyncLedger(Protocol):
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
         ...
@@ -306,6 +322,7 @@ class AsyncLedger(Protocol):
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
         ...
@@ -329,7 +346,13 @@ class AsyncLedger(Protocol):
         ...
 
     async def report(
-        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: ArrayLike,
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         """See `Ledger.report`."""
         ...

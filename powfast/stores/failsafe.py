@@ -42,6 +42,8 @@ class FailsafeStores:
         The stores; what their methods return is awaited where it can be.
     whose : tuple of (str, str, bytes)
         Account, group and digest of the request.
+    newcomers : str
+        Pool of the account while it is new.
     mode : {"closed", "local", "open"}
         What happens while the ledger is away.
     fallback : Ledger, optional
@@ -55,6 +57,7 @@ class FailsafeStores:
         ledger: Ledger | AsyncLedger,
         held: Held,
         whose: tuple[str, str, bytes],
+        newcomers: str,
         mode: OnStoreError,
         fallback: Ledger | None,
         observer: Observer,
@@ -62,16 +65,19 @@ class FailsafeStores:
         self._ledger = ledger
         self._held = held
         self._whose = whose
+        self._newcomers = newcomers
         self._mode = mode
         self._fallback = fallback
         self._observer = observer
         self._away: Literal["", "held", "ledger"] = ""
 
-    def enter(self, run: bytes, limits: Limits, again: Paid | None = None) -> Awaitable[Entry]:
+    def enter(
+        self, run: bytes, limits: Limits, again: Paid | None = None, queries: int = 1
+    ) -> Awaitable[Entry]:
         """See `Ledger.enter`."""
         return self._ask(
             "enter",
-            lambda ledger: ledger.enter(*self._whose, run, limits, again),
+            lambda ledger: ledger.enter(*self._whose, run, limits, again, queries, self._newcomers),
             Entry(Verdict.RUN, 0.0, run),
         )
 
@@ -79,8 +85,8 @@ class FailsafeStores:
         """See `Ledger.charge`."""
         return self._ask(
             "charge",
-            lambda ledger: ledger.charge(*self._whose, run, queries, paid),
-            Charged(0.0, 0.0),
+            lambda ledger: ledger.charge(*self._whose, run, queries, paid, self._newcomers),
+            Charged(0.0, 0.0, 0.0),
         )
 
     async def leave(self, run: bytes, outcome: Outcome) -> None:

@@ -96,13 +96,15 @@ class MemoryLedger:
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
         if self._is_forked:
             self._is_forked = False
             _warn("this process was forked from the one that made it")
         verdict, work, held = self._books.enter(
-            account, group, digest, run, limits, again, self._clock()
+            account, group, digest, run, limits, again, queries, self._clock()
         )
         return Entry(_VERDICTS[verdict], work, held)
 
@@ -114,12 +116,11 @@ class MemoryLedger:
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
-        queries = queries_of(evidence)
-        return Charged(
-            *self._books.charge(account, group, digest, run, queries, paid, self._clock())
-        )
+        given = queries_of(evidence)
+        return Charged(*self._books.charge(account, group, digest, run, given, paid, self._clock()))
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
         """See `Ledger.leave`."""
@@ -141,7 +142,13 @@ class MemoryLedger:
         return Redeemed(_VERDICTS[verdict], run, due)
 
     def report(
-        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: ArrayLike,
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         """See `Ledger.report`."""
         queries = queries_of(evidence)

@@ -82,9 +82,10 @@ class _Commands:
         run: bytes,
         limits: Limits,
         again: Paid | None,
+        queries: int,
     ) -> Any:
         keys = self._keys(account, group, digest, again.challenge_id if again else b"")
-        given = [run, _doubles(limits), _again(again)]
+        given = [run, _doubles((*limits, queries)), _again(again)]
         return self._ask("enter", keys, account, group, given)
 
     def _charge(
@@ -195,9 +196,12 @@ class RedisLedger(_Commands):
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
-        return _entry(self._calls.block(self._enter, account, group, digest, run, limits, again))
+        given = account, group, digest, run, limits, again, queries
+        return _entry(self._calls.block(self._enter, *given))
 
     def charge(
         self,
@@ -207,6 +211,7 @@ class RedisLedger(_Commands):
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
@@ -231,7 +236,13 @@ class RedisLedger(_Commands):
         return _redeemed(self._calls.block(self._redeem, *given))
 
     def report(
-        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: ArrayLike,
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         """See `Ledger.report`."""
         queries = queries_of(evidence)
@@ -262,9 +273,11 @@ class AsyncRedisLedger(_Commands):
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
-        given = account, group, digest, run, limits, again
+        given = account, group, digest, run, limits, again, queries
         return _entry(await self._calls.wait(self._enter, *given))
 
     async def charge(
@@ -275,6 +288,7 @@ class AsyncRedisLedger(_Commands):
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
@@ -301,7 +315,13 @@ class AsyncRedisLedger(_Commands):
         return _redeemed(await self._calls.wait(self._redeem, *given))
 
     async def report(
-        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: ArrayLike,
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         """See `Ledger.report`."""
         queries = queries_of(evidence)
@@ -333,8 +353,7 @@ def _entry(reply: Any) -> Entry:
 
 
 def _charged(reply: Any) -> Charged:
-    due, price = _numbers(reply)
-    return Charged(due, price)
+    return Charged(*_numbers(reply))
 
 
 def _redeemed(reply: Any) -> Redeemed:

@@ -100,6 +100,8 @@ class SQLiteLedger:
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
         key = account, group
@@ -114,6 +116,7 @@ class SQLiteLedger:
                 None if again is None else again.unread,
                 run,
                 limits,
+                queries,
                 now,
             )
             verdict = Verdict(number)
@@ -135,12 +138,13 @@ class SQLiteLedger:
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
         queries, key = queries_of(evidence), (account, group)
         with self._transaction() as (_, now):
             party = self._party(*key)
-            due, price, mine, ours, request, spent = self._books.charge(
+            due, price, balance, mine, ours, request, spent = self._books.charge(
                 party,
                 self._party("", group) if group else None,
                 self._known(party, *key, digest),
@@ -151,14 +155,14 @@ class SQLiteLedger:
                 now,
             )
             if mine is None:
-                return Charged(due, price)
+                return Charged(due, price, balance)
             self._write(key, mine, now)
             if ours is not None:
                 self._write(("", group), ours, now)
             self._write_request(*key, digest, request, now)
             if paid is not None and spent is not None:
                 self._write_spent(paid, spent)
-            return Charged(due, price)
+            return Charged(due, price, balance)
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
         """See `Ledger.leave`."""
@@ -200,7 +204,13 @@ class SQLiteLedger:
             return Redeemed(Verdict(number), run, due)
 
     def report(
-        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: ArrayLike,
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         """See `Ledger.report`."""
         queries, key, digest = queries_of(evidence), (account, group), report_digest(report)

@@ -66,9 +66,12 @@ class AsyncSQLiteLedger:
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
-        return await self._aside(self._ledger.enter, account, group, digest, run, limits, again)
+        given = account, group, digest, run, limits, again, queries, newcomers
+        return await self._aside(self._ledger.enter, *given)
 
     async def charge(
         self,
@@ -78,9 +81,10 @@ class AsyncSQLiteLedger:
         run: bytes,
         evidence: ArrayLike,
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
-        given = account, group, digest, run, queries_of(evidence), paid
+        given = account, group, digest, run, queries_of(evidence), paid, newcomers
         return await self._aside(self._ledger.charge, *given)
 
     async def leave(
@@ -103,11 +107,18 @@ class AsyncSQLiteLedger:
         return await self._aside(self._ledger.redeem, account, group, digest, *challenge)
 
     async def report(
-        self, account: str, group: str, report: bytes, evidence: ArrayLike, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: ArrayLike,
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         """See `Ledger.report`."""
         queries = queries_of(evidence)
-        await self._aside(self._ledger.report, account, group, report, queries, paid)
+        given = account, group, report, queries, paid, newcomers
+        await self._aside(self._ledger.report, *given)
 
     async def account(self, account: str, group: str = "") -> AccountRecord | None:
         """See `Ledger.account`."""

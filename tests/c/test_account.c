@@ -40,13 +40,13 @@ static desk opened(double balance) {
 static powfast_verdict enter(desk *one, uint8_t run) {
     memset(one->run, run, sizeof one->run);
     return powfast_enter(&one->work, one->run, &one->account, NULL, &one->request, NULL, 0, 0,
-                         &tariff, &limits, now);
+                         &tariff, &limits, 1, now);
 }
 
 static powfast_verdict enter_again(desk *one, uint8_t run, int unread) {
     memset(one->run, run, sizeof one->run);
     return powfast_enter(&one->work, one->run, &one->account, NULL, &one->request, &one->spent,
-                         unread, 0, &tariff, &limits, now);
+                         unread, 0, &tariff, &limits, 1, now);
 }
 
 static powfast_status charge(desk *one, const uint8_t *name, const double *evidence,
@@ -133,11 +133,11 @@ static void test_refusals(void) {
     one.account.unpaid = 2;
     CHECK(enter(&one, 1) == POWFAST_DEBT && one.work == 2 * BASE);
     CHECK(powfast_enter(&one.work, one.run, &one.account, NULL, &one.request, NULL, 0, 1, &tariff,
-                        &limits, now) == POWFAST_DEBT);
+                        &limits, 1, now) == POWFAST_DEBT);
     CHECK(one.work == BASE); /* of neighbours, none owes the others' */
     low.refuse_above = BASE - 1;
     CHECK(powfast_enter(&one.work, one.run, &one.account, NULL, &one.request, NULL, 0, 0, &tariff,
-                        &low, now) == POWFAST_TOO_HIGH);
+                        &low, 1, now) == POWFAST_TOO_HIGH);
     CHECK(one.work == BASE && one.request.phase == POWFAST_NO_REQUEST);
 }
 

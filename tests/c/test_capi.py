@@ -47,7 +47,7 @@ def test_an_account_is_kept_as_a_ledger_keeps_it():
 
     def enter() -> tuple[int, float]:
         verdict = lib.powfast_enter(
-            work, run, account, ffi.NULL, request, ffi.NULL, 0, 0, tariff, limits, NOW
+            work, run, account, ffi.NULL, request, ffi.NULL, 0, 0, tariff, limits, 1, NOW
         )
         return verdict, work[0]
 
@@ -66,7 +66,7 @@ def test_an_account_is_kept_as_a_ledger_keeps_it():
         due, price, account, ffi.NULL, request, ffi.NULL, tariff, run, tag, evidence, 3
     )
     assert status == lib.POWFAST_OK
-    assert (due[0], price[0]) == ledger.charge("a", "", b"1", RUN, EVIDENCE)
+    assert (due[0], price[0], account.balance) == ledger.charge("a", "", b"1", RUN, EVIDENCE)
     assert redeem(10**9)[0] == ledger.redeem("a", "", b"1", b"2" * 16, NOW + 1, 10**9)[0]
     record = ledger.account("a")
     assert record is not None

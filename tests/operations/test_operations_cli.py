@@ -79,7 +79,7 @@ def test_an_account_is_shown_and_pardoned(
     store.report("alice", "", b"1", [1.0], 0.0)  # of an answer that was read, and is not paid
     assert run(capsys, "account", "show", "alice")["unpaid_runs"] == "answers"
     assert run(capsys, "account", "reset", "alice")["balance"] == 0
-    assert store.charge("alice", "", b"2", RUN, [1.0]) == (1000, 1000)
+    assert store.charge("alice", "", b"2", RUN, [1.0]) == (1000, 1000, -1000)
     assert record_of(store, "alice").opened
     assert main(["account", "show", "alice"]) == 0
     assert "alice" in capsys.readouterr().out

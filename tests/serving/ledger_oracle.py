@@ -207,6 +207,8 @@ class Oracle:
         run: bytes,
         limits: Limits,
         again: Paid | None = None,
+        queries: int = 1,
+        newcomers: str = "",
     ) -> Entry:
         now, key = self.clock(), (account, group, digest)
         a = self._aged(account, group)
@@ -250,7 +252,7 @@ class Oracle:
             held = r.run
             runs(Request(tag=r.tag, price=r.price, authorized=r.price, covered=r.price))
             return Entry(Verdict.COVERED, 0.0, held)
-        floor, opening = self._floor(a, group), self.tariff.opening_work
+        floor, opening = self._floor(a, group) * queries, self.tariff.opening_work
         if not a.opened:
             if a.balance + prepaid < opening:
                 return Entry(Verdict.OPENING, opening + floor - (a.balance + prepaid), b"")
@@ -282,6 +284,7 @@ class Oracle:
         run: bytes,
         evidence: Sequence[float],
         paid: Paid | None = None,
+        newcomers: str = "",
     ) -> Charged:
         key = (account, group, digest)
         a, r = self._aged(account, group), self._request(key)
@@ -290,7 +293,7 @@ class Oracle:
         if r and r.phase == DUE and r.run == run and r.tag == tag_of(evidence):
             self._write(account, group, a)
             self._put(key, r, a)
-            return Charged(r.due, r.price)
+            return Charged(r.due, r.price, a.balance)
         if r is None or not mine:
             r = Request(RUNNING)
         if not len(evidence):
@@ -299,7 +302,7 @@ class Oracle:
                 a.unpaid = max(0.0, a.unpaid - r.counted)
                 self._write(account, group, a)
                 del self.requests[key]
-            return Charged(0.0, 0.0)
+            return Charged(0.0, 0.0, a.balance)
         s = self._spent(paid.challenge_id) if paid else None
         if r.tag and r.tag == tag_of(evidence):
             if s and s.run == run:
@@ -307,7 +310,7 @@ class Oracle:
             a.unpaid = max(0.0, a.unpaid - r.counted)
             self._write(account, group, a)
             del self.requests[key]
-            return Charged(0.0, r.price)
+            return Charged(0.0, r.price, a.balance)
         a.balance += r.authorized
         price = self._charge_states(a, group, evidence)
         debit = max(0.0, price - r.settled)
@@ -331,7 +334,7 @@ class Oracle:
                 due_for_it = Request(DUE, run, moment, 0.0, 1.0, debit, due, tag)
                 self._put(key, due_for_it, a)
         self._write(account, group, a)
-        return Charged(due, price)
+        return Charged(due, price, a.balance)
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
         key = (account, group, digest)
@@ -389,7 +392,13 @@ class Oracle:
         return redeemed
 
     def report(
-        self, account: str, group: str, report: bytes, evidence: Sequence[float], paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        evidence: Sequence[float],
+        paid: float,
+        newcomers: str = "",
     ) -> None:
         key = (account, group, b"report:" + report)
         if self._request(key) or not len(evidence):

@@ -73,8 +73,10 @@ class Caller:
         run: bytes = RUN,
         limits: Limits = LIMITS,
         again: Paid | None = None,
+        queries: int = 1,
     ) -> Entry:
-        entry: Entry = self.ledger.enter(self.name, self.group, digest, run, limits, again)
+        given = self.name, self.group, digest, run, limits, again, queries
+        entry: Entry = self.ledger.enter(*given)
         return entry
 
     def charge(

@@ -66,7 +66,7 @@ def test_credit_pays_for_a_request_as_it_comes(new_ledger: NewLedger) -> None:
     caller = Caller(new_ledger()).opened(credit=5 * BASE)
     assert caller.enter() == RUNS
     assert caller.record.balance == 4 * BASE
-    assert caller.charge([1.0, 1.0]) == Charged(0.0, 2 * BASE)
+    assert caller.charge([1.0, 1.0]) == Charged(0.0, 2 * BASE, 3 * BASE)
     assert (caller.record.balance, caller.record.unpaid_runs) == (3 * BASE, 0)
     assert caller.record.state[0] == 3  # an account that is reset has one query behind it
 
@@ -83,7 +83,8 @@ def test_credit_that_covered_a_run_stays_its_own(new_ledger: NewLedger) -> None:
 def test_what_is_due_is_paid_for_in_parts(new_ledger: NewLedger) -> None:
     caller = Caller(new_ledger()).opened(credit=BASE)
     caller.enter()
-    assert caller.charge(DEAR) == Charged(due := PRICE - BASE, PRICE)
+    due = PRICE - BASE
+    assert caller.charge(DEAR) == Charged(due, PRICE, -due)
     assert caller.enter(run=SECOND) == Entry(Verdict.OWED, due, b"")
     assert caller.redeem(BASE) == Redeemed(Verdict.OWED, b"", due - BASE)
     assert caller.redeem(BASE).verdict == Verdict.SPENT
@@ -132,7 +133,7 @@ def test_what_is_covered_runs_again_for_its_evidence_alone(new_ledger: NewLedger
     caller.redeem(-caller.record.balance, digest=b"")
     caller.enter(b"1", SECOND)
     before = caller.record
-    assert caller.charge(DEAR, b"1", SECOND) == Charged(0.0, PRICE)
+    assert caller.charge(DEAR, b"1", SECOND) == Charged(0.0, PRICE, before.balance)
     assert caller.record.balance == before.balance
     assert caller.record.state[0] == before.state[0]
     caller.enter(b"2", SECOND)
@@ -236,18 +237,18 @@ def test_how_a_run_ends_says_what_of_it_stays(
 def test_a_run_without_queries_costs_nothing(new_ledger: NewLedger) -> None:
     caller = Caller(new_ledger()).opened()
     caller.enter()
-    assert caller.charge([]) == Charged(0.0, 0.0)
+    assert caller.charge([]) == Charged(0.0, 0.0, 0.0)
     assert (caller.record.balance, caller.record.unpaid_runs) == (0, 0)
-    assert Caller(caller.ledger, "b").charge([]) == Charged(0.0, 0.0)
+    assert Caller(caller.ledger, "b").charge([]) == Charged(0.0, 0.0, 0.0)
     assert not Caller(caller.ledger, "b").is_known
 
 
 def test_another_run_s_charge_leaves_the_one_that_runs_alone(new_ledger: NewLedger) -> None:
     caller = Caller(new_ledger()).opened(credit=5 * BASE)
     caller.enter()
-    assert caller.charge([1.0], run=SECOND) == Charged(0.0, BASE)
+    assert caller.charge([1.0], run=SECOND) == Charged(0.0, BASE, 3 * BASE)
     assert caller.enter(run=THIRD).verdict == Verdict.BUSY
-    assert caller.charge([1.0]) == Charged(0.0, BASE)
+    assert caller.charge([1.0]) == Charged(0.0, BASE, 3 * BASE)
     assert caller.record.balance == 3 * BASE
 
 

@@ -110,15 +110,21 @@ class Histories(RuleBasedStateMachine):
         digest=st.sampled_from([b"1", b"2"]),
         limits=LIMITS,
         evidence=st.none() | EVIDENCE,
+        queries=st.sampled_from([1, 1, 3, 20]),
     )
     def ask(
-        self, who: tuple[str, str], digest: bytes, limits: Limits, evidence: list[float] | None
+        self,
+        who: tuple[str, str],
+        digest: bytes,
+        limits: Limits,
+        evidence: list[float] | None,
+        queries: int,
     ) -> Run:
-        return self.enter(Run(who, digest, os.urandom(16)), limits, None, evidence)
+        return self.enter(Run(who, digest, os.urandom(16)), limits, None, evidence, queries)
 
     @rule(target=runs, known=runs, limits=LIMITS, evidence=st.none() | EVIDENCE)
     def ask_again(self, known: Run, limits: Limits, evidence: list[float] | None) -> Run:
-        return self.ask(known.who, known.digest, limits, evidence)
+        return self.ask(known.who, known.digest, limits, evidence, 1)
 
     @rule(
         target=runs,
@@ -142,9 +148,14 @@ class Histories(RuleBasedStateMachine):
         return self.run_again(paid, unread, Limits(3.0, math.inf, 0.7), evidence)
 
     def enter(
-        self, run: Run, limits: Limits, again: Paid | None, evidence: list[float] | None
+        self,
+        run: Run,
+        limits: Limits,
+        again: Paid | None,
+        evidence: list[float] | None,
+        queries: int = 1,
     ) -> Run:
-        self.both("enter", run.who, run.digest, run.run, limits, again)
+        self.both("enter", run.who, run.digest, run.run, limits, again, queries)
         if evidence is not None:
             self.both("charge", run.who, run.digest, run.run, evidence, again)
         return run

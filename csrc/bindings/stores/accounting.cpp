@@ -38,7 +38,7 @@ PyObject *packed_request(const powfast_request &request) {
     return request.phase == POWFAST_NO_REQUEST ? Py_NewRef(Py_None) : packed(request);
 }
 
-// enter(account, group, request, spent, again, run, limits, now)
+// enter(account, group, request, spent, again, run, limits, queries, now)
 //     -> (verdict, work, run, account, request, spent); again: whether the solution is unread, None
 //     where it is no rerun; None for a spent challenge that stays as it was
 PyObject *enter(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
@@ -47,18 +47,18 @@ PyObject *enter(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
     powfast_spent spent;
     powfast_limits limits;
     uint8_t run[kRunBytes];
-    double now, work;
-    if (count != 8 || !number_of(args[7], &now) || !read_party(args[0], &account, tariff, now) ||
+    double queries, now, work;
+    if (count != 9 || !number_of(args[8], &now) || !read_party(args[0], &account, tariff, now) ||
         !read_group(args[1], &record, &group, tariff, now) ||
         !read_request(args[2], &request, account, tariff) ||
         !unpack(args[3], &spent, tariff.get()) || !read_run(args[5], run) ||
-        !read_limits(args[6], &limits))
-        return refused("enter(account, group, request, spent, again, run, limits, now)");
+        !read_limits(args[6], &limits) || !number_of(args[7], &queries))
+        return refused("enter(account, group, request, spent, again, run, limits, queries, now)");
     bool again = args[4] != Py_None, shared = PySequence_Fast_GET_ITEM(args[0], 2) == Py_True;
     double reruns = spent.reruns;
     int verdict =
         powfast_enter(&work, run, &account, group, &request, again ? &spent : nullptr,
-                      args[4] == Py_True, shared, tariff.get(), &limits, now);
+                      args[4] == Py_True, shared, tariff.get(), &limits, queries, now);
     bool runs = verdict == POWFAST_RUN || verdict == POWFAST_COVERED;
     return Py_BuildValue("idNNNN", verdict, work, held_run(runs, run), packed(account),
                          packed_request(request),
@@ -71,7 +71,7 @@ PyObject *advanced(const powfast_account &record, double queries) {
 }
 
 // charge(account, group, request, spent, run, tag, evidence, now)
-//     -> (due, price, account, group, request, spent), None for what stays as it was
+//     -> (due, price, balance, account, group, request, spent), None for what stays as it was
 PyObject *charge(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
     powfast_account account, record{}, *group;
     powfast_request request;
@@ -88,15 +88,16 @@ PyObject *charge(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
         !evidence_of(args[6], &evidence))
         return refused("charge(account, group, request, spent, run, tag, evidence, now)");
     if (evidence.empty() && !is_running(request, run))
-        return Py_BuildValue("ddOOOO", 0.0, 0.0, Py_None, Py_None, Py_None, Py_None);
+        return Py_BuildValue("dddOOOO", 0.0, 0.0, account.balance, Py_None, Py_None, Py_None,
+                             Py_None);
     double queries = record.state[0];
     powfast_spent before = spent;
     if (powfast_charge(&due, &price, &account, group, &request,
                        args[3] == Py_None ? nullptr : &spent, tariff.get(), run, tag.bytes,
                        evidence.data(), evidence.size()) != POWFAST_OK)
         return PyErr_Format(PyExc_ValueError, "a record is damaged");
-    return Py_BuildValue("ddNNNN", due, price, packed(account), advanced(record, queries),
-                         packed_request(request),
+    return Py_BuildValue("dddNNNN", due, price, account.balance, packed(account),
+                         advanced(record, queries), packed_request(request),
                          std::memcmp(&spent, &before, sizeof spent) == 0 ? Py_NewRef(Py_None)
                                                                          : packed(spent));
 }

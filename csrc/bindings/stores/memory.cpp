@@ -117,18 +117,19 @@ class Parties {
     double queries_; // of the group, before
 };
 
-// enter(account, group, digest, run, limits, again, now) -> (verdict, work, run)
+// enter(account, group, digest, run, limits, again, queries, now) -> (verdict, work, run)
 PyObject *enter(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     powfast_limits limits;
     uint8_t run[kRunBytes];
-    double now, expires = 0, work;
+    double queries, now, expires = 0, work;
     Id challenge;
-    bool again = count == 7 && args[5] != Py_None;
-    if (count != 7 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
-        !read_limits(args[4], &limits) || !number_of(args[6], &now) ||
+    bool again = count == 8 && args[5] != Py_None;
+    if (count != 8 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
+        !read_limits(args[4], &limits) || !number_of(args[6], &queries) ||
+        !number_of(args[7], &now) ||
         (again && !read_paid(args[5], &challenge, &expires, ledger)))
-        return misused("enter(account, group, digest, run, limits, again, now)");
+        return misused("enter(account, group, digest, run, limits, again, queries, now)");
     Parties parties(ledger, whose, now);
     powfast_request request = known(ledger, whose, parties.account, now);
     bool unread = again && PyTuple_GET_SIZE(args[5]) == 3 &&
@@ -138,7 +139,7 @@ PyObject *enter(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
         spent = &none;
     powfast_verdict verdict = powfast_enter(&work, run, &parties.account, parties.group, &request,
                                             spent, unread, ledger.is_shared(whose.account),
-                                            ledger.tariff, &limits, now);
+                                            ledger.tariff, &limits, queries, now);
     bool runs = verdict == POWFAST_RUN || verdict == POWFAST_COVERED;
     bool refused =
         verdict == POWFAST_OWED || verdict == POWFAST_TOO_HIGH || verdict == POWFAST_DEBT;
@@ -159,7 +160,8 @@ void tag_of(uint8_t tag[8], const MemoryLedger &ledger, const std::vector<double
     std::memcpy(tag, digest, 8);
 }
 
-// charge(account, group, digest, run, evidence, (challenge id, expires) or None, now) -> (due, price)
+// charge(account, group, digest, run, evidence, (challenge id, expires) or None, now)
+//     -> (due, price, balance)
 PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     uint8_t run[kRunBytes], tag[8];
@@ -175,14 +177,14 @@ PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     Parties parties(ledger, whose, now);
     powfast_request request = known(ledger, whose, parties.account, now);
     if (evidence.empty() && !is_running(request, run))
-        return Py_BuildValue("dd", 0.0, 0.0);
+        return Py_BuildValue("ddd", 0.0, 0.0, parties.account.balance);
     powfast_spent *spent = paid ? ledger.spent.find(challenge, expires) : nullptr;
     if (powfast_charge(&due, &price, &parties.account, parties.group, &request, spent,
                        ledger.tariff, run, tag, evidence.data(), evidence.size()) != POWFAST_OK)
         return misused("evidence is a list of nonnegative floats");
     parties.write(ledger, whose);
     ledger.requests.write(whose.request_id, request, now);
-    return Py_BuildValue("dd", due, price);
+    return Py_BuildValue("ddd", due, price, parties.account.balance);
 }
 
 // leave(account, group, digest, run, outcome, now)

@@ -6,7 +6,7 @@ local request = is_mine and known
   or {authorized = 0, covered = 0, settled = 0, counted = 0, price = 0, tag = ''}
 
 local function reply(due, price)
-  return pack('<dd', due, price)
+  return pack('<ddd', due, price, own.balance)
 end
 
 if known and known.phase == DUE and known.run == run and known.tag == tag then  -- sent twice

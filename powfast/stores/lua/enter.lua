@@ -1,5 +1,5 @@
 local run, is_rerun, is_unread = ARGV[5], ARGV[7] ~= '', ARGV[7] == 'unread'
-local unpaid_runs, refuse_above, busy = unpack(doubles(ARGV[6]))
+local unpaid_runs, refuse_above, busy, queries = unpack(doubles(ARGV[6]))
 local own, group, spent = read_own(), read_group(), read_spent()
 local request = read_request(own)
 
@@ -54,6 +54,7 @@ end
 
 local floor = price_now(own)
 if group then floor = max(floor, price_now(group)) end
+floor = floor * queries
 if own.opened == 0 then
   if own.balance + prepaid < opening then
     return reply('OPENING', opening + floor - (own.balance + prepaid))
