@@ -35,15 +35,19 @@ void powfast_account_age(powfast_account *account, double half_life, int shared,
     account->charged = now;
     for (int i = 1; i <= POWFAST_BETS; i++)
         account->state[i] *= left;
-    if (shared && account->unpaid < INFINITY)
+    if (shared)
         account->unpaid *= left;
 }
 
-static double next_price(const powfast_account *account, const powfast_tariff *tariff) {
+static double mean_wealth(const powfast_account *account) {
     double total = 0;
     for (int i = 1; i <= POWFAST_BETS; i++)
         total += account->state[i];
-    return powfast_price_at(tariff, total / POWFAST_BETS, account->state[0] + 1);
+    return total / POWFAST_BETS;
+}
+
+static double next_price(const powfast_account *account, const powfast_tariff *tariff) {
+    return powfast_price_at(tariff, mean_wealth(account), account->state[0] + 1);
 }
 
 double powfast_account_price(const powfast_account *account, const powfast_account *group,
@@ -52,11 +56,7 @@ double powfast_account_price(const powfast_account *account, const powfast_accou
     return group ? higher(own, next_price(group, tariff)) : own;
 }
 
-static void forget(powfast_request *request) {
-    double since = request->since;
-    memset(request, 0, sizeof *request);
-    request->since = since;
-}
+static void forget(powfast_request *request) { memset(request, 0, sizeof *request); }
 
 void powfast_request_recall(powfast_request *request, const powfast_account *account) {
     if (request->since != account->since)
@@ -74,17 +74,46 @@ static int is_tagged(const powfast_request *request, const uint8_t *tag) {
     return request->tagged && memcmp(request->tag, tag, sizeof request->tag) == 0;
 }
 
-/* Where the balance is not negative, everything that was charged is paid. */
-static void forgive(powfast_account *account) {
+/* What of an opening may still be charged. */
+static double left_of_opening(const powfast_account *account, const powfast_tariff *tariff) {
+    return higher(0, tariff->opening_work - account->surcharged);
+}
+
+/* Where the balance is not negative, everything that was charged is paid: an opening, too. */
+static void open_if_paid(powfast_account *account, const powfast_tariff *tariff) {
+    if (tariff->probation && account->balance >= 0 && left_of_opening(account, tariff) == 0)
+        account->opened = 1;
+}
+
+static void forgive(powfast_account *account, const powfast_tariff *tariff) {
     if (account->balance >= 0)
         account->unpaid = 0;
+    open_if_paid(account, tariff);
+}
+
+static int is_new(const powfast_account *account, const powfast_tariff *tariff) {
+    return tariff->probation && !account->opened;
+}
+
+/* What a newcomer pays for queries of such a price above it, where its pool's wealth is so much. */
+static double surcharge(double heat, double price, double queries, const powfast_tariff *tariff) {
+    double hot = lower(tariff->base_work * heat, tariff->opening_work);
+    return queries * higher(0, hot - price);
+}
+
+/* Take back what was charged towards an opening. */
+static void uncount(powfast_account *account, double surcharged) {
+    if (surcharged > 0) {
+        account->surcharged = higher(0, account->surcharged - surcharged);
+        account->opened = 0;
+    }
 }
 
 /* Raise the balance, up to the limit or by one challenge's work above it. */
 static void credit(powfast_account *account, const powfast_tariff *tariff, double work) {
     double most = higher(tariff->credit_limit, work), raised = account->balance + work;
     account->balance = higher(account->balance, lower(raised, most));
-    forgive(account);
+    forgive(account, tariff);
 }
 
 static void paid_run(powfast_account *account, const powfast_request *request) {
@@ -147,13 +176,20 @@ static powfast_verdict enter_due(double *work, uint8_t *run, const powfast_accou
 }
 
 static powfast_verdict enter_new(double *work, powfast_account *account,
-                                 const powfast_account *group, powfast_request *request,
-                                 int shared, const powfast_tariff *tariff,
-                                 const powfast_limits *limits, double queries) {
-    double price = powfast_account_price(account, group, tariff) * queries;
+                                 const powfast_account *group, const powfast_account *newcomers,
+                                 powfast_request *request, int shared,
+                                 const powfast_tariff *tariff, const powfast_limits *limits,
+                                 double queries) {
+    double each = powfast_account_price(account, group, tariff), price = each * queries;
+    int is_refused = price > limits->refuse_above;
     double *prepaid = &request->covered; /* it is in no balance: nothing else can use it */
+    if (newcomers && is_new(account, tariff)) {
+        double more = surcharge(mean_wealth(newcomers), each, queries, tariff);
+        request->surcharge = lower(more, left_of_opening(account, tariff));
+        price += request->surcharge;
+    }
     *work = price;
-    if (!account->opened) {
+    if (!account->opened && !tariff->probation) {
         double opening = tariff->opening_work;
         if (account->balance + *prepaid < opening) {
             *work = opening + price - (account->balance + *prepaid);
@@ -164,8 +200,10 @@ static powfast_verdict enter_new(double *work, powfast_account *account,
         account->balance -= opening - drawn;
         account->opened = 1;
     }
-    if (price > limits->refuse_above)
+    if (is_refused) {
+        *work = each * queries;
         return POWFAST_TOO_HIGH;
+    }
     double funds = *prepaid + higher(0, account->balance);
     if (account->unpaid >= limits->unpaid_runs && funds < price) {
         *work = price - (shared ? *prepaid : account->balance + *prepaid);
@@ -183,12 +221,12 @@ static powfast_verdict enter_new(double *work, powfast_account *account,
 }
 
 powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *account,
-                              const powfast_account *group, powfast_request *request,
-                              powfast_spent *spent, int unread, int shared,
-                              const powfast_tariff *tariff, const powfast_limits *limits,
+                              const powfast_account *group, const powfast_account *newcomers,
+                              powfast_request *request, powfast_spent *spent, int unread,
+                              int shared, const powfast_tariff *tariff, const powfast_limits *limits,
                               double queries, double now) {
     *work = 0;
-    forgive(account);
+    forgive(account, tariff);
     if (request->phase == POWFAST_RUNNING && is_run(request, run))
         return POWFAST_RUN; /* a store was asked twice */
     if (request->phase == POWFAST_RUNNING && now < request->until) {
@@ -205,7 +243,7 @@ powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *accou
     powfast_request next = {.covered = is_prepaid ? request->covered : 0, .since = request->since};
     powfast_verdict verdict =
         spent ? enter_again(account, &next, spent, run, unread, tariff)
-              : enter_new(work, account, group, &next, shared, tariff, limits, queries);
+              : enter_new(work, account, group, newcomers, &next, shared, tariff, limits, queries);
     if (verdict == POWFAST_RUN) {
         memcpy(next.run, run, sizeof next.run);
         next.until = now + limits->busy;
@@ -216,25 +254,74 @@ powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *accou
     return verdict;
 }
 
-/* The sum of the prices by the account or, where that is more, by its group; both advance. */
-static powfast_status priced(double *price, powfast_account *account, powfast_account *group,
+/* What queries cost by an account alone, and towards its opening. */
+typedef struct prices {
+    double own, more;
+} prices;
+
+/* Price one query after the other; both advance. most: what may still be charged of the opening. */
+static powfast_status newly_priced(prices *sum, double *state, double *pool, double most,
+                                   const powfast_tariff *tariff, const powfast_tariff *opened,
+                                   const double *evidence, size_t count) {
+    double price, heat;
+    *sum = (prices){0};
+    for (size_t i = 0; i < count; i++) {
+        if (powfast_price(0, &price, state, opened, &evidence[i], 1) != POWFAST_OK ||
+            powfast_newcomers(&heat, pool, tariff, &evidence[i], 1) != POWFAST_OK)
+            return POWFAST_INVALID_ARGUMENT;
+        sum->own += price;
+        sum->more += lower(surcharge(heat, price, 1, tariff), higher(0, most - sum->more));
+    }
+    return POWFAST_OK;
+}
+
+/* The sum of the prices by the account or, where that is more, by its group; all advance. */
+static powfast_status priced(double *price, double *surcharged, powfast_account *account,
+                             powfast_account *group, powfast_account *newcomers, double most,
                              const powfast_tariff *tariff, const double *evidence, size_t count) {
     powfast_tariff opened = *tariff;
-    double own[1 + POWFAST_BETS], ours = 0;
+    double own[1 + POWFAST_BETS], pool[1 + POWFAST_BETS], ours = 0;
+    prices sum = {0};
     opened.opening_work = 0; /* it is drawn from the balance */
     memcpy(own, account->state, sizeof own);
+    if (newcomers)
+        memcpy(pool, newcomers->state, sizeof pool);
     if (tariff->bet_count != POWFAST_BETS ||
-        powfast_price(0, price, own, &opened, evidence, count) != POWFAST_OK ||
+        (newcomers ? newly_priced(&sum, own, pool, most, tariff, &opened, evidence, count)
+                   : powfast_price(0, &sum.own, own, &opened, evidence, count)) != POWFAST_OK ||
         (group && powfast_price(0, &ours, group->state, &opened, evidence, count) != POWFAST_OK))
         return POWFAST_INVALID_ARGUMENT;
     memcpy(account->state, own, sizeof own);
-    *price = higher(*price, ours);
+    if (newcomers)
+        memcpy(newcomers->state, pool, sizeof pool);
+    *price = higher(sum.own + sum.more, ours);
+    *surcharged = lower(sum.more, *price - higher(sum.own, ours));
+    return POWFAST_OK;
+}
+
+/* Price queries, and count what of it is towards the opening; before: what counted for them already.
+ * A run that was paid before has paid that as well. */
+static powfast_status priced_anew(double *price, double *surcharged, double before, int paid,
+                                  powfast_account *account, powfast_account *group,
+                                  powfast_account *newcomers, const powfast_tariff *tariff,
+                                  const double *evidence, size_t count) {
+    powfast_account without = *account;
+    uncount(&without, before);
+    if (!is_new(&without, tariff))
+        newcomers = 0;
+    if (priced(price, surcharged, &without, group, newcomers,
+               paid ? 0 : left_of_opening(&without, tariff), tariff, evidence,
+               count) != POWFAST_OK)
+        return POWFAST_INVALID_ARGUMENT;
+    without.surcharged += *surcharged;
+    *account = without;
     return POWFAST_OK;
 }
 
 powfast_status powfast_charge(double *due, double *price, powfast_account *account,
-                              powfast_account *group, powfast_request *request,
-                              powfast_spent *spent, const powfast_tariff *tariff,
+                              powfast_account *group, powfast_account *newcomers,
+                              powfast_request *request, powfast_spent *spent,
+                              const powfast_tariff *tariff,
                               const uint8_t *run, const uint8_t *tag, const double *evidence,
                               size_t count) {
     powfast_request none = {0}, *mine = request;
@@ -261,7 +348,9 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
         forget(mine);
         return POWFAST_OK;
     }
-    if (priced(price, account, group, tariff, evidence, count) != POWFAST_OK)
+    double surcharged;
+    if (priced_anew(price, &surcharged, mine->surcharged, mine->settled > 0, account, group,
+                    newcomers, tariff, evidence, count) != POWFAST_OK)
         return POWFAST_INVALID_ARGUMENT;
     double debit = higher(0, *price - mine->settled);
     account->balance += mine->authorized;
@@ -274,6 +363,7 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
         }
         paid_run(account, mine);
         forget(mine);
+        open_if_paid(account, tariff);
         return POWFAST_OK;
     }
     if (is_rerun && mine->settled > 0)
@@ -281,6 +371,9 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
     account->unpaid += !mine->counted;
     if (!mine->tagged)
         mine->authorized = mine->price; /* of the moment, which stays a debt in any case */
+    else
+        mine->surcharge = mine->surcharged;
+    mine->surcharged = surcharged;
     mine->phase = POWFAST_DUE;
     mine->counted = mine->tagged = 1;
     mine->price = debit;
@@ -291,8 +384,17 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
     return POWFAST_OK;
 }
 
-int powfast_leave(powfast_account *account, powfast_request *request, const uint8_t *run,
-                  powfast_outcome outcome) {
+/* The price of the moment stays charged, and with it what of it was towards the opening. */
+static void keep_moment(powfast_account *account, const powfast_request *request,
+                        const powfast_tariff *tariff) {
+    uncount(account, request->surcharged);
+    double kept = lower(request->surcharge, left_of_opening(account, tariff));
+    account->surcharged += kept;
+    account->balance += request->surcharge - kept; /* others have paid the rest meanwhile */
+}
+
+int powfast_leave(powfast_account *account, powfast_request *request,
+                  const powfast_tariff *tariff, const uint8_t *run, powfast_outcome outcome) {
     int is_due = request->phase == POWFAST_DUE;
     if ((request->phase != POWFAST_RUNNING && !is_due) || !is_run(request, run))
         return 0;
@@ -300,9 +402,12 @@ int powfast_leave(powfast_account *account, powfast_request *request, const uint
     double moment = is_due || request->tagged ? request->authorized : request->price;
     if (outcome == POWFAST_FREE) {
         account->balance += debited;
+        uncount(account, request->surcharged);
         paid_run(account, request);
     } else if (outcome == POWFAST_UNPAID) {
         account->balance += debited - moment;
+        if (is_due || !request->tagged)
+            keep_moment(account, request, tariff);
     }
     forget(request);
     return 1;
@@ -333,13 +438,14 @@ powfast_verdict powfast_redeem(double *due, powfast_account *account, powfast_re
 }
 
 powfast_status powfast_report(powfast_account *account, powfast_account *group,
-                              powfast_request *request, int shared,
+                              powfast_account *newcomers, powfast_request *request, int shared,
                               const powfast_tariff *tariff, const double *evidence, size_t count,
                               double paid) {
-    double price;
+    double price, surcharged;
     if (request->phase == POWFAST_REPORTED)
         return POWFAST_OK;
-    if (priced(&price, account, group, tariff, evidence, count) != POWFAST_OK)
+    if (priced_anew(&price, &surcharged, 0, 0, account, group, newcomers, tariff, evidence,
+                    count) != POWFAST_OK)
         return POWFAST_INVALID_ARGUMENT;
     request->phase = POWFAST_REPORTED;
     account->balance -= higher(0, price - paid);

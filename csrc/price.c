@@ -13,6 +13,11 @@
 
 #define MOST_QUERIES 0x1p53 /* doubles count no further */
 
+/* Of a pool of newcomers: it forgets half in 5000 queries, d = 2^-(1/5000), and receives (1 - d) / d a
+ * query, so that its expected wealth is at most 1. */
+#define POOL_KEEPS 0x1.ffedd4b0bfa80p-1
+#define POOL_SHARE 0x1.22bf4557016efp-13
+
 static int within(double low, double high, const double *values, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (!(values[i] >= low && values[i] <= high)) /* NaN is not */
@@ -31,6 +36,19 @@ static double bet(double *wealth, const powfast_tariff *tariff, double queries, 
     return total / (double)tariff->bet_count;
 }
 
+/* The same of a pool of newcomers. Above what they pay at most, wealth is thrown away: a pool that was
+ * hot cools down as soon as it can. */
+static double pool_bet(double *wealth, const powfast_tariff *tariff, double evidence) {
+    double count = (double)tariff->bet_count, gain = evidence - 1, total = 0;
+    double most = count * (tariff->opening_work / tariff->base_work);
+    for (size_t i = 0; i < tariff->bet_count; i++) {
+        double after = POOL_KEEPS * (wealth[i] + POOL_SHARE) * (1 + tariff->bets[i] * gain);
+        wealth[i] = after > most ? most : after;
+        total += wealth[i];
+    }
+    return total / count;
+}
+
 /* By how much the price of an account's query is multiplied, counted from 1. */
 static double multiple_of(const powfast_tariff *tariff, double query) {
     double multiple = 1;
@@ -44,12 +62,29 @@ double powfast_price_at(const powfast_tariff *tariff, double wealth, double quer
     return price < tariff->max_work ? price : tariff->max_work;
 }
 
+static int are_valid(const double *state, const powfast_tariff *tariff, const double *evidence,
+                     size_t count) {
+    return tariff->bet_count >= 1 && within(0, 1, tariff->bets, tariff->bet_count) &&
+           within(0, MOST_QUERIES, state, 1) && state[0] == (double)(uint64_t)state[0] &&
+           within(0, tariff->wealth_cap, state + 1, tariff->bet_count) &&
+           within(0, INFINITY, evidence, count);
+}
+
+powfast_status powfast_newcomers(double *heats, double *state, const powfast_tariff *tariff,
+                                 const double *evidence, size_t count) {
+    if (!are_valid(state, tariff, evidence, count))
+        return POWFAST_INVALID_ARGUMENT;
+    for (size_t i = 0; i < count; i++, state[0]++) {
+        double heat = pool_bet(state + 1, tariff, evidence[i]);
+        if (heats)
+            heats[i] = heat;
+    }
+    return POWFAST_OK;
+}
+
 powfast_status powfast_price(double *prices, double *owed, double *state,
                              const powfast_tariff *tariff, const double *evidence, size_t count) {
-    if (tariff->bet_count < 1 || !within(0, 1, tariff->bets, tariff->bet_count) ||
-        !within(0, MOST_QUERIES, state, 1) || state[0] != (double)(uint64_t)state[0] ||
-        !within(0, tariff->wealth_cap, state + 1, tariff->bet_count) ||
-        !within(0, INFINITY, evidence, count))
+    if (!are_valid(state, tariff, evidence, count))
         return POWFAST_INVALID_ARGUMENT;
     *owed = 0;
     for (size_t i = 0; i < count; i++) {

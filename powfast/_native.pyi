@@ -48,10 +48,10 @@ Run = bytes
 Half = tuple[float, float]
 Party = tuple[bytes | None, float, bool]
 Limits = tuple[float, float, float]
-AccountFields = tuple[tuple[float, ...], float, float, bool, float]
+AccountFields = tuple[tuple[float, ...], float, float, bool, float, float]
 
 class MemoryLedger:
-    """The books of one process, see `powfast.stores.base.Ledger` for each operation."""
+    """The accounts of one process, see `powfast.stores.base.Ledger` for each operation."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class MemoryLedger:
         limits: Limits,
         again: tuple[bytes, float, bool] | None,
         queries: int,
+        newcomers: str,
         now: float,
         /,
     ) -> tuple[int, float, Run]:
@@ -85,6 +86,7 @@ class MemoryLedger:
         run: Run,
         evidence: list[float],
         paid: tuple[bytes, float, bool] | None,
+        newcomers: str,
         now: float,
         /,
     ) -> tuple[float, float, float]:
@@ -111,14 +113,19 @@ class MemoryLedger:
         report: bytes,
         evidence: list[float],
         paid: float,
+        newcomers: str,
         now: float,
         /,
     ) -> None:
         """Charge an answer that was read."""
     def account(self, account: str, group: str, now: float, /) -> AccountFields | None:
-        """Return state, balance, unpaid runs, whether it is opened, and the latest charge."""
+        """Return an account's fields, see `AccountRecord`."""
     def reset(self, account: str, group: str, now: float, /) -> None:
         """Let an account owe nothing."""
+    def newcomers(self, pool: str, /) -> AccountFields | None:
+        """Return a pool's fields."""
+    def reset_newcomers(self, pool: str, now: float, /) -> None:
+        """Let nothing unusual have happened to a pool."""
 
 class HeldAnswers:
     """The answers that one process holds; times are seconds of any clock."""
@@ -158,17 +165,23 @@ class Tariff:
         numbers: tuple[float, ...],
         bets: Sequence[float],
         volume: Sequence[tuple[float, float]],
+        probation: bool,
     ) -> None: ...
     def price_array(
         self, evidence: npt.NDArray[np.float64], state: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
         """Return prices (n,) and the state (8,) after them; None: a value is out of its range."""
+    def newcomers_array(
+        self, evidence: npt.NDArray[np.float64], state: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """Return heats (n,) and the state (8,) after them; None as above."""
     def publish(self, due: float, /) -> int | None:
         """Return the published work; None: no float, or out of its range."""
     def enter(
         self,
         account: Party,
         group: Party | None,
+        newcomers: Party | None,
         request: bytes | None,
         spent: bytes | None,
         again: bool | None,
@@ -186,6 +199,7 @@ class Tariff:
         self,
         account: Party,
         group: Party | None,
+        newcomers: Party | None,
         request: bytes | None,
         spent: bytes | None,
         run: Run,
@@ -193,7 +207,7 @@ class Tariff:
         evidence: list[float],
         now: float,
         /,
-    ) -> tuple[float, float, float, bytes | None, bytes | None, bytes | None, bytes | None]:
+    ) -> tuple[float, float, float, *tuple[bytes | None, ...]]:
         """Return due, price, balance and the records, None for what stays."""
     def leave(
         self, account: Party, request: bytes | None, run: Run, outcome: int, now: float, /
@@ -209,17 +223,20 @@ class Tariff:
         self,
         account: Party,
         group: Party | None,
+        newcomers: Party | None,
         request: bytes | None,
         evidence: list[float],
         paid: float,
         now: float,
         /,
-    ) -> tuple[bytes, bytes | None, bytes | None] | None:
-        """Return the records, None for a group that stays; None: it was reported before."""
+    ) -> tuple[bytes, bytes | None, bytes | None, bytes | None] | None:
+        """Return the records, None for what stays; None: it was reported before."""
     def read_account(self, account: Party, now: float, /) -> AccountFields:
         """Return the fields of an account's record, aged."""
     def reset_account(self, now: float, /) -> bytes:
         """Return the record of an account that owes nothing."""
+    def reset_newcomers(self, now: float, /) -> bytes:
+        """Return the record of a pool that nothing unusual has happened to."""
 
 def are_nonnegative(values: object, /) -> bool: ...
 

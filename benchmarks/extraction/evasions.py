@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from powfast.clients.flow import Payer
 from powfast.tariff import EvidenceTariff
 
 _BASE_WORK = 256.0  # enough for whole prices, little enough to be solved
-_CHEAP = EvidenceTariff(base_work=_BASE_WORK, opening_work=10 * _BASE_WORK, max_work=2.0**16)
-_STEEP = EvidenceTariff(base_work=_BASE_WORK, opening_work=10 * _BASE_WORK)
+_STEEP = EvidenceTariff(_BASE_WORK, 10 * _BASE_WORK, probation=False)
+    base_work=_BASE_WORK, opening_work=10 * _BASE_WORK, max_work=2.0**16, probation=False
+)
+_CHEAP = replace(_STEEP, max_work=2.0**16)
 _COPIES = 64
 
 

@@ -6,20 +6,28 @@
 
 namespace {
 
-// evidence (n,) and the state (8,) -> prices (n,) and the state after them, None where a value is
-// out of its range
-py::object price_array(const Tariff &tariff, const Array<double> &evidence,
+powfast_status prices_of(double *prices, double *state, const powfast_tariff *tariff,
+                                const double *evidence, size_t count) {
+    double sum;
+    return powfast_price(prices, &sum, state, tariff, evidence, count);
+}
+
+using Advance = powfast_status(double *, double *, const powfast_tariff *, const double *, size_t);
+
+// evidence (n,) and the state (8,) -> prices or heats (n,) and the state after them, None where a
+// value is out of its range
+template <Advance *advance>
+py::object advance_array(const Tariff &tariff, const Array<double> &evidence,
                        const Array<double> &state) {
     if (evidence.ndim() != 1 || state.ndim() != 1 || state.size() != 1 + POWFAST_BETS)
         throw std::invalid_argument("shapes must be (n,) and (8,)");
     Array<double> prices(evidence.size()), after(state.size());
     std::copy_n(state.data(), state.size(), after.mutable_data());
-    double sum, *out = prices.mutable_data(), *advanced = after.mutable_data();
+    double *out = prices.mutable_data(), *advanced = after.mutable_data();
     powfast_status status;
     {
         py::gil_scoped_release release;
-        status = powfast_price(out, &sum, advanced, tariff.get(), evidence.data(),
-                               (size_t)evidence.size());
+        status = advance(out, advanced, tariff.get(), evidence.data(), (size_t)evidence.size());
     }
     return status == POWFAST_OK ? py::object(py::make_tuple(prices, after)) : py::none();
 }
@@ -56,8 +64,9 @@ void define_accounting(py::class_<Tariff> &type); // stores/accounting.cpp
 void define_prices(py::module_ &module) {
     py::class_<Tariff> type(module, "Tariff", py::is_final());
     type.def(py::init<const std::array<double, 6> &, std::vector<double>,
-                      const std::vector<std::pair<double, double>> &>());
-    type.def("price_array", &price_array);
+                      const std::vector<std::pair<double, double>> &, bool>());
+    type.def("price_array", &advance_array<prices_of>);
+    type.def("newcomers_array", &advance_array<powfast_newcomers>);
     fast<publish>(type, "publish", "Round what is due up to the published work.");
     define_accounting(type);
     module.attr("are_nonnegative") = bare<are_nonnegative>("are_nonnegative", py::none());

@@ -274,6 +274,7 @@ typedef struct powfast_tariff {
     size_t bet_count;    /* at least 1 */
     const powfast_volume *volume; /* ascending */
     size_t volume_count;          /* 0: every price as it is */
+    int probation; /* 1: a ledger's new accounts share a price instead of paying the opening first */
 } powfast_tariff;
 
 /* Price an account's next queries, in order. prices: one for each, or null. *owed: their sum.
@@ -301,6 +302,7 @@ typedef struct powfast_account {
     double balance; /* work redeemed less work charged: below 0 a debt */
     double unpaid;  /* runs that nobody has paid for; infinity: answers were read unpaid */
     double opened;  /* 1: the opening is paid */
+    double surcharged; /* what was charged towards the opening, on probation */
     double charged; /* seconds since 1970: when it was last charged */
     double since;   /* seconds since 1970: when its record began */
 } powfast_account;
@@ -322,6 +324,8 @@ typedef struct powfast_request {
     double settled;    /* what was debited and paid for it before, and nothing was read for */
     double counted;    /* 1: it is one of the account's unpaid runs */
     double price, due; /* of the moment, then what its charge debited; what is to be redeemed */
+    double surcharge;  /* towards the opening, in the price of the moment */
+    double surcharged; /* the same, in what its charge debited */
     double until;      /* seconds since 1970: when a copy may run */
     double since;      /* its account's */
     uint8_t run[16];   /* random: which run this is */
@@ -374,15 +378,21 @@ void powfast_request_recall(powfast_request *request, const powfast_account *acc
 double powfast_account_price(const powfast_account *account, const powfast_account *group,
                              const powfast_tariff *tariff);
 
+/* Advance a pool of newcomers by its next queries. heats: for each one what it then costs a newcomer in
+ * base prices, before the bounds that `powfast_charge` knows; or null. state: as of powfast_price.
+ * POWFAST_INVALID_ARGUMENT leaves it as it was. */
+powfast_status powfast_newcomers(double *heats, double *state, const powfast_tariff *tariff,
+                                 const double *evidence, size_t count);
+
 /* May a request of so many queries run? run: 16 random bytes, or on POWFAST_COVERED those of the run
  * that is held. *work: what the verdict is about. shared: whether several people share the account, of whom none
- * owes the others' debts. spent: the challenge that paid for it, where its answer is gone, else
+ * owes the others' debts. newcomers: the pool of the account while it is new, or null. spent: the challenge that paid for it, where its answer is gone, else
  * null; unread: it has paid just now. Nothing is written on POWFAST_BUSY, _OPENING and _SPENT, and
  * no account that was not there on _TOO_HIGH and _DEBT. */
 powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *account,
-                              const powfast_account *group, powfast_request *request,
-                              powfast_spent *spent, int unread, int shared,
-                              const powfast_tariff *tariff, const powfast_limits *limits,
+                              const powfast_account *group, const powfast_account *newcomers,
+                              powfast_request *request, powfast_spent *spent, int unread,
+                              int shared, const powfast_tariff *tariff, const powfast_limits *limits,
                               double queries, double now);
 
 /* Charge a run for its evidence; tag: 8 bytes that tell evidence apart. *due: what is still to be
@@ -390,14 +400,15 @@ powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *accou
  * for the run where nothing is due. Nothing is written for another run without evidence.
  * POWFAST_INVALID_ARGUMENT changes nothing. */
 powfast_status powfast_charge(double *due, double *price, powfast_account *account,
-                              powfast_account *group, powfast_request *request,
-                              powfast_spent *spent, const powfast_tariff *tariff,
+                              powfast_account *group, powfast_account *newcomers,
+                              powfast_request *request, powfast_spent *spent,
+                              const powfast_tariff *tariff,
                               const uint8_t *run, const uint8_t *tag, const double *evidence,
                               size_t count);
 
 /* End a run that its charge has not settled. 0: it is another run's request, nothing changed. */
-int powfast_leave(powfast_account *account, powfast_request *request, const uint8_t *run,
-                  powfast_outcome outcome);
+int powfast_leave(powfast_account *account, powfast_request *request,
+                  const powfast_tariff *tariff, const uint8_t *run, powfast_outcome outcome);
 
 /* Take the work of a challenge that is not spent yet: for its request alone or, where that runs or
  * is null, as the account's credit. *due: what the request still owes. */
@@ -406,7 +417,7 @@ powfast_verdict powfast_redeem(double *due, powfast_account *account, powfast_re
 
 /* Charge an answer that was read already, once, what its price is above what was paid for it. */
 powfast_status powfast_report(powfast_account *account, powfast_account *group,
-                              powfast_request *request, int shared,
+                              powfast_account *newcomers, powfast_request *request, int shared,
                               const powfast_tariff *tariff, const double *evidence, size_t count,
                               double paid);
 

@@ -151,6 +151,8 @@ class AccountRecord(NamedTuple):
         Runs that nobody has paid for; infinite where answers were read that are not paid.
     opened : bool
         Whether the opening fee is paid.
+    surcharged : float
+        Work that the account was charged towards its opening, on probation.
     charged : float
         Seconds since the epoch of the latest charge.
     """
@@ -159,6 +161,7 @@ class AccountRecord(NamedTuple):
     balance: float
     unpaid_runs: float
     opened: bool
+    surcharged: float
     charged: float
 
 
@@ -287,6 +290,28 @@ class Ledger(Protocol):
         """
         ...
 
+    def newcomers(self, pool: str = "") -> AccountRecord | None:
+        """Return the state of a pool of newcomers, and when it was last charged.
+
+        Of a Redis cluster, where each shard has a pool of its own, it is the one that is hottest.
+
+        Raises
+        ------
+        StoreUnavailable
+            As `enter`.
+        """
+        ...
+
+    def reset_newcomers(self, pool: str = "") -> None:
+        """Let a pool stand as one that nothing unusual has happened to.
+
+        Raises
+        ------
+        StoreUnavailable
+            As `enter`.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...
@@ -363,6 +388,14 @@ class AsyncLedger(Protocol):
 
     async def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
+        ...
+
+    async def newcomers(self, pool: str = "") -> AccountRecord | None:
+        """See `Ledger.newcomers`."""
+        ...
+
+    async def reset_newcomers(self, pool: str = "") -> None:
+        """See `Ledger.reset_newcomers`."""
         ...
 
     async def close(self) -> None:

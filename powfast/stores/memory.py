@@ -73,7 +73,7 @@ class MemoryLedger:
         most = require_int("max_accounts", max_accounts, 1, 2**62)
         half_lives = half_life_of(tariff, ""), half_life_of(tariff, SharedName())
         self._clock = clock
-        self._books = _native.MemoryLedger(
+        self._accounts = _native.MemoryLedger(
             native_kernel(),
             tariff.native,
             half_lives,
@@ -103,8 +103,8 @@ class MemoryLedger:
         if self._is_forked:
             self._is_forked = False
             _warn("this process was forked from the one that made it")
-        verdict, work, held = self._books.enter(
-            account, group, digest, run, limits, again, queries, self._clock()
+        verdict, work, held = self._accounts.enter(
+            account, group, digest, run, limits, again, queries, newcomers, self._clock()
         )
         return Entry(_VERDICTS[verdict], work, held)
 
@@ -119,12 +119,12 @@ class MemoryLedger:
         newcomers: str = "",
     ) -> Charged:
         """See `Ledger.charge`."""
-        given = queries_of(evidence)
-        return Charged(*self._books.charge(account, group, digest, run, given, paid, self._clock()))
+        given = account, group, digest, run, queries_of(evidence), paid, newcomers
+        return Charged(*self._accounts.charge(*given, self._clock()))
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
         """See `Ledger.leave`."""
-        self._books.leave(account, group, digest, run, outcome, self._clock())
+        self._accounts.leave(account, group, digest, run, outcome, self._clock())
 
     def redeem(
         self,
@@ -136,7 +136,7 @@ class MemoryLedger:
         work: int,
     ) -> Redeemed:
         """See `Ledger.redeem`."""
-        verdict, run, due = self._books.redeem(
+        verdict, run, due = self._accounts.redeem(
             account, group, digest, (challenge_id, expires), work, self._clock()
         )
         return Redeemed(_VERDICTS[verdict], run, due)
@@ -151,17 +151,26 @@ class MemoryLedger:
         newcomers: str = "",
     ) -> None:
         """See `Ledger.report`."""
-        queries = queries_of(evidence)
-        self._books.report(account, group, report_digest(report), queries, paid, self._clock())
+        given = account, group, report_digest(report), queries_of(evidence), paid, newcomers
+        self._accounts.report(*given, self._clock())
 
     def account(self, account: str, group: str = "") -> AccountRecord | None:
         """See `Ledger.account`."""
-        fields = self._books.account(account, group, self._clock())
+        fields = self._accounts.account(account, group, self._clock())
         return None if fields is None else AccountRecord(np.array(fields[0]), *fields[1:])
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
-        self._books.reset(account, group, self._clock())
+        self._accounts.reset(account, group, self._clock())
+
+    def newcomers(self, pool: str = "") -> AccountRecord | None:
+        """See `Ledger.newcomers`."""
+        fields = self._accounts.newcomers(pool)
+        return None if fields is None else AccountRecord(np.array(fields[0]), *fields[1:])
+
+    def reset_newcomers(self, pool: str = "") -> None:
+        """See `Ledger.reset_newcomers`."""
+        self._accounts.reset_newcomers(pool, self._clock())
 
     def close(self) -> None:
         """Nothing is open."""

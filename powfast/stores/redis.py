@@ -37,10 +37,14 @@ from powfast.stores.base import (
 from powfast.stores.redis_calls import Calls, script
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.decay import HALVING_TERMS, NO_HALF_LEFT
-from powfast.tariff.evidence import LAMBDAS, WEALTH_CAP
+from powfast.tariff.evidence import LAMBDAS, POOL_KEEPS, POOL_SHARE, WEALTH_CAP
 
 if TYPE_CHECKING:
     from powfast.stores.redis_calls import Client
+
+
+_SHARDS = 16
+"""Of a cluster: so many pools of newcomers for each name, lest one node has all accounts."""
 
 
 class _Commands:
@@ -61,11 +65,14 @@ class _Commands:
             *(tariff.base_work, tariff.max_work, tariff.opening_work),
             *(WEALTH_CAP, tariff.credit_limit, RERUNS, CLOCK_SKEW),
             *(HALVING_TERMS, NO_HALF_LEFT, math.log(2.0)),
+            *(tariff.probation, POOL_KEEPS, POOL_SHARE),
         )
         volume = [number for step in tariff.volume for number in step]
         self._rules = [_doubles(rules), _doubles(LAMBDAS), _doubles(volume)]
         self._remember = math.ceil(1000 * remember)
         self._prefix = prefix
+        # of a cluster, which runs a script where all its keys have one slot
+        self._shards = _SHARDS if hasattr(client, "nodes_manager") else 0
         self._client: Any = client
         self._scripts: dict[str, Any] = {
             operation: client.register_script(script("ledger", operation))
@@ -83,8 +90,10 @@ class _Commands:
         limits: Limits,
         again: Paid | None,
         queries: int,
+        newcomers: str,
     ) -> Any:
-        keys = self._keys(account, group, digest, again.challenge_id if again else b"")
+        challenge_id = again.challenge_id if again else b""
+        keys = self._keys(account, group, digest, challenge_id, newcomers)
         given = [run, _doubles((*limits, queries)), _again(again)]
         return self._ask("enter", keys, account, group, given)
 
@@ -96,8 +105,10 @@ class _Commands:
         run: bytes,
         queries: Queries,
         paid: Paid | None,
+        newcomers: str,
     ) -> Any:
-        keys = self._keys(account, group, digest, paid.challenge_id if paid else b"")
+        challenge_id = paid.challenge_id if paid else b""
+        keys = self._keys(account, group, digest, challenge_id, newcomers)
         given = [run, _doubles(queries), tag_of(queries)]
         return self._ask("charge", keys, account, group, given)
 
@@ -118,9 +129,15 @@ class _Commands:
         return self._ask("redeem", keys, account, group, [_doubles((expires, work, bool(digest)))])
 
     def _report(
-        self, account: str, group: str, report: bytes, queries: Queries, paid: float
+        self,
+        account: str,
+        group: str,
+        report: bytes,
+        queries: Queries,
+        paid: float,
+        newcomers: str,
     ) -> Any:
-        keys = self._keys(account, group, b"report:" + report)
+        keys = self._keys(account, group, b"report:" + report, newcomers=newcomers)
         given = [_doubles(queries), _doubles((paid,))]
         return self._ask("report", keys, account, group, given)
 
@@ -130,8 +147,15 @@ class _Commands:
     def _reset(self, account: str, group: str) -> Any:
         state = [1.0, *(0.0 for _ in LAMBDAS)]
         now = self._clock()
-        record = _doubles([*state, 0.0, 0.0, 1.0, now, now])
+        record = _doubles([*state, 0.0, 0.0, 1.0, 0.0, now, now])
         return self._client.set(self._record(account, group), record)
+
+    def _newcomers(self, key: str) -> Any:
+        return self._client.get(key)
+
+    def _reset_newcomers(self, key: str) -> Any:
+        now = self._clock()
+        return self._client.set(key, _doubles([0.0] * 12 + [now, now]))
 
     def _ask(
         self, operation: str, keys: list[str], account: str, group: str, given: list[Any]
@@ -144,13 +168,19 @@ class _Commands:
         return self._scripts[operation](keys, [*self._rules, _doubles(moment), *given])
 
     def _keys(
-        self, account: str, group: str, digest: bytes, challenge_id: bytes = b""
+        self,
+        account: str,
+        group: str,
+        digest: bytes,
+        challenge_id: bytes = b"",
+        newcomers: str = "",
     ) -> list[str]:
         request = hashlib.sha256(_name(account).encode() + digest).hexdigest()
         return [
             self._record(account, group),
             self._key(account, group, f"request:{request}"),
             self._key(account, group, f"spent:{challenge_id.hex()}"),
+            self._pool(newcomers, self._shard(account, group)),
             *([self._record("", group)] if group else []),
         ]
 
@@ -158,9 +188,21 @@ class _Commands:
         return self._key(account, group, f"account:{_name(account)}" if account else "group")
 
     def _key(self, account: str, group: str, name: str) -> str:
-        # One hash tag for all that an operation touches: a cluster keeps it on one node.
         tag = f"group:{_name(group)}" if group else f"account:{_name(account)}"
-        return f"{self._prefix}{{{tag}}}:{name}"
+        return f"{self._prefix}{self._shard(account, group)}{{{tag}}}:{name}"
+
+    def _shard(self, account: str, group: str) -> str:
+        """Return the hash tag of all that an operation touches; none where there is one node."""
+        if not self._shards:
+            return ""
+        return f"{{{int(_name(group or account)[:8], 16) % self._shards}}}"
+
+    def _pool(self, name: str, shard: str) -> str:
+        return f"{self._prefix}{shard}newcomers:{_name(name)}"
+
+    def _pools(self, name: str) -> list[str]:
+        shards = [f"{{{n}}}" for n in range(self._shards)] or [""]
+        return [self._pool(name, shard) for shard in shards]
 
 
 class RedisLedger(_Commands):
@@ -200,7 +242,7 @@ class RedisLedger(_Commands):
         newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
-        given = account, group, digest, run, limits, again, queries
+        given = account, group, digest, run, limits, again, queries, newcomers
         return _entry(self._calls.block(self._enter, *given))
 
     def charge(
@@ -215,7 +257,7 @@ class RedisLedger(_Commands):
     ) -> Charged:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
-        given = account, group, digest, run, queries, paid
+        given = account, group, digest, run, queries, paid, newcomers
         return _charged(self._calls.block(self._charge, *given))
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
@@ -247,7 +289,8 @@ class RedisLedger(_Commands):
         """See `Ledger.report`."""
         queries = queries_of(evidence)
         if queries:
-            self._calls.block(self._report, account, group, report, queries, paid)
+            given = account, group, report, queries, paid, newcomers
+            self._calls.block(self._report, *given)
 
     def account(self, account: str, group: str = "") -> AccountRecord | None:
         """See `Ledger.account`."""
@@ -256,6 +299,15 @@ class RedisLedger(_Commands):
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
         self._calls.block(self._reset, account, group)
+
+    def newcomers(self, pool: str = "") -> AccountRecord | None:
+        """See `Ledger.newcomers`."""
+        return _hottest([self._calls.block(self._newcomers, key) for key in self._pools(pool)])
+
+    def reset_newcomers(self, pool: str = "") -> None:
+        """See `Ledger.reset_newcomers`."""
+        for key in self._pools(pool):
+            self._calls.block(self._reset_newcomers, key)
 
     def close(self) -> None:
         """Close the client."""
@@ -277,7 +329,7 @@ class AsyncRedisLedger(_Commands):
         newcomers: str = "",
     ) -> Entry:
         """See `Ledger.enter`."""
-        given = account, group, digest, run, limits, again, queries
+        given = account, group, digest, run, limits, again, queries, newcomers
         return _entry(await self._calls.wait(self._enter, *given))
 
     async def charge(
@@ -292,7 +344,7 @@ class AsyncRedisLedger(_Commands):
     ) -> Charged:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
-        given = account, group, digest, run, queries, paid
+        given = account, group, digest, run, queries, paid, newcomers
         return _charged(await self._calls.wait(self._charge, *given))
 
     async def leave(
@@ -326,7 +378,8 @@ class AsyncRedisLedger(_Commands):
         """See `Ledger.report`."""
         queries = queries_of(evidence)
         if queries:
-            await self._calls.wait(self._report, account, group, report, queries, paid)
+            given = account, group, report, queries, paid, newcomers
+            await self._calls.wait(self._report, *given)
 
     async def account(self, account: str, group: str = "") -> AccountRecord | None:
         """See `Ledger.account`."""
@@ -335,6 +388,16 @@ class AsyncRedisLedger(_Commands):
     async def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
         await self._calls.wait(self._reset, account, group)
+
+    async def newcomers(self, pool: str = "") -> AccountRecord | None:
+        """See `Ledger.newcomers`."""
+        keys = self._pools(pool)
+        return _hottest([await self._calls.wait(self._newcomers, key) for key in keys])
+
+    async def reset_newcomers(self, pool: str = "") -> None:
+        """See `Ledger.reset_newcomers`."""
+        for key in self._pools(pool):
+            await self._calls.wait(self._reset_newcomers, key)
 
     async def close(self) -> None:
         """Close the client."""
@@ -364,8 +427,13 @@ def _redeemed(reply: Any) -> Redeemed:
 def _account_record(reply: Any) -> AccountRecord | None:
     if reply is None:
         return None
-    *state, balance, unpaid_runs, opened, charged, _ = _numbers(reply)
-    return AccountRecord(np.array(state), balance, unpaid_runs, bool(opened), charged)
+    *state, balance, unpaid_runs, opened, surcharged, charged, _ = _numbers(reply)
+    return AccountRecord(np.array(state), balance, unpaid_runs, bool(opened), surcharged, charged)
+
+
+def _hottest(replies: list[Any]) -> AccountRecord | None:
+    found = [record for record in map(_account_record, replies) if record is not None]
+    return max(found, key=lambda record: float(record.state[1:].sum()), default=None)
 
 
 def _name(text: str) -> str:

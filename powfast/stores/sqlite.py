@@ -39,6 +39,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS account (
     account TEXT, account_group TEXT, record BLOB NOT NULL, charged REAL NOT NULL,
     PRIMARY KEY (account, account_group)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS newcomers (
+    pool TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS request (
     account TEXT, account_group TEXT, digest BLOB, record BLOB NOT NULL, bucket INTEGER NOT NULL,
     PRIMARY KEY (account, account_group, digest)) WITHOUT ROWID;
@@ -86,7 +88,7 @@ class SQLiteLedger:
     ) -> None:
         self._path = path
         self.tariff = require_evidence_tariff(tariff)
-        self._books = tariff.native
+        self._accounting = tariff.native
         self._remember = remember
         self._timeout = timeout
         self._clock = clock
@@ -108,9 +110,10 @@ class SQLiteLedger:
         with self._transaction() as (_, now):
             party = self._party(*key)
             known = self._known(party, *key, digest)
-            number, work, held, mine, request, spent = self._books.enter(
+            number, work, held, mine, request, spent = self._accounting.enter(
                 party,
                 self._party("", group) if group else None,
+                self._pool(newcomers),
                 known,
                 None if again is None else self._spent(again),
                 None if again is None else again.unread,
@@ -144,9 +147,10 @@ class SQLiteLedger:
         queries, key = queries_of(evidence), (account, group)
         with self._transaction() as (_, now):
             party = self._party(*key)
-            due, price, balance, mine, ours, request, spent = self._books.charge(
+            due, price, balance, mine, ours, pool, request, spent = self._accounting.charge(
                 party,
                 self._party("", group) if group else None,
+                self._pool(newcomers),
                 self._known(party, *key, digest),
                 None if paid is None else self._spent(paid),
                 run,
@@ -159,6 +163,8 @@ class SQLiteLedger:
             self._write(key, mine, now)
             if ours is not None:
                 self._write(("", group), ours, now)
+            if pool is not None:
+                self._write_pool(newcomers, pool)
             self._write_request(*key, digest, request, now)
             if paid is not None and spent is not None:
                 self._write_spent(paid, spent)
@@ -170,7 +176,7 @@ class SQLiteLedger:
         with self._transaction() as (_, now):
             party = self._party(*key)
             known = self._known(party, *key, digest)
-            left = self._books.leave(party, known, run, outcome, now)
+            left = self._accounting.leave(party, known, run, outcome, now)
             if left is not None:
                 self._write(key, left[0], now)
                 self._write_request(*key, digest, left[1], now)
@@ -191,10 +197,10 @@ class SQLiteLedger:
                 return Redeemed(Verdict.SPENT, b"", 0.0)
             known = self._spent(challenge)
             if known is not None:
-                run = self._books.spent_run(known)
+                run = self._accounting.spent_run(known)
                 return Redeemed(Verdict.SPENT if run is None else Verdict.AGAIN, run or b"", 0.0)
             party = self._party(*key)
-            number, run, due, mine, request, spent = self._books.redeem(
+            number, run, due, mine, request, spent = self._accounting.redeem(
                 party, self._known(party, *key, digest), bool(digest), work, now
             )
             self._write_spent(challenge, spent)
@@ -218,9 +224,10 @@ class SQLiteLedger:
             return
         with self._transaction() as (_, now):
             party = self._party(*key)
-            reported = self._books.report(
+            reported = self._accounting.report(
                 party,
                 self._party("", group) if group else None,
+                self._pool(newcomers),
                 self._known(party, *key, digest),
                 queries,
                 paid,
@@ -228,10 +235,12 @@ class SQLiteLedger:
             )
             if reported is None:
                 return
-            mine, ours, request = reported
+            mine, ours, pool, request = reported
             self._write(key, mine, now)
             if ours is not None:
                 self._write(("", group), ours, now)
+            if pool is not None:
+                self._write_pool(newcomers, pool)
             self._write_request(*key, digest, request, now)
 
     def account(self, account: str, group: str = "") -> AccountRecord | None:
@@ -240,13 +249,27 @@ class SQLiteLedger:
             party = self._party(account, group)
             if party[0] is None:
                 return None
-            fields = self._books.read_account(party, now)
+            fields = self._accounting.read_account(party, now)
             return AccountRecord(np.array(fields[0]), *fields[1:])
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
         with self._transaction() as (_, now):
-            self._write((account, group), self._books.reset_account(now), now)
+            self._write((account, group), self._accounting.reset_account(now), now)
+
+    def newcomers(self, pool: str = "") -> AccountRecord | None:
+        """See `Ledger.newcomers`."""
+        with self._transaction() as (_, now):
+            party = self._pool(pool)
+            if party[0] is None:
+                return None
+            fields = self._accounting.read_account(party, now)
+            return AccountRecord(np.array(fields[0]), *fields[1:])
+
+    def reset_newcomers(self, pool: str = "") -> None:
+        """See `Ledger.reset_newcomers`."""
+        with self._transaction() as (_, now):
+            self._write_pool(pool, self._accounting.reset_newcomers(now))
 
     def close(self) -> None:
         """Close the file."""
@@ -345,6 +368,11 @@ class SQLiteLedger:
         )
         return record, half_life_of(self.tariff, name), isinstance(name, SharedName)
 
+    def _pool(self, name: str) -> _Party:
+        """Return the record of a pool of newcomers, which does not age."""
+        query = "SELECT record FROM newcomers WHERE pool = ?"
+        return self._record(query, (name,)), 0.0, False
+
     def _known(self, party: _Party, account: str, group: str, digest: bytes) -> bytes | None:
         """Return a request's record; of an account that is forgotten, none is known either."""
         if party[0] is None:
@@ -367,6 +395,9 @@ class SQLiteLedger:
     def _write(self, key: _Key, record: bytes, now: float) -> None:
         row = (*map(str, key), record, now)
         self._database.execute("INSERT OR REPLACE INTO account VALUES (?, ?, ?, ?)", row)
+
+    def _write_pool(self, name: str, record: bytes) -> None:
+        self._database.execute("INSERT OR REPLACE INTO newcomers VALUES (?, ?)", (name, record))
 
     def _write_request(
         self, account: str, group: str, digest: bytes, record: bytes | None, now: float

@@ -128,6 +128,14 @@ class AsyncSQLiteLedger:
         """See `Ledger.reset`."""
         await self._aside(self._ledger.reset, account, group)
 
+    async def newcomers(self, pool: str = "") -> AccountRecord | None:
+        """See `Ledger.newcomers`."""
+        return await self._aside(self._ledger.newcomers, pool)
+
+    async def reset_newcomers(self, pool: str = "") -> None:
+        """See `Ledger.reset_newcomers`."""
+        await self._aside(self._ledger.reset_newcomers, pool)
+
     async def close(self) -> None:
         """Close the file."""
         await asyncio.wrap_future(self._thread.submit(self._ledger.close))

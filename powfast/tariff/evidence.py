@@ -27,6 +27,11 @@ WEALTH_CAP = 2.0**100
 # The most that 64 bits publish with every grid point below it a double.
 MOST_WORK = 2.0**63
 
+POOL_KEEPS = float.fromhex("0x1.ffedd4b0bfa80p-1")
+"""What a pool of newcomers keeps of its wealth from one query to the next, d = 2^-(1/5000)."""
+POOL_SHARE = float.fromhex("0x1.22bf4557016efp-13")
+"""What it receives for each query, (1 - d) / d = 1/N."""
+
 CREDIT_LIMIT = 1000
 """Base prices of credit that an account may hold."""
 
@@ -40,7 +45,8 @@ class EvidenceTariff:
         L_λ <- (L_λ + w_n) (1 + λ (e_n - 1)),    W_n = mean over λ of L_λ
         work(query n) = base_work max(1, W_n), clamped at max_work,
 
-    and `opening_work` is added once, to an account's first query. If every evidence is at most 1
+    and `opening_work` is added once, to an account's first query; on probation a ledger asks newcomers
+    for it by and by, see `newcomers`. If every evidence is at most 1
     on average given the past, L plus the weight not yet spent is a nonnegative supermartingale
     that starts at 1, so the price ever exceeds c base prices with probability at most 1/c
     (Ville), and no query's expected price is above two base prices. See Shin, Ramdas, Rinaldo,
@@ -66,6 +72,8 @@ class EvidenceTariff:
     shared_half_life : float, optional
         The same for accounts and groups that several people share, such as a network, where
         `half_life` is not given; their unpaid runs halve as well. A day by default.
+    probation : bool
+        Whether accounts that have not paid the opening share a price instead of paying it first.
     volume : sequence of (int, float)
         From an account's such-and-such query on, counted from 1, every price is multiplied by at
         least 1; counts ascend, and the last one reached counts.
@@ -83,6 +91,7 @@ class EvidenceTariff:
     half_life: float | None = None
     shared_half_life: float | None = 86_400.0
     volume: tuple[tuple[int, float], ...] = ()
+    probation: bool = True
 
     input: ClassVar[str] = "evidence"
 
@@ -101,6 +110,8 @@ class EvidenceTariff:
         for name in ("half_life", "shared_half_life"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, number(getattr(self, name), name, 1e-3))
+        if not isinstance(self.probation, bool):
+            raise InvalidInput(f"probation must be true or false, got {self.probation!r}")
         object.__setattr__(self, "volume", _schedule(self.volume))
 
     def work(
@@ -138,7 +149,50 @@ class EvidenceTariff:
     def native(self) -> _native.Tariff:
         """The same tariff for the native code: what prices arrays, and accounts in ledgers."""
         numbers = (self.base_work, self.max_work, self.opening_work, self.step)
-        return _native.Tariff((*numbers, WEALTH_CAP, self.credit_limit), LAMBDAS, self.volume)
+        limits = WEALTH_CAP, self.credit_limit
+        return _native.Tariff((*numbers, *limits), LAMBDAS, self.volume, self.probation)
+
+    def newcomers(
+        self, evidence: npt.ArrayLike, state: npt.ArrayLike | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        r"""Advance the pool of accounts that have not paid their opening by their next queries.
+
+            R_λ <- d (R_λ + 1/N) (1 + λ (e - 1)),    d = 2^(-1/5000),  N = d/(1 - d) = 7213
+
+        A newcomer pays at least `base_work` min(R, O), R the mean over λ and O the opening in base
+        prices, until what it has paid beyond its own price is the opening. R is at most 1 on
+        average while all newcomers are honest, and they make at least c N queries on average until
+        it reaches c: an e-detector, see Shin, Ramdas, Rinaldo, "E-detectors" (2022).
+
+        Parameters
+        ----------
+        evidence : (n,) array_like
+            Nonnegative.
+        state : (8,) array_like, optional
+            What the previous call returned, or a ledger's record of the pool; not modified.
+
+        Returns
+        -------
+        heat : (n,) float64
+            R after each query. Each R_λ is kept below 7 O, so that a hot pool can cool down.
+        state : (8,) float64
+            Queries so far and the seven R_λ.
+
+        Raises
+        ------
+        InvalidInput
+            As `work`.
+        """
+        queries = nonnegative_array(evidence, "evidence")
+        advanced = self.native.newcomers_array(queries, np.array(self._state(state)))
+        if advanced is None:
+            raise _no_state(state)
+        return advanced
+
+    def newcomers_price(self, state: npt.ArrayLike | None = None) -> float:
+        """Price of a newcomer's query in base prices while its pool is in such a state."""
+        _, *heat = self._state(state)
+        return max(1.0, min(sum(heat) / len(heat), self.opening_work / self.base_work))
 
     @property
     def credit_limit(self) -> float:

@@ -39,19 +39,19 @@ static desk opened(double balance) {
 
 static powfast_verdict enter(desk *one, uint8_t run) {
     memset(one->run, run, sizeof one->run);
-    return powfast_enter(&one->work, one->run, &one->account, NULL, &one->request, NULL, 0, 0,
+    return powfast_enter(&one->work, one->run, &one->account, NULL, NULL, &one->request, NULL, 0, 0,
                          &tariff, &limits, 1, now);
 }
 
 static powfast_verdict enter_again(desk *one, uint8_t run, int unread) {
     memset(one->run, run, sizeof one->run);
-    return powfast_enter(&one->work, one->run, &one->account, NULL, &one->request, &one->spent,
+    return powfast_enter(&one->work, one->run, &one->account, NULL, NULL, &one->request, &one->spent,
                          unread, 0, &tariff, &limits, 1, now);
 }
 
 static powfast_status charge(desk *one, const uint8_t *name, const double *evidence,
                              size_t count) {
-    return powfast_charge(&one->due, &one->price, &one->account, NULL, &one->request, NULL,
+    return powfast_charge(&one->due, &one->price, &one->account, NULL, NULL, &one->request, NULL,
                           &tariff, one->run, name, evidence, count);
 }
 
@@ -93,7 +93,7 @@ static void test_a_dear_request(void) {
     double balance = one.account.balance;
     for (int i = 0; i < POWFAST_RERUNS; i++) {
         CHECK(enter_again(&one, 2, i == 0) == POWFAST_RUN);
-        CHECK(powfast_leave(&one.account, &one.request, one.run, POWFAST_FREE) == 1);
+        CHECK(powfast_leave(&one.account, &one.request, &tariff, one.run, POWFAST_FREE) == 1);
         CHECK(one.account.balance == balance);
     }
     CHECK(enter_again(&one, 2, 0) == POWFAST_SPENT);
@@ -111,9 +111,9 @@ static void test_reruns(void) {
     double balance = one.account.balance;
     CHECK(charge(&one, other_tag, dear, 3) == POWFAST_OK);
     CHECK(one.due == one.price - paid - balance);
-    CHECK(powfast_leave(&one.account, &one.request, one.run, POWFAST_UNPAID) == 1);
+    CHECK(powfast_leave(&one.account, &one.request, &tariff, one.run, POWFAST_UNPAID) == 1);
     CHECK(fabs(one.account.balance - balance) < 1e-3);
-    CHECK(powfast_leave(&one.account, &one.request, one.run, POWFAST_FREE) == 0);
+    CHECK(powfast_leave(&one.account, &one.request, &tariff, one.run, POWFAST_FREE) == 0);
 }
 
 static void test_credit_that_covers(void) {
@@ -132,11 +132,11 @@ static void test_refusals(void) {
     powfast_limits low = limits;
     one.account.unpaid = 2;
     CHECK(enter(&one, 1) == POWFAST_DEBT && one.work == 2 * BASE);
-    CHECK(powfast_enter(&one.work, one.run, &one.account, NULL, &one.request, NULL, 0, 1, &tariff,
+    CHECK(powfast_enter(&one.work, one.run, &one.account, NULL, NULL, &one.request, NULL, 0, 1, &tariff,
                         &limits, 1, now) == POWFAST_DEBT);
     CHECK(one.work == BASE); /* of neighbours, none owes the others' */
     low.refuse_above = BASE - 1;
-    CHECK(powfast_enter(&one.work, one.run, &one.account, NULL, &one.request, NULL, 0, 0, &tariff,
+    CHECK(powfast_enter(&one.work, one.run, &one.account, NULL, NULL, &one.request, NULL, 0, 0, &tariff,
                         &low, 1, now) == POWFAST_TOO_HIGH);
     CHECK(one.work == BASE && one.request.phase == POWFAST_NO_REQUEST);
 }
@@ -144,14 +144,14 @@ static void test_refusals(void) {
 static void test_groups_and_reports(void) {
     desk one = opened(0);
     powfast_account group = opened(0).account;
-    CHECK(powfast_report(&one.account, &group, &one.request, 0, &tariff, dear, 3, 0) == POWFAST_OK);
+    CHECK(powfast_report(&one.account, &group, NULL, &one.request, 0, &tariff, dear, 3, 0) == POWFAST_OK);
     CHECK(one.account.unpaid == INFINITY && one.account.balance < -100 * BASE);
     CHECK(one.request.phase == POWFAST_REPORTED && group.state[0] == 4);
     double balance = one.account.balance;
-    CHECK(powfast_report(&one.account, &group, &one.request, 0, &tariff, dear, 3, 0) == POWFAST_OK);
+    CHECK(powfast_report(&one.account, &group, NULL, &one.request, 0, &tariff, dear, 3, 0) == POWFAST_OK);
     CHECK(one.account.balance == balance);
     desk neighbours = opened(0);
-    CHECK(powfast_report(&neighbours.account, NULL, &neighbours.request, 1, &tariff, dear, 3, 0) ==
+    CHECK(powfast_report(&neighbours.account, NULL, NULL, &neighbours.request, 1, &tariff, dear, 3, 0) ==
           POWFAST_OK);
     CHECK(neighbours.account.unpaid == 0 && neighbours.account.balance < -100 * BASE);
     powfast_account newcomer = opened(0).account;
@@ -187,14 +187,14 @@ static void test_out_of_range(void) {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         CHECK(charge(&one, tag, &refused[i], 1) == POWFAST_INVALID_ARGUMENT);
         powfast_request none = {0};
-        CHECK(powfast_report(&one.account, NULL, &none, 0, &tariff, &refused[i], 1, 0) ==
+        CHECK(powfast_report(&one.account, NULL, NULL, &none, 0, &tariff, &refused[i], 1, 0) ==
               POWFAST_INVALID_ARGUMENT);
         CHECK(none.phase == POWFAST_NO_REQUEST);
     }
-    CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, &one.request, NULL, &fewer,
+    CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, NULL, &one.request, NULL, &fewer,
                          one.run, tag, ordinary, 1) == POWFAST_INVALID_ARGUMENT);
     powfast_account damaged = {.state = {0.5}};
-    CHECK(powfast_charge(&one.due, &one.price, &one.account, &damaged, &one.request, NULL, &tariff,
+    CHECK(powfast_charge(&one.due, &one.price, &one.account, &damaged, NULL, &one.request, NULL, &tariff,
                          one.run, tag, ordinary, 1) == POWFAST_INVALID_ARGUMENT);
     CHECK(memcmp(&one.account, &kept.account, sizeof kept.account) == 0);
     CHECK(memcmp(&one.request, &kept.request, sizeof kept.request) == 0);

@@ -36,10 +36,11 @@ def test_an_account_is_kept_as_a_ledger_keeps_it():
         "base_work": TARIFF.base_work, "max_work": TARIFF.max_work,
         "opening_work": TARIFF.opening_work, "step": TARIFF.step, "wealth_cap": WEALTH_CAP,
         "credit_limit": TARIFF.credit_limit, "bets": bets, "bet_count": len(LAMBDAS),
+        "probation": TARIFF.probation,
     })  # fmt: skip
     limits = ffi.new("powfast_limits *", [8.0, float("inf"), 10.0])
-    account, request, spent = (
-        ffi.new(f"powfast_{name} *") for name in ("account", "request", "spent")
+    account, pool, request, spent = (
+        ffi.new(f"powfast_{name} *") for name in ("account", "account", "request", "spent")
     )
     work, due, price = (ffi.new("double *") for _ in range(3))
     run = ffi.new("uint8_t[16]", RUN)
@@ -47,7 +48,7 @@ def test_an_account_is_kept_as_a_ledger_keeps_it():
 
     def enter() -> tuple[int, float]:
         verdict = lib.powfast_enter(
-            work, run, account, ffi.NULL, request, ffi.NULL, 0, 0, tariff, limits, 1, NOW
+            work, run, account, ffi.NULL, pool, request, ffi.NULL, 0, 0, tariff, limits, 1, NOW
         )
         return verdict, work[0]
 
@@ -63,7 +64,7 @@ def test_an_account_is_kept_as_a_ledger_keeps_it():
     evidence = ffi.new("double[]", EVIDENCE)
     tag = ffi.new("uint8_t[8]", tag_of(EVIDENCE))
     status = lib.powfast_charge(
-        due, price, account, ffi.NULL, request, ffi.NULL, tariff, run, tag, evidence, 3
+        due, price, account, ffi.NULL, pool, request, ffi.NULL, tariff, run, tag, evidence, 3
     )
     assert status == lib.POWFAST_OK
     assert (due[0], price[0], account.balance) == ledger.charge("a", "", b"1", RUN, EVIDENCE)

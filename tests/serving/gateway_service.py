@@ -24,7 +24,7 @@ FIRST = OPENING + BASE  # a new account pays both at once
 
 
 def new_gate(ledger: Any = None, **options: Any) -> Gate:
-    tariff = EvidenceTariff(base_work=BASE, opening_work=OPENING)
+    tariff = EvidenceTariff(base_work=BASE, opening_work=OPENING, probation=False)
     return Gate(Issuer(KEYS), ledger or MemoryLedger(tariff), **options)
 
 

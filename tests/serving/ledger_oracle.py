@@ -33,6 +33,8 @@ WEALTH_CAP = 2.0**100
 CREDIT_LIMIT = 1000.0  # base prices
 CLOCK_SKEW = 60.0
 RERUNS = 3
+POOL_KEEPS = float.fromhex("0x1.ffedd4b0bfa80p-1")  # half in 5000 queries
+POOL_SHARE = float.fromhex("0x1.22bf4557016efp-13")  # (1 - that) / that
 RUNNING, DUE, REPORTED, PREPAID = "running", "due", "reported", "prepaid"
 
 
@@ -44,6 +46,7 @@ class Account:
     balance: float = 0.0
     unpaid: float = 0.0
     opened: bool = False
+    surcharged: float = 0.0
     since: float = 0.0
 
 
@@ -59,6 +62,8 @@ class Request:
     tag: bytes = b""
     until: float = 0.0
     settled: float = 0.0
+    surcharge: float = 0.0
+    surcharged: float = 0.0
     ends: float = 0.0
     since: float = 0.0
 
@@ -103,6 +108,7 @@ class Oracle:
         self.accounts: dict[tuple[str, str], Account] = {}
         self.requests: dict[tuple[str, str, bytes], Request] = {}
         self.spent: dict[bytes, Spent] = {}
+        self.pools: dict[str, Account] = {}
 
     # What the operations share.
 
@@ -122,7 +128,7 @@ class Oracle:
             return record
         h = halved(max(0.0, now - record.charged) / half_life)
         record.wealths = [wealth * h for wealth in record.wealths]
-        if account and isinstance(account, SharedName) and record.unpaid != math.inf:
+        if account and isinstance(account, SharedName):
             record.unpaid *= h
         return record
 
@@ -147,9 +153,48 @@ class Oracle:
             total += wealth
         return self._price(total / len(BETS), record.queries + 1)
 
-    def _floor(self, record: Account, group: str) -> float:
+    def _each(self, record: Account, group: str) -> float:
         own = self._price_now(record)
         return max(own, self._price_now(self._aged("", group))) if group else own
+
+    def _pool(self, name: str) -> Account:
+        now = self.clock()
+        stored = self.pools.get(name, Account(now, since=now))
+        return replace(stored, wealths=list(stored.wealths))
+
+    def _is_new(self, a: Account) -> bool:
+        return self.tariff.probation and not a.opened
+
+    def _left(self, a: Account) -> float:
+        return max(0.0, self.tariff.opening_work - a.surcharged)
+
+    def _surcharge(self, pool: Account, price: float, queries: float) -> float:
+        heat = 0.0
+        for wealth in pool.wealths:
+            heat += wealth
+        hot = min(self.tariff.base_work * (heat / len(BETS)), self.tariff.opening_work)
+        return queries * max(0.0, hot - price)
+
+    def _heat_up(self, pool: Account, e: float) -> None:
+        most = len(BETS) * (self.tariff.opening_work / self.tariff.base_work)
+        for i, bet in enumerate(BETS):
+            heat = POOL_KEEPS * (pool.wealths[i] + POOL_SHARE) * (1 + bet * (e - 1))
+            pool.wealths[i] = min(heat, most)
+        pool.queries += 1
+
+    def _open_if_paid(self, a: Account) -> None:
+        if self.tariff.probation and a.balance >= 0 and self._left(a) == 0:
+            a.opened = True
+
+    def _uncount(self, a: Account, surcharged: float) -> None:
+        if surcharged > 0:
+            a.surcharged, a.opened = max(0.0, a.surcharged - surcharged), False
+
+    def _keep_moment(self, a: Account, r: Request) -> None:
+        self._uncount(a, r.surcharged)
+        kept = min(r.surcharge, self._left(a))
+        a.surcharged += kept
+        a.balance += r.surcharge - kept
 
     def _advance(self, record: Account, evidence: Sequence[float]) -> float:
         """The sum of the queries' prices; the state goes on."""
@@ -167,13 +212,37 @@ class Oracle:
             owed += self._price(total / len(BETS), query)
         return owed
 
-    def _charge_states(self, record: Account, group: str, evidence: Sequence[float]) -> float:
-        price = self._advance(record, evidence)
+    def _charge_states(
+        self,
+        record: Account,
+        group: str,
+        evidence: Sequence[float],
+        newcomers: str,
+        before: float = 0.0,
+        is_paid: bool = False,
+    ) -> tuple[float, float]:
+        """The price, and what of it is towards the opening, which is counted."""
+        own = ours = more = 0.0
+        self._uncount(record, before)
+        if self._is_new(record):
+            pool, left = self._pool(newcomers), 0.0 if is_paid else self._left(record)
+            for e in evidence:
+                each = self._advance(record, [e])
+                self._heat_up(pool, e)
+                own += each
+                more += min(self._surcharge(pool, each, 1.0), max(0.0, left - more))
+            pool.charged = max(pool.charged, self.clock())
+            self.pools[newcomers] = pool
+        else:
+            own = self._advance(record, evidence)
         if group:
             together = self._aged("", group)
-            price = max(price, self._advance(together, evidence))
+            ours = self._advance(together, evidence)
             self._write("", group, together)
-        return price
+        price = max(own + more, ours)
+        surcharged = min(more, price - max(own, ours))
+        record.surcharged += surcharged
+        return price, surcharged
 
     def _request(self, key: tuple[str, str, bytes]) -> Request | None:
         """What is known of it; nothing where its account was forgotten meanwhile."""
@@ -192,6 +261,7 @@ class Oracle:
         a.balance = max(a.balance, min(a.balance + work, limit))
         if a.balance >= 0:
             a.unpaid = 0.0
+        self._open_if_paid(a)
 
     def _spent(self, challenge_id: bytes) -> Spent | None:
         spent = self.spent.get(challenge_id)
@@ -215,6 +285,7 @@ class Oracle:
 
         if a.balance >= 0:
             a.unpaid = 0.0
+        self._open_if_paid(a)
         r = self._request(key)
 
         def runs(request: Request) -> None:
@@ -250,10 +321,27 @@ class Oracle:
             if a.balance < 0:
                 return refuse(Verdict.OWED, r.due if a.unpaid < math.inf else -a.balance)
             held = r.run
-            runs(Request(tag=r.tag, price=r.price, authorized=r.price, covered=r.price))
+            given = r.price, r.surcharge, r.surcharged
+            price, surcharge, surcharged = given
+            runs(
+                Request(
+                    tag=r.tag,
+                    price=price,
+                    authorized=price,
+                    covered=price,
+                    surcharge=surcharge,
+                    surcharged=surcharged,
+                )
+            )
             return Entry(Verdict.COVERED, 0.0, held)
-        floor, opening = self._floor(a, group) * queries, self.tariff.opening_work
-        if not a.opened:
+        each, opening = self._each(a, group), self.tariff.opening_work
+        floor, surcharge = each * queries, 0.0
+        is_refused = floor > limits.refuse_above
+        if self._is_new(a):
+            surcharge = self._surcharge(self._pool(newcomers), each, queries)
+            surcharge = min(surcharge, self._left(a))
+            floor += surcharge
+        if not a.opened and not self.tariff.probation:
             if a.balance + prepaid < opening:
                 return Entry(Verdict.OPENING, opening + floor - (a.balance + prepaid), b"")
             drawn = min(prepaid, opening)
@@ -262,8 +350,8 @@ class Oracle:
             a.opened = True
         if r and r.phase == PREPAID:
             r = replace(r, covered=prepaid)
-        if floor > limits.refuse_above:
-            return refuse(Verdict.TOO_HIGH, floor)
+        if is_refused:
+            return refuse(Verdict.TOO_HIGH, each * queries)
         funds = prepaid + max(0.0, a.balance)
         if a.unpaid >= limits.unpaid_runs and funds < floor:
             theirs = 0.0 if isinstance(account, SharedName) else a.balance
@@ -273,7 +361,8 @@ class Oracle:
         counted = 1.0 if covered < floor else 0.0
         a.balance -= authorized - prepaid
         a.unpaid += counted
-        runs(Request(authorized=authorized, covered=covered, counted=counted, price=floor))
+        request = Request(authorized=authorized, covered=covered, counted=counted, price=floor)
+        runs(replace(request, surcharge=surcharge))
         return Entry(Verdict.RUN, 0.0, run)
 
     def charge(
@@ -312,7 +401,8 @@ class Oracle:
             del self.requests[key]
             return Charged(0.0, r.price, a.balance)
         a.balance += r.authorized
-        price = self._charge_states(a, group, evidence)
+        before, is_paid = r.surcharged, r.settled > 0
+        price, surcharged = self._charge_states(a, group, evidence, newcomers, before, is_paid)
         debit = max(0.0, price - r.settled)
         available = max(r.covered, max(0.0, a.balance))
         due = max(0.0, debit - available)
@@ -321,6 +411,7 @@ class Oracle:
             if s and s.run in (b"", run):
                 s.run, s.tag, s.price, s.reruns = run, tag_of(evidence), debit, RERUNS
             a.unpaid = max(0.0, a.unpaid - r.counted)
+            self._open_if_paid(a)
             if mine:
                 del self.requests[key]
         else:
@@ -332,6 +423,8 @@ class Oracle:
                 tag = tag_of(evidence)
                 moment = r.authorized if r.tag else r.price
                 due_for_it = Request(DUE, run, moment, 0.0, 1.0, debit, due, tag)
+                due_for_it.surcharge = r.surcharged if r.tag else r.surcharge
+                due_for_it.surcharged = surcharged
                 self._put(key, due_for_it, a)
         self._write(account, group, a)
         return Charged(due, price, a.balance)
@@ -344,11 +437,14 @@ class Oracle:
         a = self._aged(account, group)
         if outcome is Outcome.FREE:
             a.balance += r.authorized if r.phase == RUNNING else r.price
+            self._uncount(a, r.surcharged)
             a.unpaid = max(0.0, a.unpaid - r.counted)
         elif outcome is Outcome.UNPAID and r.phase == DUE:
             a.balance += r.price - r.authorized
+            self._keep_moment(a, r)
         elif outcome is Outcome.UNPAID and not r.tag:
             a.balance += r.authorized - r.price
+            self._keep_moment(a, r)
         self._write(account, group, a)
         del self.requests[key]
 
@@ -405,7 +501,7 @@ class Oracle:
             return
         a = self._aged(account, group)
         self._put(key, Request(REPORTED), a)
-        price = self._charge_states(a, group, evidence)
+        price, _ = self._charge_states(a, group, evidence, newcomers)
         a.balance -= max(0.0, price - paid)
         if price > paid and a.balance < 0 and not isinstance(account, SharedName):
             a.unpaid = math.inf
@@ -416,12 +512,21 @@ class Oracle:
             return None
         a = self._aged(account, group)
         state = np.array([a.queries, *a.wealths])
-        return AccountRecord(state, a.balance, a.unpaid, a.opened, a.charged)
+        return AccountRecord(state, a.balance, a.unpaid, a.opened, a.surcharged, a.charged)
 
     def reset(self, account: str, group: str = "") -> None:
         self.accounts[account, group] = Account(
             now := self.clock(), queries=1.0, opened=True, since=now
         )
+
+    def newcomers(self, pool: str = "") -> AccountRecord | None:
+        if pool not in self.pools:
+            return None
+        p = self.pools[pool]
+        return AccountRecord(np.array([p.queries, *p.wealths]), 0.0, 0.0, False, 0.0, p.charged)
+
+    def reset_newcomers(self, pool: str = "") -> None:
+        self.pools[pool] = Account(now := self.clock(), since=now)
 
     def close(self) -> None:
         pass

@@ -8,7 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ from powfast.tariff import EvidenceTariff
 
 BASE = 1000.0
 OPENING = 50 * BASE
-TARIFF = EvidenceTariff(base_work=BASE, opening_work=OPENING)
+PROBATION = EvidenceTariff(base_work=BASE, opening_work=OPENING)
+TARIFF = replace(PROBATION, probation=False)
 NOW = 1_800_000_000.0
 LIMITS = Limits(unpaid_runs=8.0, refuse_above=math.inf, busy=10.0)
 MOST_ACCOUNTS = 20
@@ -66,6 +67,7 @@ class Caller:
     ledger: Any
     name: str = "a"
     group: str = ""
+    pool: str = ""
 
     def enter(
         self,
@@ -75,7 +77,7 @@ class Caller:
         again: Paid | None = None,
         queries: int = 1,
     ) -> Entry:
-        given = self.name, self.group, digest, run, limits, again, queries
+        given = self.name, self.group, digest, run, limits, again, queries, self.pool
         entry: Entry = self.ledger.enter(*given)
         return entry
 
@@ -86,7 +88,8 @@ class Caller:
         run: bytes = RUN,
         paid: Paid | None = None,
     ) -> Charged:
-        charged: Charged = self.ledger.charge(self.name, self.group, digest, run, evidence, paid)
+        given = self.name, self.group, digest, run, evidence, paid, self.pool
+        charged: Charged = self.ledger.charge(*given)
         return charged
 
     def leave(self, outcome: Outcome, digest: bytes = b"1", run: bytes = RUN) -> None:
@@ -104,7 +107,7 @@ class Caller:
         return redeemed
 
     def report(self, evidence: Sequence[float], paid: float = 0.0, name: bytes = b"r") -> None:
-        self.ledger.report(self.name, self.group, name, evidence, paid)
+        self.ledger.report(self.name, self.group, name, evidence, paid, self.pool)
 
     @property
     def record(self) -> AccountRecord:

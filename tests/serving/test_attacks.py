@@ -56,7 +56,7 @@ def guarding(
 
 
 def test_an_opening_settles_nothing() -> None:
-    ledger = MemoryLedger(EvidenceTariff(base_work=BASE, opening_work=OPENING))
+    ledger = MemoryLedger(EvidenceTariff(base_work=BASE, opening_work=OPENING, probation=False))
     dear = [{"x": n, "evidence": [50.0] * 2000} for n in range(3)]
     service = Service(ledger=ledger)
     with served(service.app) as url, httpx.Client(base_url=url, headers=ALICE) as client:
@@ -259,7 +259,8 @@ def test_hanging_up_uses_up_what_may_be_unpaid() -> None:
 def test_64_accounts_lock_nobody_out() -> None:
     held = HeldAnswers(max_bytes=64 * 8192)
     service = Service(
-        held=held, ledger=MemoryLedger(EvidenceTariff(base_work=BASE, opening_work=OPENING))
+        held=held,
+        ledger=MemoryLedger(EvidenceTariff(base_work=BASE, opening_work=OPENING, probation=False)),
     )
     several = {"x": 1, "evidence": [1.0] * 8}
     with served(service.app) as url, httpx.Client(base_url=url) as client:

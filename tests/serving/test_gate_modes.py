@@ -186,7 +186,7 @@ def test_what_has_run_is_owed_though_its_charge_failed() -> None:
 
 
 def test_an_account_seen_while_the_ledger_is_away_still_owes_its_opening() -> None:
-    service = Service(EvidenceTariff(BASE, 5 * BASE), on_store_error="open")
+    service = Service(EvidenceTariff(BASE, 5 * BASE, probation=False), on_store_error="open")
     service.ledger.present = False
     with served(service.app) as url, service.client(url) as client:
         assert client.get("/1").json() == 1

@@ -297,7 +297,9 @@ def test_names_that_pay_nothing_leave_nothing(new_ledger: NewLedger) -> None:
 
 def test_names_that_pay_nothing_leave_no_key(server: RedisServer) -> None:
     with server.client() as client:
-        ledger = RedisLedger(client, EvidenceTariff(BASE, OPENING), prefix="nothing:")
+        ledger = RedisLedger(
+            client, EvidenceTariff(BASE, OPENING, probation=False), prefix="nothing:"
+        )
         caller = Caller(ledger, "a", "g")
         assert caller.enter().verdict == Verdict.OPENING
         test_names_that_pay_nothing_leave_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, settings
@@ -29,15 +30,17 @@ from powfast.accounts import SharedName
 from powfast.stores.base import Limits, Outcome, Paid
 from powfast.tariff import EvidenceTariff
 
-TARIFFS = [
+ON_PROBATION = [
     EvidenceTariff(1000.0, 50_000.0),
     EvidenceTariff(1000.0, 50_000.0, half_life=3600.0, max_work=1e7),
     EvidenceTariff(777.0, half_life=7.0, volume=((1, 1.1), (9, 3.0))),
     EvidenceTariff(10.0, 100.0, shared_half_life=30.0),
     EvidenceTariff(10.0, 100.0, shared_half_life=None, volume=((3, 1.7), (70, 2.5))),
 ]
+TARIFFS = ON_PROBATION + [replace(tariff, probation=False) for tariff in ON_PROBATION]
 NETWORK = SharedName("192.0.2.0/24")
 WHO = [("a", ""), ("a", "g"), ("b", "g"), (NETWORK, ""), (NETWORK, SharedName("192.0.0.0/16"))]
+POOLS = ["", "another"]
 GROUPS = [("", group) for _, group in WHO if group]
 EVIDENCE = st.sampled_from(
     [[1.0], [1.0], [0.0, 0.3], [5.0, 0.2, 9.0], [30.0] * 20, [1e-9, 1e9], [math.inf], []]
@@ -73,6 +76,7 @@ class Histories(RuleBasedStateMachine):
         self.new_ledger = new_ledger
         self.clock = Clock()
         self.latest = self.clock.now
+        self.pool = ""
 
     @initialize(tariff=st.sampled_from(TARIFFS), known=st.sets(st.sampled_from(WHO)))
     def begin(self, tariff: EvidenceTariff, known: set[tuple[str, str]]) -> None:
@@ -94,6 +98,20 @@ class Histories(RuleBasedStateMachine):
         if found and expected and not account[0]:  # of a group, the rest means nothing
             found, expected = (found[0], found[-1]), (expected[0], expected[-1])
         assert found == expected
+
+    def compare_pools(self) -> None:
+        for pool in POOLS:
+            assert bits(self.ledger.newcomers(pool)) == bits(self.oracle.newcomers(pool))
+
+    @rule(pool=st.sampled_from(POOLS))
+    def hop(self, pool: str) -> None:
+        self.pool = pool
+
+    @rule()
+    def cool(self) -> None:
+        for ledger in (self.ledger, self.oracle):
+            ledger.reset_newcomers(self.pool)
+        self.compare_pools()
 
     @rule(seconds=st.sampled_from([1e-3, 0.4, 10.0, 61.0, 2000.1, 3e4, 1e6]))
     def wait(self, seconds: float) -> None:
@@ -155,9 +173,10 @@ class Histories(RuleBasedStateMachine):
         evidence: list[float] | None,
         queries: int = 1,
     ) -> Run:
-        self.both("enter", run.who, run.digest, run.run, limits, again, queries)
+        self.both("enter", run.who, run.digest, run.run, limits, again, queries, self.pool)
+        self.compare_pools()
         if evidence is not None:
-            self.both("charge", run.who, run.digest, run.run, evidence, again)
+            self.both("charge", run.who, run.digest, run.run, evidence, again, self.pool)
         return run
 
     @rule(run=runs, limits=LIMITS)
@@ -170,7 +189,8 @@ class Histories(RuleBasedStateMachine):
         with_it = None
         if paid and paid.who == run.who and self.clock.now < paid.expires:
             with_it = Paid(paid.id, paid.expires, False)
-        self.both("charge", run.who, run.digest, run.run, evidence, with_it)
+        self.both("charge", run.who, run.digest, run.run, evidence, with_it, self.pool)
+        self.compare_pools()
 
     @rule(run=runs, evidence=EVIDENCE, paid=st.none() | challenges)
     def charge_twice(self, run: Run, evidence: list[float], paid: Challenge | None) -> None:
@@ -229,7 +249,8 @@ class Histories(RuleBasedStateMachine):
         paid=st.sampled_from([0.0, 1500.0, math.inf]),
     )
     def report(self, who: tuple[str, str], name: bytes, evidence: list[float], paid: float) -> None:
-        self.both("report", who, name, evidence, paid)
+        self.both("report", who, name, evidence, paid, self.pool)
+        self.compare_pools()
 
     def teardown(self) -> None:
         if hasattr(self, "ledger"):

@@ -25,7 +25,9 @@ CREDIT = FIRST - OPENING - BASE
 
 @pytest.fixture
 def service() -> Service:
-    return Service(ledger=MemoryLedger(EvidenceTariff(base_work=BASE, opening_work=OPENING)))
+    return Service(
+        ledger=MemoryLedger(EvidenceTariff(base_work=BASE, opening_work=OPENING, probation=False))
+    )
 
 
 def asked(client: httpx.Client, x: int, queries: int = 1) -> httpx.Response:
@@ -121,7 +123,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_names_that_pay_nothing_leave_nothing(url: str) -> None:
-    tariff = EvidenceTariff(base_work=BASE, opening_work=OPENING)
+    tariff = EvidenceTariff(base_work=BASE, opening_work=OPENING, probation=False)
     ledger: Any = open_ledger(url, tariff, timeout=60)
     service = Service(ledger=ledger, held=open_held(url, timeout=60))
     with served(service.app) as at, httpx.Client(base_url=at) as client:

@@ -89,7 +89,7 @@ def node(folder: Path, store: str, mode: str, timeout: float = 60) -> Iterator[s
     (folder / "service.py").write_text(SERVICE)
     port = free_port()
     environ = settings(folder, store, on_store_error=mode, store_timeout=str(timeout))
-    (folder / "tariff.json").write_text(EvidenceTariff(BASE, OPENING).to_json())
+    (folder / "tariff.json").write_text(EvidenceTariff(BASE, OPENING, probation=False).to_json())
     command = [sys.executable, "-m", "uvicorn", "service:app", "--log-level", "error"]
     with started([*command, "--port", str(port)], port, environ=environ, folder=folder) as url:
         yield url
@@ -316,7 +316,7 @@ def challenge_and_solution(response: httpx.Response) -> tuple[int, str]:
 
 def books_of_alice(url: str) -> tuple[int, float] | None:
     """Her queries and her balance."""
-    ledger = open_ledger(url, EvidenceTariff(BASE, OPENING), timeout=60)
+    ledger = open_ledger(url, EvidenceTariff(BASE, OPENING, probation=False), timeout=60)
     record: Any = ledger.account(account_of("Bearer alice"))
     ledger.close()
     return None if record is None else (int(record.state[0]), record.balance)

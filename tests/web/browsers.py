@@ -58,7 +58,7 @@ class Site:
         gate = Gate(self.issuer, MemoryLedger(EvidenceTariff(base_work=BASE)))
         app = self.app = FastAPI()
         app.add_middleware(PowMiddleware, gate=gate, paths=("/v1/",))
-        opening = EvidenceTariff(base_work=BASE, opening_work=BASE)
+        opening = EvidenceTariff(base_work=BASE, opening_work=BASE, probation=False)
         gate = Gate(self.issuer, MemoryLedger(opening))
         app.add_middleware(PowMiddleware, gate=gate, paths=("/dear/",))
         # a page of another origin may ask, but not read WWW-Authenticate

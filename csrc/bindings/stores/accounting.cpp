@@ -19,7 +19,7 @@ bool read_party(PyObject *object, powfast_account *account, Tariff &tariff, doub
     return true;
 }
 
-// The same for a group, which may be None: then *group is null.
+// The same for a group or a pool, which may be None: then *group is null.
 bool read_group(PyObject *object, powfast_account *record, powfast_account **group, Tariff &tariff,
                 double now) {
     *group = object == Py_None ? nullptr : record;
@@ -38,66 +38,69 @@ PyObject *packed_request(const powfast_request &request) {
     return request.phase == POWFAST_NO_REQUEST ? Py_NewRef(Py_None) : packed(request);
 }
 
-// enter(account, group, request, spent, again, run, limits, queries, now)
+// enter(account, group, newcomers, request, spent, again, run, limits, queries, now)
 //     -> (verdict, work, run, account, request, spent); again: whether the solution is unread, None
 //     where it is no rerun; None for a spent challenge that stays as it was
 PyObject *enter(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
-    powfast_account account, record, *group;
+    powfast_account account, record, pool, *group, *newcomers;
     powfast_request request;
     powfast_spent spent;
     powfast_limits limits;
     uint8_t run[kRunBytes];
     double queries, now, work;
-    if (count != 9 || !number_of(args[8], &now) || !read_party(args[0], &account, tariff, now) ||
+    if (count != 10 || !number_of(args[9], &now) || !read_party(args[0], &account, tariff, now) ||
         !read_group(args[1], &record, &group, tariff, now) ||
-        !read_request(args[2], &request, account, tariff) ||
-        !unpack(args[3], &spent, tariff.get()) || !read_run(args[5], run) ||
-        !read_limits(args[6], &limits) || !number_of(args[7], &queries))
-        return refused("enter(account, group, request, spent, again, run, limits, queries, now)");
-    bool again = args[4] != Py_None, shared = PySequence_Fast_GET_ITEM(args[0], 2) == Py_True;
+        !read_group(args[2], &pool, &newcomers, tariff, now) ||
+        !read_request(args[3], &request, account, tariff) ||
+        !unpack(args[4], &spent, tariff.get()) || !read_run(args[6], run) ||
+        !read_limits(args[7], &limits) || !number_of(args[8], &queries))
+        return refused("enter(account, group, newcomers, request, spent, again, run, limits, queries, now)");
+    bool again = args[5] != Py_None, shared = PySequence_Fast_GET_ITEM(args[0], 2) == Py_True;
     double reruns = spent.reruns;
     int verdict =
-        powfast_enter(&work, run, &account, group, &request, again ? &spent : nullptr,
-                      args[4] == Py_True, shared, tariff.get(), &limits, queries, now);
+        powfast_enter(&work, run, &account, group, newcomers, &request,
+                      again ? &spent : nullptr, args[5] == Py_True, shared, tariff.get(), &limits, queries, now);
     bool runs = verdict == POWFAST_RUN || verdict == POWFAST_COVERED;
     return Py_BuildValue("idNNNN", verdict, work, held_run(runs, run), packed(account),
                          packed_request(request),
                          spent.reruns == reruns ? Py_NewRef(Py_None) : packed(spent));
 }
 
-// The record of a group that has advanced, None for one that stays as it was.
+// The record of a group or a pool that has advanced, None for one that stays as it was.
 PyObject *advanced(const powfast_account &record, double queries) {
     return record.state[0] == queries ? Py_NewRef(Py_None) : packed(record);
 }
 
-// charge(account, group, request, spent, run, tag, evidence, now)
-//     -> (due, price, balance, account, group, request, spent), None for what stays as it was
+// charge(account, group, newcomers, request, spent, run, tag, evidence, now)
+//     -> (due, price, balance, account, group, newcomers, request, spent), None for what stays as it was
 PyObject *charge(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
-    powfast_account account, record{}, *group;
+    powfast_account account, record{}, pool{}, *group, *newcomers;
     powfast_request request;
     powfast_spent spent;
     powfast_field tag;
     std::vector<double> evidence;
     uint8_t run[kRunBytes];
     double now, due, price;
-    if (count != 8 || !number_of(args[7], &now) || !read_party(args[0], &account, tariff, now) ||
+    if (count != 9 || !number_of(args[8], &now) || !read_party(args[0], &account, tariff, now) ||
         !read_group(args[1], &record, &group, tariff, now) ||
-        !read_request(args[2], &request, account, tariff) ||
-        !unpack(args[3], &spent, tariff.get()) || !read_run(args[4], run) ||
-        !bytes_of(args[5], &tag) || tag.length != sizeof request.tag ||
-        !evidence_of(args[6], &evidence))
-        return refused("charge(account, group, request, spent, run, tag, evidence, now)");
+        !read_group(args[2], &pool, &newcomers, tariff, now) ||
+        !read_request(args[3], &request, account, tariff) ||
+        !unpack(args[4], &spent, tariff.get()) || !read_run(args[5], run) ||
+        !bytes_of(args[6], &tag) || tag.length != sizeof request.tag ||
+        !evidence_of(args[7], &evidence))
+        return refused("charge(account, group, newcomers, request, spent, run, tag, evidence, now)");
     if (evidence.empty() && !is_running(request, run))
-        return Py_BuildValue("dddOOOO", 0.0, 0.0, account.balance, Py_None, Py_None, Py_None,
-                             Py_None);
-    double queries = record.state[0];
+        return Py_BuildValue("dddOOOOO", 0.0, 0.0, account.balance, Py_None, Py_None, Py_None,
+                             Py_None, Py_None);
+    double queries = record.state[0], theirs = pool.state[0];
     powfast_spent before = spent;
-    if (powfast_charge(&due, &price, &account, group, &request,
-                       args[3] == Py_None ? nullptr : &spent, tariff.get(), run, tag.bytes,
+    if (powfast_charge(&due, &price, &account, group, newcomers, &request,
+                       args[4] == Py_None ? nullptr : &spent, tariff.get(), run, tag.bytes,
                        evidence.data(), evidence.size()) != POWFAST_OK)
         return PyErr_Format(PyExc_ValueError, "a record is damaged");
-    return Py_BuildValue("dddNNNN", due, price, account.balance, packed(account),
-                         advanced(record, queries), packed_request(request),
+    return Py_BuildValue("dddNNNNN", due, price, account.balance, packed(account),
+                         advanced(record, queries), advanced(pool, theirs),
+                         packed_request(request),
                          std::memcmp(&spent, &before, sizeof spent) == 0 ? Py_NewRef(Py_None)
                                                                          : packed(spent));
 }
@@ -113,7 +116,7 @@ PyObject *leave(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
         !read_request(args[1], &request, account, tariff) || !read_run(args[2], run) ||
         !integer_of(args[3], &outcome))
         return refused("leave(account, request, run, outcome, now)");
-    if (!powfast_leave(&account, &request, run, (powfast_outcome)outcome))
+    if (!powfast_leave(&account, &request, tariff.get(), run, (powfast_outcome)outcome))
         Py_RETURN_NONE;
     return Py_BuildValue("NN", packed(account), packed_request(request));
 }
@@ -143,30 +146,31 @@ PyObject *spent_run(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
     return spent.paid ? held_run(true, spent.run) : Py_NewRef(Py_None);
 }
 
-// report(account, group, request, evidence, paid, now) -> (account, group, request), None where it
-// was reported before, and for a group that stays as it was
+// report(account, group, newcomers, request, evidence, paid, now)
+//     -> (account, group, newcomers, request), None where it was reported before, and for what stays
 PyObject *report(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
-    powfast_account account, record{}, *group;
+    powfast_account account, record{}, pool{}, *group, *newcomers;
     powfast_request request;
     std::vector<double> evidence;
     double paid, now;
-    if (count != 6 || !number_of(args[5], &now) || !read_party(args[0], &account, tariff, now) ||
+    if (count != 7 || !number_of(args[6], &now) || !read_party(args[0], &account, tariff, now) ||
         !read_group(args[1], &record, &group, tariff, now) ||
-        !read_request(args[2], &request, account, tariff) || !evidence_of(args[3], &evidence) ||
-        !number_of(args[4], &paid))
-        return refused("report(account, group, request, evidence, paid, now)");
+        !read_group(args[2], &pool, &newcomers, tariff, now) ||
+        !read_request(args[3], &request, account, tariff) || !evidence_of(args[4], &evidence) ||
+        !number_of(args[5], &paid))
+        return refused("report(account, group, newcomers, request, evidence, paid, now)");
     if (request.phase == POWFAST_REPORTED)
         Py_RETURN_NONE;
-    double queries = record.state[0];
+    double queries = record.state[0], theirs = pool.state[0];
     bool shared = PySequence_Fast_GET_ITEM(args[0], 2) == Py_True;
-    if (powfast_report(&account, group, &request, shared, tariff.get(), evidence.data(), evidence.size(),
-                       paid) != POWFAST_OK)
+    if (powfast_report(&account, group, newcomers, &request, shared, tariff.get(), evidence.data(),
+                       evidence.size(), paid) != POWFAST_OK)
         return PyErr_Format(PyExc_ValueError, "a record is damaged");
-    return Py_BuildValue("NNN", packed(account), advanced(record, queries),
-                         packed_request(request));
+    return Py_BuildValue("NNNN", packed(account), advanced(record, queries),
+                         advanced(pool, theirs), packed_request(request));
 }
 
-// read_account(account, now) -> (state, balance, unpaid, opened, charged), aged
+// read_account(account, now) -> (state, balance, unpaid, opened, surcharged, charged), aged
 PyObject *read_account(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
     powfast_account account, stored;
     double now;
@@ -185,6 +189,14 @@ PyObject *reset_account(Tariff &, PyObject *const *args, Py_ssize_t count) {
     return packed(reset_record(now));
 }
 
+// reset_newcomers(now) -> the record of a pool that nothing unusual has happened to
+PyObject *reset_newcomers(Tariff &, PyObject *const *args, Py_ssize_t count) {
+    double now;
+    if (count != 1 || !number_of(args[0], &now))
+        return misused("reset_newcomers(now)");
+    return packed(reset_pool(now));
+}
+
 } // namespace
 
 void define_accounting(py::class_<Tariff> &type) {
@@ -196,4 +208,6 @@ void define_accounting(py::class_<Tariff> &type) {
     fast<spent_run>(type, "spent_run", "Return the run that a spent challenge has paid for.");
     fast<read_account>(type, "read_account", "Return the fields of an account's record, aged.");
     fast<reset_account>(type, "reset_account", "Return the record of `Ledger.reset`.");
+    fast<reset_newcomers>(type, "reset_newcomers",
+                          "Return the record of `Ledger.reset_newcomers`.");
 }

@@ -1,6 +1,6 @@
 // The ledger of one process, each operation whole under the GIL: what powfast/stores/memory.py is
 // made of.
-#include "books.h"
+#include "accounts.h"
 #include "kernel.h"
 #include "records.h"
 
@@ -8,11 +8,13 @@ namespace {
 
 class MemoryLedger {
   public:
+    static constexpr size_t kMostPools = 4096;
+
     MemoryLedger(const Kernel &kernel, py::object tariff, std::pair<double, double> half_lives,
                  py::object shared_name, size_t max_accounts, double remember, double skew,
                  double now)
         : kernel(kernel.get()), tariff(tariff.cast<const Tariff &>().get()),
-          accounts(max_accounts), requests(remember, now), skew(skew), tariff_(tariff),
+          accounts(max_accounts), pools(kMostPools), requests(remember, now), skew(skew), tariff_(tariff),
           half_lives_(half_lives), shared_name_(shared_name) {}
 
     MemoryLedger(const MemoryLedger &) = delete;
@@ -30,10 +32,17 @@ class MemoryLedger {
         return account;
     }
 
+    // The record of a pool of newcomers.
+    powfast_account pool(const Id &id, double now) {
+        const powfast_account *found = pools.find(id);
+        powfast_account pool = found ? *found : powfast_account{};
+        powfast_account_age(&pool, 0, 0, now);
+        return pool;
+    }
 
     const powfast_kernel *kernel;
     const powfast_tariff *tariff;
-    Accounts accounts;
+    Accounts accounts, pools;
     Requests requests;
     SpentChallenges spent;
     double skew;
@@ -48,7 +57,7 @@ class MemoryLedger {
 struct Whose {
     powfast_field names[3];
     PyObject *account, *group;
-    Id account_id, group_id, request_id;
+    Id account_id, group_id, request_id, pool_id;
 
     bool has_group() const { return names[1].length > 0; }
 };
@@ -68,6 +77,14 @@ bool read_request(Whose *whose, const MemoryLedger &ledger, PyObject *const *arg
     if (!bytes_of(args[2], &whose->names[2]) || !read_account(whose, ledger, args))
         return false;
     whose->request_id = id_of(ledger.kernel, whose->names, 3);
+    return true;
+}
+
+bool read_pool(Id *id, const MemoryLedger &ledger, PyObject *name) {
+    powfast_field pool;
+    if (!utf8_of(name, &pool))
+        return false;
+    *id = id_of(ledger.kernel, &pool, 1);
     return true;
 }
 
@@ -92,44 +109,48 @@ bool read_paid(PyObject *object, Id *id, double *expires, const MemoryLedger &le
     return true;
 }
 
-// Aged records of an account and its group, written back together.
+// Aged records of an account, its group and its pool of newcomers, written back together.
 class Parties {
   public:
-    powfast_account account, group_record{}, *group = nullptr;
+    powfast_account account, group_record{}, *group = nullptr, newcomers;
 
     Parties(MemoryLedger &ledger, const Whose &whose, double now)
-        : account(ledger.aged(whose.account_id, whose.account, now)) {
+        : account(ledger.aged(whose.account_id, whose.account, now)),
+          newcomers(ledger.pool(whose.pool_id, now)) {
         if (whose.has_group()) {
             group_record = ledger.aged(whose.group_id, whose.group, now);
             group = &group_record;
         }
         queries_ = group_record.state[0];
+        theirs_ = newcomers.state[0];
     }
 
-    // The group's only where it has advanced.
+    // The group's and the pool's only where they have advanced.
     void write(MemoryLedger &ledger, const Whose &whose) const {
         ledger.accounts.write(whose.account_id, account);
         if (group_record.state[0] != queries_)
             ledger.accounts.write(whose.group_id, group_record);
+        if (newcomers.state[0] != theirs_)
+            ledger.pools.write(whose.pool_id, newcomers);
     }
 
   private:
-    double queries_; // of the group, before
+    double queries_, theirs_; // of the group and the pool, before
 };
 
-// enter(account, group, digest, run, limits, again, queries, now) -> (verdict, work, run)
+// enter(account, group, digest, run, limits, again, queries, newcomers, now) -> (verdict, work, run)
 PyObject *enter(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     powfast_limits limits;
     uint8_t run[kRunBytes];
     double queries, now, expires = 0, work;
     Id challenge;
-    bool again = count == 8 && args[5] != Py_None;
-    if (count != 8 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
+    bool again = count == 9 && args[5] != Py_None;
+    if (count != 9 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
         !read_limits(args[4], &limits) || !number_of(args[6], &queries) ||
-        !number_of(args[7], &now) ||
+        !read_pool(&whose.pool_id, ledger, args[7]) || !number_of(args[8], &now) ||
         (again && !read_paid(args[5], &challenge, &expires, ledger)))
-        return misused("enter(account, group, digest, run, limits, again, queries, now)");
+        return misused("enter(account, group, digest, run, limits, again, queries, newcomers, now)");
     Parties parties(ledger, whose, now);
     powfast_request request = known(ledger, whose, parties.account, now);
     bool unread = again && PyTuple_GET_SIZE(args[5]) == 3 &&
@@ -137,8 +158,8 @@ PyObject *enter(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     powfast_spent none{}, *spent = again ? ledger.spent.find(challenge, expires) : nullptr;
     if (again && !spent)
         spent = &none;
-    powfast_verdict verdict = powfast_enter(&work, run, &parties.account, parties.group, &request,
-                                            spent, unread, ledger.is_shared(whose.account),
+    powfast_verdict verdict = powfast_enter(&work, run, &parties.account, parties.group,
+                                            &parties.newcomers, &request, spent, unread, ledger.is_shared(whose.account),
                                             ledger.tariff, &limits, queries, now);
     bool runs = verdict == POWFAST_RUN || verdict == POWFAST_COVERED;
     bool refused =
@@ -160,7 +181,7 @@ void tag_of(uint8_t tag[8], const MemoryLedger &ledger, const std::vector<double
     std::memcpy(tag, digest, 8);
 }
 
-// charge(account, group, digest, run, evidence, (challenge id, expires) or None, now)
+// charge(account, group, digest, run, evidence, (challenge id, expires) or None, newcomers, now)
 //     -> (due, price, balance)
 PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
@@ -168,19 +189,20 @@ PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     std::vector<double> evidence;
     Id challenge;
     double now, due, price, expires = 0;
-    bool paid = count == 7 && args[5] != Py_None;
-    if (count != 7 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
-        !evidence_of(args[4], &evidence) || !number_of(args[6], &now) ||
+    bool paid = count == 8 && args[5] != Py_None;
+    if (count != 8 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
+        !evidence_of(args[4], &evidence) || !read_pool(&whose.pool_id, ledger, args[6]) ||
+        !number_of(args[7], &now) ||
         (paid && !read_paid(args[5], &challenge, &expires, ledger)))
-        return misused("charge(account, group, digest, run, evidence, paid, now)");
+        return misused("charge(account, group, digest, run, evidence, paid, newcomers, now)");
     tag_of(tag, ledger, evidence);
     Parties parties(ledger, whose, now);
     powfast_request request = known(ledger, whose, parties.account, now);
     if (evidence.empty() && !is_running(request, run))
         return Py_BuildValue("ddd", 0.0, 0.0, parties.account.balance);
     powfast_spent *spent = paid ? ledger.spent.find(challenge, expires) : nullptr;
-    if (powfast_charge(&due, &price, &parties.account, parties.group, &request, spent,
-                       ledger.tariff, run, tag, evidence.data(), evidence.size()) != POWFAST_OK)
+    if (powfast_charge(&due, &price, &parties.account, parties.group, &parties.newcomers, &request,
+                       spent, ledger.tariff, run, tag, evidence.data(), evidence.size()) != POWFAST_OK)
         return misused("evidence is a list of nonnegative floats");
     parties.write(ledger, whose);
     ledger.requests.write(whose.request_id, request, now);
@@ -198,7 +220,7 @@ PyObject *leave(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
         return misused("leave(account, group, digest, run, outcome, now)");
     powfast_account account = ledger.aged(whose.account_id, whose.account, now);
     powfast_request request = known(ledger, whose, account, now);
-    if (powfast_leave(&account, &request, run, (powfast_outcome)outcome)) {
+    if (powfast_leave(&account, &request, ledger.tariff, run, (powfast_outcome)outcome)) {
         ledger.accounts.write(whose.account_id, account);
         ledger.requests.write(whose.request_id, request, now);
     }
@@ -232,19 +254,20 @@ PyObject *redeem(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     return Py_BuildValue("iNd", verdict, held_run(spent.paid, spent.run), due);
 }
 
-// report(account, group, report, evidence, paid, now)
+// report(account, group, report, evidence, paid, newcomers, now)
 PyObject *report(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     std::vector<double> evidence;
     double paid, now;
-    if (count != 6 || !read_request(&whose, ledger, args) || !evidence_of(args[3], &evidence) ||
-        !number_of(args[4], &paid) || !number_of(args[5], &now))
-        return misused("report(account, group, report, evidence, paid, now)");
+    if (count != 7 || !read_request(&whose, ledger, args) || !evidence_of(args[3], &evidence) ||
+        !number_of(args[4], &paid) || !read_pool(&whose.pool_id, ledger, args[5]) ||
+        !number_of(args[6], &now))
+        return misused("report(account, group, report, evidence, paid, newcomers, now)");
     Parties parties(ledger, whose, now);
     powfast_request request = known(ledger, whose, parties.account, now);
     if (request.phase == POWFAST_REPORTED || evidence.empty())
         Py_RETURN_NONE;
-    if (powfast_report(&parties.account, parties.group, &request, ledger.is_shared(whose.account),
+    if (powfast_report(&parties.account, parties.group, &parties.newcomers, &request, ledger.is_shared(whose.account),
                        ledger.tariff, evidence.data(), evidence.size(), paid) != POWFAST_OK)
         return misused("evidence is a list of nonnegative floats");
     parties.write(ledger, whose);
@@ -252,7 +275,8 @@ PyObject *report(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     Py_RETURN_NONE;
 }
 
-// account(account, group, now) -> (state, balance, unpaid, opened, charged), None where there is none
+// account(account, group, now) -> (state, balance, unpaid, opened, surcharged, charged), None where
+// there is none
 PyObject *account(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     double now;
@@ -277,6 +301,25 @@ PyObject *reset(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Py_RETURN_NONE;
 }
 
+// newcomers(pool) -> as account()
+PyObject *newcomers(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
+    Id id;
+    if (count != 1 || !read_pool(&id, ledger, args[0]))
+        return misused("newcomers(pool)");
+    const powfast_account *found = ledger.pools.find(id);
+    return found ? fields_of(*found) : Py_NewRef(Py_None);
+}
+
+// reset_newcomers(pool, now)
+PyObject *reset_newcomers(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
+    Id id;
+    double now;
+    if (count != 2 || !read_pool(&id, ledger, args[0]) || !number_of(args[1], &now))
+        return misused("reset_newcomers(pool, now)");
+    ledger.pools.write(id, reset_pool(now));
+    Py_RETURN_NONE;
+}
+
 } // namespace
 
 void define_memory_ledger(py::module_ &module) {
@@ -290,4 +333,6 @@ void define_memory_ledger(py::module_ &module) {
     fast<report>(type, "report", "See `Ledger.report`.");
     fast<account>(type, "account", "See `Ledger.account`.");
     fast<reset>(type, "reset", "See `Ledger.reset`.");
+    fast<newcomers>(type, "newcomers", "See `Ledger.newcomers`.");
+    fast<reset_newcomers>(type, "reset_newcomers", "See `Ledger.reset_newcomers`.");
 }

@@ -42,7 +42,8 @@ inline bool is_whole(const powfast_account &account, const powfast_tariff *tarif
     for (double value : account.state)
         if (!(value >= 0 && value <= tariff->wealth_cap))
             return false;
-    return account.state[0] == std::floor(account.state[0]) && account.balance == account.balance && account.unpaid >= 0 &&
+    return account.state[0] == std::floor(account.state[0]) && account.balance == account.balance &&
+           account.unpaid >= 0 && account.surcharged >= 0 &&
            (account.opened == 0 || account.opened == 1) && account.charged == account.charged &&
            account.since == account.since;
 }
@@ -100,13 +101,14 @@ inline bool integer_of(PyObject *object, uint64_t *value) {
     return found;
 }
 
-// (state, balance, unpaid, opened, charged)
+// (state, balance, unpaid, opened, surcharged, charged)
 inline PyObject *fields_of(const powfast_account &account) {
     PyObject *state = PyTuple_New(1 + POWFAST_BETS);
     for (Py_ssize_t i = 0; state && i <= POWFAST_BETS; i++)
         PyTuple_SET_ITEM(state, i, PyFloat_FromDouble(account.state[i]));
-    return Py_BuildValue("NddNd", state, account.balance, account.unpaid,
-                         PyBool_FromLong(account.opened != 0), account.charged);
+    return Py_BuildValue("NddNdd", state, account.balance, account.unpaid,
+                         PyBool_FromLong(account.opened != 0), account.surcharged,
+                         account.charged);
 }
 
 inline powfast_account reset_record(double now) {
@@ -114,6 +116,13 @@ inline powfast_account reset_record(double now) {
     account.state[0] = account.opened = 1;
     account.charged = account.since = now;
     return account;
+}
+
+// Of a pool that nothing unusual has happened to.
+inline powfast_account reset_pool(double now) {
+    powfast_account pool{};
+    pool.charged = pool.since = now;
+    return pool;
 }
 
 #endif

@@ -3,7 +3,8 @@ local own, group = read_own(), read_group()
 local known = read_request(own)
 local is_mine = known and known.phase == RUNNING and known.run == run
 local request = is_mine and known
-  or {authorized = 0, covered = 0, settled = 0, counted = 0, price = 0, tag = ''}
+  or {authorized = 0, covered = 0, settled = 0, counted = 0, price = 0, surcharge = 0,
+    surcharged = 0, tag = ''}
 
 local function reply(due, price)
   return pack('<ddd', due, price, own.balance)
@@ -36,8 +37,9 @@ if request.tag == tag then  -- it has paid for this very evidence
   return reply(0, request.price)
 end
 
+local price, surcharged =
+  charged_for(own, group, request.surcharged, request.settled > 0, evidence)
 own.balance = own.balance + request.authorized
-local price = charged_for(own, group, evidence)
 local debit = max(0, price - request.settled)
 local due = max(0, debit - max(request.covered, max(0, own.balance)))
 own.balance = own.balance - debit
@@ -45,17 +47,20 @@ if due == 0 then
   if spent and (spent.run == '' or spent.run == run) then spend(debit) end
   pay_off(own, request.counted)
   if is_mine then delete_request() end
+  open_if_paid(own)
 else
   if spent and spent.run == run and request.settled > 0 then
     redis.call('SET', KEYS[3], '', 'KEEPTTL')  -- what it has paid counts for this run now
   end
   if request.counted == 0 then own.unpaid = own.unpaid + 1 end
   if is_mine or not known then
-    local moment = request.tag == '' and request.price or request.authorized
+    local is_first = request.tag == ''
+    local moment = is_first and request.price or request.authorized
+    local moments = is_first and request.surcharge or request.surcharged
     write_request({phase = DUE, run = run, authorized = moment, counted = 1,
-      price = debit, due = due, tag = tag}, own)
+      price = debit, due = due, surcharge = moments, surcharged = surcharged, tag = tag}, own)
   end
 end
 write_account(KEYS[1], own)
-if group then write_account(KEYS[4], group) end
+if group then write_account(KEYS[5], group) end
 return reply(due, price)

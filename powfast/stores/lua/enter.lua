@@ -35,7 +35,8 @@ end
 if request and request.phase == DUE then
   if own.balance >= 0 then
     local held, paid = request.run, request.price
-    begin({authorized = paid, covered = paid, price = paid, tag = request.tag})
+    begin({authorized = paid, covered = paid, price = paid, surcharge = request.surcharge,
+      surcharged = request.surcharged, tag = request.tag})
     return reply('COVERED', 0, held)
   end
   write_account(KEYS[1], own)
@@ -52,10 +53,15 @@ local function refuse(verdict, work)  -- names that pay nothing leave nothing
   return reply(verdict, work)
 end
 
-local floor = price_now(own)
-if group then floor = max(floor, price_now(group)) end
-floor = floor * queries
-if own.opened == 0 then
+local each, more = price_now(own), 0
+if group then each = max(each, price_now(group)) end
+local floor = each * queries
+local is_refused = floor > refuse_above
+if is_new(own) then
+  more = min(surcharge(wealth(read_pool()), each, queries), left_of_opening(own))
+  floor = floor + more
+end
+if own.opened == 0 and probation == 0 then
   if own.balance + prepaid < opening then
     return reply('OPENING', opening + floor - (own.balance + prepaid))
   end
@@ -63,7 +69,7 @@ if own.opened == 0 then
   prepaid = prepaid - drawn
   own.balance, own.opened = own.balance - (opening - drawn), 1
 end
-if floor > refuse_above then return refuse('TOO_HIGH', floor) end
+if is_refused then return refuse('TOO_HIGH', each * queries) end
 local funds = prepaid + max(0, own.balance)
 if own.unpaid >= unpaid_runs and funds < floor then
   return refuse('DEBT', floor - (is_shared == 0 and own.balance + prepaid or prepaid))
@@ -72,5 +78,6 @@ local authorized = max(floor, prepaid)
 local covered = min(funds, authorized)
 local counted = covered < floor and 1 or 0
 own.balance, own.unpaid = own.balance - (authorized - prepaid), own.unpaid + counted
-begin({authorized = authorized, covered = covered, counted = counted, price = floor})
+begin({authorized = authorized, covered = covered, counted = counted, price = floor,
+  surcharge = more})
 return reply('RUN', 0, run)

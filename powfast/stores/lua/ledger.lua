@@ -1,7 +1,8 @@
 -- What the operations of the ledger share, put in front of each: tests/serving/ledger_oracle.py is
 -- the same in Python, step by step and so to the last bit.
 --
--- KEYS  the account, the request, the challenge and, where there is one, the group
+-- KEYS  the account, the request, the challenge, the pool of newcomers and, where there is one, the
+--       group
 -- ARGV  the rules, the bets, the volume schedule, the moment; then what the operation is given.
 --       Numbers come and go as packed doubles: infinity survives.
 
@@ -13,8 +14,8 @@ local function doubles(text)
   return values
 end
 
-local base, most, opening, cap, credit_limit, reruns, clock_skew, terms, none_left, ln2 =
-  unpack(doubles(ARGV[1]))
+local base, most, opening, cap, credit_limit, reruns, clock_skew, terms, none_left, ln2,
+  probation, pool_keeps, pool_share = unpack(doubles(ARGV[1]))
 local bets, volume = doubles(ARGV[2]), doubles(ARGV[3])
 local now, remember, half_life, group_half_life, is_shared = unpack(doubles(ARGV[4]))
 
@@ -22,7 +23,8 @@ local function require_whole(holds)
   if not holds then error('a record of the ledger is damaged', 0) end
 end
 
--- Accounts and groups: the state's eight doubles, balance, unpaid, opened, charged, since.
+-- Accounts, groups and pools: the state's eight doubles, balance, unpaid, opened, surcharged,
+-- charged, since.
 
 local function halved(half_lives)
   if half_lives >= none_left then return 0 end
@@ -35,26 +37,26 @@ end
 local function age(record, half_life, is_shared)
   local left = halved(max(0, now - record.charged) / half_life)
   for k = 2, #record.state do record.state[k] = record.state[k] * left end
-  if is_shared == 0 then return end
-  if record.unpaid < math.huge then record.unpaid = record.unpaid * left end
+  if is_shared == 1 then record.unpaid = record.unpaid * left end
 end
 
 local function read_account(key, half_life, is_shared)
   local text = redis.call('GET', key)
-  local record = {is_there = text, balance = 0, unpaid = 0, opened = 0, charged = now, since = now}
+  local record = {is_there = text, balance = 0, unpaid = 0, opened = 0, surcharged = 0,
+    charged = now, since = now}
   record.state = {0}
   for k = 1, #bets do record.state[k + 1] = 0 end
   if text then
-    require_whole(#text == 8 * (#bets + 6))
+    require_whole(#text == 8 * (#bets + 7))
     local values = doubles(text)
     for k, value in ipairs(values) do
       require_whole(value == value and (k > #bets + 1 or value >= 0 and value <= cap))
     end
     record.since, record.charged = table.remove(values), table.remove(values)
-    record.opened, record.unpaid = table.remove(values), table.remove(values)
-    record.balance = table.remove(values)
+    record.surcharged, record.opened = table.remove(values), table.remove(values)
+    record.unpaid, record.balance = table.remove(values), table.remove(values)
     record.state = values
-    require_whole(record.state[1] % 1 == 0 and record.unpaid >= 0)
+    require_whole(record.state[1] % 1 == 0 and record.unpaid >= 0 and record.surcharged >= 0)
     require_whole(record.opened == 0 or record.opened == 1)
   end
   if half_life > 0 then age(record, half_life, is_shared) end
@@ -62,9 +64,9 @@ local function read_account(key, half_life, is_shared)
 end
 
 local function packed_account(record)
-  local format = '<' .. string.rep('d', #record.state + 5)
+  local format = '<' .. string.rep('d', #record.state + 6)
   local values = {unpack(record.state)}
-  for _, name in ipairs({'balance', 'unpaid', 'opened', 'charged', 'since'}) do
+  for _, name in ipairs({'balance', 'unpaid', 'opened', 'surcharged', 'charged', 'since'}) do
     table.insert(values, record[name])
   end
   return pack(format, unpack(values))
@@ -80,7 +82,11 @@ local function read_own()
 end
 
 local function read_group()
-  return KEYS[4] and read_account(KEYS[4], group_half_life, 0)
+  return KEYS[5] and read_account(KEYS[5], group_half_life, 0)
+end
+
+local function read_pool()
+  return read_account(KEYS[4], 0, 0)
 end
 
 -- Prices.
@@ -93,10 +99,14 @@ local function price(wealth, query)
   return min(base * max(1, wealth / #bets) * multiple, most)
 end
 
-local function price_now(record)
+local function wealth(record)
   local total = 0
   for k = 2, #record.state do total = total + record.state[k] end
-  return price(total, record.state[1] + 1)
+  return total
+end
+
+local function price_now(record)
+  return price(wealth(record), record.state[1] + 1)
 end
 
 local function advance(record, evidence)  -- returns the sum of its queries' prices
@@ -116,9 +126,66 @@ local function advance(record, evidence)  -- returns the sum of its queries' pri
   return owed
 end
 
-local function charged_for(own, group, evidence)  -- the higher of the two's prices
-  local owed = advance(own, evidence)
-  return group and max(owed, advance(group, evidence)) or owed
+-- Newcomers, who share a price until what they have paid beyond their own is the opening.
+
+local function left_of_opening(record)
+  return max(0, opening - record.surcharged)
+end
+
+local function open_if_paid(record)
+  if probation == 1 and record.balance >= 0 and left_of_opening(record) == 0 then
+    record.opened = 1
+  end
+end
+
+local function is_new(record)
+  return probation == 1 and record.opened == 0
+end
+
+local function surcharge(heat, price, queries)
+  return queries * max(0, min(base * (heat / #bets), opening) - price)
+end
+
+local function uncount(record, surcharged)
+  if surcharged > 0 then
+    record.surcharged, record.opened = max(0, record.surcharged - surcharged), 0
+  end
+end
+
+local function heat_up(pool, gain)  -- by one query; returns its heat
+  local state, most, total = pool.state, #bets * (opening / base), 0
+  for k = 1, #bets do
+    local heat = pool_keeps * (state[k + 1] + pool_share) * (1 + bets[k] * gain)
+    if heat > most then heat = most end
+    state[k + 1] = heat
+    total = total + heat
+  end
+  state[1] = state[1] + 1
+  return total
+end
+
+-- Returns what queries cost, the higher of the two's prices, and what of it is for the opening.
+local function charged_for(own, group, before, is_paid, evidence)
+  uncount(own, before)
+  local owed, more = 0, 0
+  if is_new(own) then
+    local pool, left = read_pool(), is_paid and 0 or left_of_opening(own)
+    for at = 1, #evidence, 8 do
+      local query = string.sub(evidence, at, at + 7)
+      local price = advance(own, query)
+      local heat = heat_up(pool, unpack_from('<d', query) - 1)
+      owed = owed + price
+      more = more + min(surcharge(heat, price, 1), max(0, left - more))
+    end
+    write_account(KEYS[4], pool)
+  else
+    owed = advance(own, evidence)
+  end
+  local ours = group and advance(group, evidence) or 0
+  local price = max(owed + more, ours)
+  local surcharged = min(more, price - max(owed, ours))
+  own.surcharged = own.surcharged + surcharged
+  return price, surcharged
 end
 
 local function owed(own, request)  -- everything, where answers were read that are not paid
@@ -131,6 +198,7 @@ end
 
 local function forgive(record)  -- everything that was charged is paid
   if record.balance >= 0 then record.unpaid = 0 end
+  open_if_paid(record)
 end
 
 local function credit(record, work)
@@ -139,27 +207,29 @@ local function credit(record, work)
   forgive(record)
 end
 
--- Requests: phase, run, eight doubles, and the tag of their evidence where they have one.
+-- Requests: phase, run, ten doubles, and the tag of their evidence where they have one.
 
 local RUNNING, DUE, PREPAID, REPORTED = 'r', 'd', 'p', 'e'
 
 local function read_request(own)  -- of an account that was forgotten, no request is known either
   local text = own.is_there and redis.call('GET', KEYS[2])
   if not text then return nil end
-  require_whole((#text == 81 or #text == 89) and string.find(text, '^[rdpe]'))
-  local numbers = doubles(string.sub(text, 18, 81))
+  require_whole((#text == 97 or #text == 105) and string.find(text, '^[rdpe]'))
+  local numbers = doubles(string.sub(text, 18, 97))
   for _, value in ipairs(numbers) do require_whole(value == value) end
   local request = {phase = string.sub(text, 1, 1), run = string.sub(text, 2, 17)}
   request.authorized, request.covered, request.settled, request.counted, request.price,
-    request.due, request.busy_until, request.since = unpack(numbers)
-  request.tag = string.sub(text, 82)
+    request.due, request.surcharge, request.surcharged, request.busy_until, request.since =
+    unpack(numbers)
+  request.tag = string.sub(text, 98)
   return request.since == own.since and request or nil
 end
 
 local function write_request(request, own)
-  local record = pack('<c1c16dddddddd', request.phase, request.run or string.rep('\0', 16),
+  local record = pack('<c1c16dddddddddd', request.phase, request.run or string.rep('\0', 16),
     request.authorized or 0, request.covered or 0, request.settled or 0, request.counted or 0,
-    request.price or 0, request.due or 0, request.busy_until or 0, own.since)
+    request.price or 0, request.due or 0, request.surcharge or 0, request.surcharged or 0,
+    request.busy_until or 0, own.since)
   redis.call('SET', KEYS[2], record .. (request.tag or ''), 'PX', remember)
 end
 

@@ -1,6 +1,6 @@
 // What a ledger remembers within one process: accounts, requests and spent challenges by their ids.
-#ifndef POWFAST_BOOKS_H
-#define POWFAST_BOOKS_H
+#ifndef POWFAST_ACCOUNTS_H
+#define POWFAST_ACCOUNTS_H
 
 #include <cmath>
 #include <list>
