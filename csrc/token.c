@@ -12,7 +12,6 @@ enum {
     EXPIRES_AT = 45,
     FIELDS_AT = 53,
     MAC_BYTES = 32,
-    ALGORITHM = 1,
     SKEW = 1000 /* milliseconds by which the clocks of two issuers may differ */
 };
 
@@ -66,13 +65,17 @@ static powfast_status parse(powfast_challenge *challenge, const uint8_t *token, 
     return valid ? POWFAST_OK : POWFAST_MALFORMED_TOKEN;
 }
 
+static int is_among(uint32_t algorithms, uint8_t algorithm) {
+    return algorithm < 32 && (algorithms >> algorithm & 1);
+}
+
 powfast_status powfast_token_decode(powfast_challenge *challenge, const powfast_kernel *kernel,
-                                    const uint8_t *token, size_t length) {
+                                    uint32_t algorithms, const uint8_t *token, size_t length) {
     powfast_status status = parse(challenge, token, length);
     if (status != POWFAST_OK)
         return status;
     powfast_sha256(challenge->puzzle.seed, kernel, token, length);
-    return challenge->algorithm == ALGORITHM ? POWFAST_OK : POWFAST_UNSUPPORTED_ALGORITHM;
+    return is_among(algorithms, challenge->algorithm) ? POWFAST_OK : POWFAST_UNSUPPORTED_ALGORITHM;
 }
 
 static int equal(powfast_field a, powfast_field b) {
@@ -101,7 +104,7 @@ static powfast_status authenticate(const powfast_challenge *challenge, const pow
 }
 
 powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_kernel *kernel,
-                                   const powfast_key *keys, size_t key_count,
+                                   const powfast_key *keys, size_t key_count, uint32_t algorithms,
                                    const uint8_t *token, size_t length, uint64_t now,
                                    powfast_field account, powfast_field request) {
     powfast_status status = parse(challenge, token, length);
@@ -113,7 +116,7 @@ powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_k
         return POWFAST_NOT_YET_VALID;
     if (challenge->expires <= now)
         return POWFAST_EXPIRED;
-    if (challenge->algorithm != ALGORITHM)
+    if (!is_among(algorithms, challenge->algorithm))
         return POWFAST_UNSUPPORTED_ALGORITHM;
     if (!equal(challenge->account, account))
         return POWFAST_WRONG_ACCOUNT;
@@ -147,13 +150,14 @@ static uint8_t *append(uint8_t *at, const uint8_t *bytes, size_t length) {
 powfast_status powfast_token_issue(uint8_t *token, size_t *length, const powfast_kernel *kernel,
                                    const powfast_key *key, const powfast_challenge *challenge) {
     const powfast_field *fields[] = {&challenge->account, &challenge->group, &challenge->request};
-    if (powfast_puzzle_check(&challenge->puzzle) != POWFAST_OK)
+    if (powfast_puzzle_check(&challenge->puzzle) != POWFAST_OK ||
+        !is_among(POWFAST_ALGORITHMS, challenge->algorithm))
         return POWFAST_INVALID_ARGUMENT;
     for (int i = 0; i < 3; i++)
         if (fields[i]->length > POWFAST_MAX_FIELD_BYTES || (i < 2 && !is_utf8(*fields[i])))
             return POWFAST_INVALID_ARGUMENT;
     memcpy(token, tag, sizeof tag);
-    token[ALGORITHM_AT] = ALGORITHM;
+    token[ALGORITHM_AT] = challenge->algorithm;
     memcpy(token + ID_AT, challenge->id, sizeof challenge->id);
     store_be64(token + WORK_AT, challenge->puzzle.work);
     token[PARTS_AT] = (uint8_t)(challenge->puzzle.parts >> 8);

@@ -31,6 +31,7 @@ int main(void) {
     uint8_t secret[32], token[POWFAST_MAX_TOKEN_BYTES];
     uint64_t nonces[POWFAST_MAX_PARTS];
     size_t length;
+    const uint32_t sha256 = 1u << POWFAST_ALGORITHM_SHA256;
 
     if (powfast_kernel_select(&kernel, NULL, powfast_cpu_features()) || !draw(secret, 32) ||
         powfast_key_init(&key, kernel, key_id, sizeof key_id, secret, sizeof secret))
@@ -38,6 +39,7 @@ int main(void) {
 
     /* server: what the caller has to do for its answer */
     powfast_challenge challenge = {.puzzle = {.work = 2000000}, .account = account};
+    challenge.algorithm = POWFAST_ALGORITHM_SHA256;
     challenge.puzzle.parts = powfast_default_parts(challenge.puzzle.work);
     challenge.issued = milliseconds();
     challenge.expires = challenge.issued + 120000;
@@ -47,14 +49,14 @@ int main(void) {
 
     /* client: needs no key */
     powfast_challenge asked;
-    if (powfast_token_decode(&asked, kernel, token, length) ||
+    if (powfast_token_decode(&asked, kernel, sha256, token, length) ||
         powfast_solve(nonces, kernel, &asked.puzzle))
         return 3;
 
     /* server: then redeem checked.id, once */
     powfast_challenge checked;
-    if (powfast_token_check(&checked, kernel, &key, 1, token, length, milliseconds(), account,
-                            request) ||
+    if (powfast_token_check(&checked, kernel, &key, 1, sha256, token, length, milliseconds(),
+                            account, request) ||
         powfast_verify(kernel, &checked.puzzle, nonces))
         return 4;
     printf("%s: admitted after %llu expected evaluations\n", powfast_kernel_name(kernel),

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 Solution = tuple[int, ...]
-Fields = tuple[bytes, str, int, int, str, str, bytes, float, float]
+Fields = tuple[bytes, str, int, int, str, str, bytes, float, float, int]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 MAX_PARTS: int
@@ -241,10 +241,14 @@ class Tariff:
 def are_nonnegative(values: object, /) -> bool: ...
 
 class Ring:
-    def __init__(self, kernel: Kernel, keys: list[tuple[str, bytes]]) -> None: ...
+    def __init__(
+        self, kernel: Kernel, keys: list[tuple[str, bytes]], algorithms: int
+    ) -> None: ...
     def issuer(
         self,
-    ) -> Callable[[bytes, int, int | None, float, int, object, object, object], bytes | None]: ...
+    ) -> Callable[
+        [bytes, int, int | None, float, int, object, object, object, int], bytes | None
+    ]: ...
     def checker(
         self, refusals: Mapping[int, tuple[type[Exception], str]]
     ) -> Callable[[object, object, float, object, object], Fields]: ...

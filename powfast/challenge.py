@@ -13,33 +13,35 @@ from __future__ import annotations
 import math
 import os
 import struct
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from powfast import _native, errors, puzzle
+from powfast import __version__, _native, errors, puzzle
 from powfast.errors import InvalidInput, require_int
-from powfast.kernel import native_kernel
+from powfast.kernel import native_kernel, walking_kernel
 from powfast.puzzle import (
     MAX_PARTS,
     MAX_WORK,
+    Algorithm,
     CancelFlag,
     Progress,
     Puzzle,
     Solution,
+    default_parts,
 )
+from powfast.spent import Claim, SpentChallenges
 
 MAX_TOKEN_BYTES = _native.MAX_TOKEN_BYTES
+MIN_PART_WALKS = 50
+"""Least walks of a part of `Algorithm.CACHEWALK`, of which verifying takes one."""
 
-Claim = Callable[[bytes, float], bool]
-"""Called with an id and when it expires, in seconds since the epoch; true once for each id."""
-
+_ALGORITHM_AT = len("powfast/c1")
+_ID = slice(_ALGORITHM_AT + 1, _ALGORITHM_AT + 17)
 
 class Code(IntEnum):
     """What `Issuer.redeem_many` says of one item: admitted, or the reason as in errors."""
@@ -65,7 +67,10 @@ _REFUSALS: dict[int, tuple[type[errors.Refused], str]] = {
     Code.BAD_SIGNATURE: (errors.BadSignature, "the token was altered, or signed by another key"),
     Code.NOT_YET_VALID: (errors.NotYetValid, "the challenge was issued in the future"),
     Code.EXPIRED: (errors.Expired, "the challenge's time is over: ask for a fresh one"),
-    Code.UNSUPPORTED_ALGORITHM: (errors.UnsupportedAlgorithm, "the only puzzle algorithm is 1"),
+    Code.UNSUPPORTED_ALGORITHM: (
+        errors.UnsupportedAlgorithm,
+        "this issuer takes no puzzles of the challenge's algorithm",
+    ),
     Code.WRONG_ACCOUNT: (errors.WrongAccount, "the challenge was issued to another account"),
     Code.WRONG_REQUEST: (errors.WrongRequest, "the challenge was issued for another request"),
     Code.MALFORMED_SOLUTION: (
@@ -94,6 +99,8 @@ class Terms:
         Digest of the request it pays for; empty where not bound.
     issued, expires : float
         Seconds since the epoch, by the server's clock.
+    algorithm : int
+        An `Algorithm` of puzzle; `work` counts its digests.
     """
 
     challenge_id: bytes
@@ -105,6 +112,7 @@ class Terms:
     request: bytes
     issued: float
     expires: float
+    algorithm: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +138,22 @@ def decode(token: bytes) -> Challenge:
         If the puzzle is of a kind that this version does not know.
     """
     fields, seed = decode_fields(token)
-    return Challenge(*fields, Puzzle(seed, fields[2], fields[3]))
+    return Challenge(*fields, Puzzle(seed, fields[2], fields[3], Algorithm(fields[-1])))
+
+
+def _id_of(token: bytes) -> bytes:
+    """Return the challenge id of a well-formed token; of anything else something that is none."""
+    return token[_ID] if isinstance(token, bytes) else b""
 
 
 def decode_fields(token: bytes) -> tuple[_native.Fields, bytes]:
     """Return what `decode` says, as a tuple in the order of `Terms`, and the puzzle's seed."""
     said = _native.decode(native_kernel(), token)
+    if said == Code.UNSUPPORTED_ALGORITHM:
+        raise errors.UnsupportedAlgorithm(
+            f"the challenge is a puzzle of algorithm {token[_ALGORITHM_AT]}, and powfast {__version__}"
+            f" knows {' and '.join(map(str, map(int, Algorithm)))}: a later version is needed"
+        )
     if isinstance(said, int):
         kind, reason = _REFUSALS[said]
         raise kind(reason)
@@ -218,49 +236,6 @@ def solution_from_text(text: str) -> Solution:
 # -- the issuer
 
 
-class SpentChallenges:
-    """Which challenges are redeemed, in this process: a thread-safe `Claim`.
-
-    Ids are kept in buckets by expiry and whole buckets are dropped when their time is over, so
-    that memory is bounded by what was redeemed within one lifetime of a challenge.
-    """
-
-    def __init__(self, *, clock: Callable[[], float] = time.time, width: float = 10.0) -> None:
-        self._clock, self._width = clock, width
-        self._buckets: defaultdict[int, set[bytes]] = defaultdict(set)
-        self._swept = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, challenge_id: bytes, expires: float) -> bool:
-        """Return True the first time an unexpired `challenge_id` is seen, else False."""
-        return self.claim_many([(challenge_id, expires)])[0]
-
-    def claim_many(self, challenges: Sequence[tuple[bytes, float]]) -> list[bool]:
-        """Claim several at once: for each (id, expires), in order, as a call would say."""
-        now = self._clock()
-        with self._lock:
-            self._forget(now)
-            return [expires > now and self._add(id_, expires) for id_, expires in challenges]
-
-    def _add(self, challenge_id: bytes, expires: float) -> bool:
-        spent = self._buckets[int(expires // self._width)]
-        before = len(spent)
-        spent.add(challenge_id)
-        return len(spent) > before
-
-    def _forget(self, now: float) -> None:
-        current = int(now // self._width)
-        if current != self._swept:
-            for bucket in [bucket for bucket in self._buckets if bucket < current]:
-                del self._buckets[bucket]
-            self._swept = current
-
-    def __len__(self) -> int:
-        """Return how many redeemed challenges are remembered."""
-        with self._lock:
-            return sum(map(len, self._buckets.values()))
-
-
 class Issuer:
     """Issues challenges and redeems their solutions.
 
@@ -275,11 +250,14 @@ class Issuer:
         `SpentChallenges` of this process. Several servers need a shared one.
     clock : callable
         Seconds since the epoch.
+    algorithms : collection of Algorithm
+        Whose puzzles it issues and takes; SHA-256 alone by default. Verifying one of
+        `Algorithm.CACHEWALK` takes a walk, some 30 us, for each part.
 
     Raises
     ------
     InvalidInput
-        If there is no key, or a key id, a secret or `ttl` is out of its range.
+        If there is no key, or a key id, a secret, `ttl` or `algorithms` is out of its range.
     """
 
     def __init__(
@@ -289,9 +267,15 @@ class Issuer:
         ttl: float = 120.0,
         claim: Claim | None = None,
         clock: Callable[[], float] = time.time,
+        algorithms: Collection[Algorithm] = (Algorithm.SHA256,),
     ) -> None:
         if not 0 < ttl < 2**32 or not math.isfinite(ttl):
             raise InvalidInput(f"ttl must be positive seconds, not {ttl!r}")
+        if not algorithms or not set(algorithms) <= set(Algorithm):
+            raise InvalidInput(f"algorithms must be some of {list(Algorithm)}, not {algorithms!r}")
+        self.algorithms = frozenset(map(Algorithm, algorithms))
+        walks = Algorithm.CACHEWALK in self.algorithms
+        self._wrong = SpentChallenges(clock=clock) if walks else None
         self._use(keys)
         self._ttl_ms = math.ceil(ttl * 1000)
         self._clock = clock
@@ -305,7 +289,9 @@ class Issuer:
                 raise InvalidInput(f"a key id must be text of 1 .. 255 bytes, not {key_id!r}")
             if not isinstance(secret, bytes) or len(secret) < 32:
                 raise InvalidInput(f"the secret of key {key_id!r} must be at least 32 bytes")
-        self._ring = _native.Ring(native_kernel(), list(keys.items()))
+        kernel = native_kernel() if self._wrong is None else walking_kernel()
+        allowed = sum(1 << algorithm for algorithm in self.algorithms)
+        self._ring = _native.Ring(kernel, list(keys.items()), allowed)
         self._issue = self._ring.issuer()
         self._check = self._ring.checker(_REFUSALS)
 
@@ -325,19 +311,23 @@ class Issuer:
         group: str = "",
         request: bytes = b"",
         parts: int | None = None,
+        algorithm: Algorithm = Algorithm.SHA256,
     ) -> bytes:
         """Return a fresh token.
 
         Parameters
         ----------
         work : int
-            Expected number of SHA-256 evaluations, 1 .. 2**64 - 1.
+            Expected number of digests, 1 .. 2**64 - 1: of SHA-256 evaluations, or of walks, of
+            which each part has at least `MIN_PART_WALKS`.
         account, group : str
             Who is charged: at most 255 bytes of UTF-8 each.
         request : bytes
             What it pays for, a digest of at most 255 bytes.
         parts : int, optional
             Nonces to find, `default_parts(work)` by default.
+        algorithm : Algorithm
+            Which digest; one of the issuer's `algorithms`.
 
         Raises
         ------
@@ -345,13 +335,15 @@ class Issuer:
             If an argument is out of its range.
         """
         self._refresh()
+        if algorithm is not Algorithm.SHA256 or algorithm not in self.algorithms:
+            self._require_algorithm(algorithm, work, parts)
         id_, now, lifetime = os.urandom(16), self._clock(), self._ttl_ms
-        token = self._issue(id_, work, parts, now, lifetime, account, group, request)
+        token = self._issue(id_, work, parts, now, lifetime, account, group, request, algorithm)
         if token is None:  # an integer of another type, or what cannot be issued
             work = require_int("work", work, 1, MAX_WORK)
             if parts is not None:
                 parts = require_int("parts", parts, 1, MAX_PARTS)
-            token = self._issue(id_, work, parts, now, lifetime, account, group, request)
+            token = self._issue(id_, work, parts, now, lifetime, account, group, request, algorithm)
         if token is None:
             raise InvalidInput(
                 "account and group must be text of at most 255 bytes in UTF-8,"
@@ -359,12 +351,31 @@ class Issuer:
             )
         return token
 
+    def _require_algorithm(self, algorithm: Algorithm, work: int, parts: int | None) -> None:
+        if algorithm not in self.algorithms:
+            raise InvalidInput(f"algorithm must be one of {sorted(self.algorithms)}")
+        least = MIN_PART_WALKS * (default_parts(work) if parts is None else parts)
+        if algorithm == Algorithm.CACHEWALK and work < least:
+            raise InvalidInput(f"work must be at least {least} walks, or verifying costs too much")
+
     def check(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""
     ) -> Receipt:
-        """Return the receipt of a right solution, as `redeem`, but spend nothing."""
+        """Return the receipt of a right solution, as `redeem`, but spend nothing.
+
+        Walks are taken once for a challenge whose solution is wrong: after that it is worthless
+        to this issuer, however often it comes.
+        """
         self._refresh()
-        return Receipt(*self._check(token, solution, self._clock(), account, request))
+        if self._wrong is not None and _id_of(token) in self._wrong:
+            raise errors.WrongSolution("it came with a wrong solution before: ask for a fresh one")
+        try:
+            return Receipt(*self._check(token, solution, self._clock(), account, request))
+        except errors.WrongSolution:
+            challenge = decode(token)
+            if self._wrong is not None and challenge.algorithm == Algorithm.CACHEWALK:
+                self._wrong(challenge.challenge_id, challenge.expires)
+            raise
 
     def redeem(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""

@@ -187,7 +187,7 @@ def payment_required(token: bytes, detail: str, status: int = 402) -> Answer:
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    (_, _, work, parts, _, _, _, issued, expires), _ = decode_fields(token)
+    (_, _, work, parts, _, _, _, issued, expires, _), _ = decode_fields(token)
     text, seconds = token_to_text(token), int(expires - issued + 0.5)
     asked = f'PoW challenge="{text}", work="{work}", parts="{parts}", expires="{seconds}"'
     more = f', "challenge": "{text}", "work": {work}, "parts": {parts}, "expires": {seconds}'

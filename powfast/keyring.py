@@ -16,15 +16,17 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from powfast.challenge import Claim, Issuer
+from powfast.challenge import Issuer
 from powfast.errors import InvalidInput
+from powfast.puzzle import Algorithm
+from powfast.spent import Claim
 
 _LOGGER = logging.getLogger("powfast")
 _HEADER = "# powfast key ring: secret. `powfast keys` writes it.\n"
@@ -221,12 +223,15 @@ class FileIssuer(Issuer):
         every: float = 5.0,
         claim: Claim | None = None,
         clock: Callable[[], float] = time.time,
+        algorithms: Collection[Algorithm] = (Algorithm.SHA256,),
     ) -> None:
         self._path, self._every = path, every
         self._version = _version(path)
         self._looked = clock()
         self._lock = threading.Lock()
-        super().__init__(secrets_by_id(read(path)), ttl=ttl, claim=claim, clock=clock)
+        super().__init__(
+            secrets_by_id(read(path)), ttl=ttl, claim=claim, clock=clock, algorithms=algorithms
+        )
 
     def _refresh(self) -> None:
         """Read the file again where it is time to look, and it is another one."""

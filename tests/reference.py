@@ -195,7 +195,22 @@ def token_vectors() -> list[dict[str, Any]]:
         {"account": "Zoë".encode(), "group": b"2001:db8::/48", "work": 900, "parts": 3},
         {"account": b"a" * 255, "group": b"g" * 255, "request": b"r" * 255, "key_id": b"k" * 255},
     ]
-    vectors = []
+    return signed(rng, shapes, 1, digest64)
+
+
+def walking_token_vectors() -> list[dict[str, Any]]:
+    rng = random.Random(5)
+    shapes: list[dict[str, Any]] = [
+        {"work": 50, "parts": 1, "account": b"alice", "request": rng.randbytes(32)},
+        {"work": 12, "parts": 3, "group": b"g"},
+    ]
+    return signed(rng, shapes, 2, cachewalk64)
+
+
+def signed(
+    rng: random.Random, shapes: list[dict[str, Any]], algorithm: int, digest: Digest
+) -> list[dict[str, Any]]:
+    vectors: list[dict[str, Any]] = []
     for shape in shapes:
         secret = rng.randbytes(32 + len(vectors) * 40)
         fields = {
@@ -203,12 +218,12 @@ def token_vectors() -> list[dict[str, Any]]:
             "issued_ms": 1_700_000_000_123, "expires_ms": 1_700_000_120_123,
             "key_id": b"2026a", "account": b"", "group": b"", "request": b"",
         } | shape  # fmt: skip
-        raw = token(secret, **fields)
+        raw = token(secret, algorithm=algorithm, **fields)
         seed = hashlib.sha256(raw).digest()
         vectors.append(
             {name: v.hex() if isinstance(v, bytes) else v for name, v in fields.items()}
             | {"secret": secret.hex(), "token": raw.hex(), "seed": seed.hex()}
-            | {"solution": solve(seed, fields["work"], fields["parts"])}
+            | {"solution": solve(seed, fields["work"], fields["parts"], digest)}
         )
     return vectors
 
@@ -219,6 +234,7 @@ def render() -> dict[str, str]:
         "puzzle.json": puzzle_vectors(),
         "cachewalk.json": cachewalk_vectors(),
         "token.json": token_vectors(),
+        "walking-token.json": walking_token_vectors(),
     }
     return {name: json.dumps(value, indent=1) + "\n" for name, value in content.items()}
 

@@ -42,6 +42,17 @@ py::tuple select_kernel() {
                           above);
 }
 
+// powfast_verify_batch, or that of walks.
+void verify_each(uint8_t *ok, const powfast_kernel *kernel, const uint8_t *seeds,
+                 const uint64_t *works, const uint64_t *nonces, size_t count, uint32_t parts,
+                 int algorithm) {
+    if (algorithm == POWFAST_ALGORITHM_CACHEWALK)
+        powfast_walk_verify_batch(ok, Scratch().words(), kernel, seeds, works, nonces, count,
+                                  parts);
+    else
+        powfast_verify_batch(ok, kernel, seeds, works, nonces, count, parts);
+}
+
 // seeds (n, 32) uint8, works (n,) uint64, nonces (n, parts) uint64 -> (n,) bool
 py::array_t<bool> verify_batch(const Kernel &kernel, const Array<uint8_t> &seeds,
                                const Array<uint64_t> &works, const Array<uint64_t> &nonces,
@@ -55,12 +66,8 @@ py::array_t<bool> verify_batch(const Kernel &kernel, const Array<uint8_t> &seeds
     auto count = (size_t)works.shape(0);
     auto parts = (uint32_t)nonces.shape(1);
     py::gil_scoped_release release;
-    if (algorithm == POWFAST_ALGORITHM_CACHEWALK)
-        powfast_walk_verify_batch(out, Scratch().words(), kernel.get(), seeds.data(), works.data(),
-                                  nonces.data(), count, parts);
-    else
-        powfast_verify_batch(out, kernel.get(), seeds.data(), works.data(), nonces.data(), count,
-                             parts);
+    verify_each(out, kernel.get(), seeds.data(), works.data(), nonces.data(), count, parts,
+                algorithm);
     return ok;
 }
 
@@ -156,18 +163,29 @@ py::str text(powfast_field field) {
 
 double seconds(uint64_t milliseconds) { return (double)milliseconds / 1000; }
 
-// id, key id, work, parts, account, group, request, issued, expires
+// id, key id, work, parts, account, group, request, issued, expires, algorithm
 py::tuple fields_of(const powfast_challenge &c) {
     powfast_field id{c.id, sizeof c.id};
     return py::make_tuple(raw(id), text(c.key_id), c.puzzle.work, c.puzzle.parts, text(c.account),
-                          text(c.group), raw(c.request), seconds(c.issued), seconds(c.expires));
+                          text(c.group), raw(c.request), seconds(c.issued), seconds(c.expires),
+                          (int)c.algorithm);
 }
 
-// A key ring. Results are a POWFAST_ status, or what was asked for.
+// Solved or not, by the challenge's algorithm. Walks take long enough to let others have the GIL.
+int verify_challenge(const powfast_kernel *kernel, const powfast_challenge &challenge,
+                     const uint64_t *nonces) {
+    if (challenge.algorithm != POWFAST_ALGORITHM_CACHEWALK)
+        return powfast_verify(kernel, &challenge.puzzle, nonces);
+    py::gil_scoped_release release;
+    return powfast_walk_verify(Scratch().words(), kernel, &challenge.puzzle, nonces);
+}
+
+// A key ring, and the algorithms whose puzzles it takes. Results are a POWFAST_ status, or what was asked for.
 class Ring {
   public:
     // keys: (id, secret) pairs, the newest last
-    Ring(const Kernel &kernel, const py::list &keys) : kernel_(kernel.get()) {
+    Ring(const Kernel &kernel, const py::list &keys, uint32_t algorithms)
+        : kernel_(kernel.get()), algorithms_(algorithms) {
         for (py::handle item : keys) {
             auto pair = py::cast<py::tuple>(item);
             powfast_field id, secret;
@@ -194,7 +212,7 @@ class Ring {
             return status;
         if (!nonces_of(solution, nonces, challenge->puzzle.parts))
             return POWFAST_MALFORMED_SOLUTION;
-        return powfast_verify(kernel_, &challenge->puzzle, nonces);
+        return verify_challenge(kernel_, *challenge, nonces);
     }
 
     // Statuses of many (uint8), and (id, expires) of each whose status is 0.
@@ -241,17 +259,18 @@ class Ring {
 
   private:
     // Refuse the wrong solutions among those whose status is 0; their nonces stand one after
-    // the other. Neighbours with as many parts are verified as one batch.
+    // the other. Neighbours of one kind with as many parts are verified as one batch.
     void judge(uint8_t *status, const std::vector<powfast_challenge> &challenges,
                const uint64_t *nonces) const {
         std::vector<uint8_t> seeds, ok;
         std::vector<uint64_t> works;
         std::vector<size_t> batch;
         uint32_t parts = 0;
+        int algorithm = 0;
         auto flush = [&] {
             ok.resize(batch.size());
-            powfast_verify_batch(ok.data(), kernel_, seeds.data(), works.data(), nonces,
-                                 batch.size(), parts);
+            verify_each(ok.data(), kernel_, seeds.data(), works.data(), nonces, batch.size(), parts,
+                        algorithm);
             for (size_t i = 0; i < batch.size(); i++)
                 if (!ok[i])
                     status[batch[i]] = POWFAST_WRONG_SOLUTION;
@@ -262,9 +281,10 @@ class Ring {
             const powfast_puzzle &puzzle = challenges[i].puzzle;
             if (status[i] != POWFAST_OK)
                 continue;
-            if (puzzle.parts != parts) {
+            if (puzzle.parts != parts || challenges[i].algorithm != algorithm) {
                 flush();
                 parts = puzzle.parts;
+                algorithm = challenges[i].algorithm;
             }
             seeds.insert(seeds.end(), puzzle.seed, puzzle.seed + sizeof puzzle.seed);
             works.push_back(puzzle.work);
@@ -293,12 +313,13 @@ class Ring {
     int authenticate(const Item &item, powfast_challenge *challenge, uint64_t now) const {
         if (item.status != POWFAST_OK)
             return item.status;
-        return powfast_token_check(challenge, kernel_, keys_.data(), keys_.size(),
+        return powfast_token_check(challenge, kernel_, keys_.data(), keys_.size(), algorithms_,
                                    item.token.bytes, item.token.length, now, item.account,
                                    item.request);
     }
 
     const powfast_kernel *kernel_;
+    uint32_t algorithms_;
     std::vector<powfast_key> keys_;
 };
 
@@ -307,15 +328,16 @@ uint64_t milliseconds(double seconds) {
     return seconds > 0 && seconds < 1e15 ? (uint64_t)(seconds * 1000) : 0;
 }
 
-// issue(id, work, parts, seconds, lifetime in ms, account, group, request) -> the token, None where
-// work, parts, account, group or request is none: a bare C function as verify_one. Parts that are
+// issue(id, work, parts, seconds, lifetime in ms, account, group, request, algorithm) -> the token,
+// None where work, parts, account, group or request is none: a bare C function as verify_one. Parts that are
 // None are as many as usual. `self` is a tuple of a capsule of the ring and the ring.
 PyObject *issue_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     auto *ring = static_cast<const Ring *>(PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 0), "ring"));
     powfast_challenge challenge{};
     powfast_field id;
-    if (!ring || count != 8 || !bytes_of(args[0], &id) || id.length != sizeof challenge.id)
-        return misused("issue(id, work, parts, seconds, lifetime, account, group, request)");
+    if (!ring || count != 9 || !bytes_of(args[0], &id) || id.length != sizeof challenge.id)
+        return misused("issue(id, work, parts, seconds, lifetime, account, group, request,"
+                       " algorithm)");
     std::copy(id.bytes, id.bytes + id.length, challenge.id);
     uint64_t parts = 0;
     if (!integers_of(&args[1], &challenge.puzzle.work, 1) ||
@@ -325,6 +347,7 @@ PyObject *issue_one(PyObject *self, PyObject *const *args, Py_ssize_t count) {
                                                 : (uint32_t)parts;
     challenge.issued = milliseconds(PyFloat_AsDouble(args[3]));
     challenge.expires = challenge.issued + PyLong_AsUnsignedLongLong(args[4]);
+    challenge.algorithm = (uint8_t)PyLong_AsLong(args[8]);
     if (PyErr_Occurred())
         return nullptr;
     uint8_t token[POWFAST_MAX_TOKEN_BYTES];
@@ -379,7 +402,8 @@ py::object decode(const Kernel &kernel, py::handle token) {
     powfast_field field;
     if (!bytes_of(token.ptr(), &field))
         return py::int_((int)POWFAST_MALFORMED_TOKEN);
-    int status = powfast_token_decode(&challenge, kernel.get(), field.bytes, field.length);
+    int status = powfast_token_decode(&challenge, kernel.get(), POWFAST_ALGORITHMS, field.bytes,
+                                      field.length);
     if (status != POWFAST_OK)
         return py::int_(status);
     powfast_field seed{challenge.puzzle.seed, sizeof challenge.puzzle.seed};
@@ -413,7 +437,7 @@ PYBIND11_MODULE(_native, m) {
     define_solver(m);
     define_text(m);
     py::class_<Ring>(m, "Ring")
-        .def(py::init<const Kernel &, const py::list &>())
+        .def(py::init<const Kernel &, const py::list &, uint32_t>())
         .def("issuer", &issuer)
         .def("checker", &checker)
         .def("check_many", &Ring::check_many);

@@ -86,6 +86,14 @@ void powfast_sha256(uint8_t digest[32], const powfast_kernel *kernel, const uint
 
 /* ---- puzzles ---- */
 
+/* What a part's digest is. Sets of them have bit 1 << algorithm for each. */
+typedef enum powfast_algorithm {
+    POWFAST_ALGORITHM_SHA256 = 1,
+    POWFAST_ALGORITHM_CACHEWALK = 2
+} powfast_algorithm;
+
+#define POWFAST_ALGORITHMS 6 /* that this version knows */
+
 typedef struct powfast_puzzle {
     uint8_t seed[32];
     uint64_t work;  /* expected number of evaluations over all parts, at least 1 */
@@ -171,11 +179,6 @@ void powfast_solver_nonces(uint64_t *nonces, const powfast_solver *solver);
 
 #define POWFAST_WALK_WORDS 65536 /* 512 KiB: of two walks. Some kernels leave one half alone. */
 
-typedef enum powfast_algorithm {
-    POWFAST_ALGORITHM_SHA256 = 1,
-    POWFAST_ALGORITHM_CACHEWALK = 2
-} powfast_algorithm;
-
 /* Recompute known answers, as powfast_kernel_selftest: once, before walks are relied on. */
 powfast_status powfast_walk_selftest(uint64_t *scratch, const powfast_kernel *kernel);
 
@@ -223,7 +226,7 @@ typedef struct powfast_field {
 typedef struct powfast_challenge {
     powfast_puzzle puzzle;
     uint8_t id[16];
-    uint8_t algorithm; /* 1 */
+    uint8_t algorithm; /* a powfast_algorithm */
     uint64_t issued, expires; /* milliseconds since 1970, by the issuer's clock */
     powfast_field key_id, account, group, request;
 } powfast_challenge;
@@ -241,18 +244,20 @@ powfast_status powfast_key_init(powfast_key *key, const powfast_kernel *kernel,
                                 size_t secret_length);
 
 /* Sign. token: POWFAST_MAX_TOKEN_BYTES of room. Reads of the challenge: puzzle.work, puzzle.parts,
- * id (16 random bytes that the caller draws), issued, expires, account, group, request. */
+ * algorithm, id (16 random bytes that the caller draws), issued, expires, account, group, request. */
 powfast_status powfast_token_issue(uint8_t *token, size_t *length, const powfast_kernel *kernel,
                                    const powfast_key *key, const powfast_challenge *challenge);
 
-/* What a token says, whoever made it. The fields point into the token. */
+/* What a token says, whoever made it. The fields point into the token. algorithms: the set of those
+ * that the caller can solve; the challenge of another is filled in all the same. */
 powfast_status powfast_token_decode(powfast_challenge *challenge, const powfast_kernel *kernel,
-                                    const uint8_t *token, size_t length);
+                                    uint32_t algorithms, const uint8_t *token, size_t length);
 
 /* Decode, and check in this order: form, key id, signature, times, algorithm, account, request.
- * On POWFAST_OK the challenge holds; what is left is powfast_verify, and to redeem its id. */
+ * algorithms: the set of those that are taken. On POWFAST_OK the challenge holds; what is left is
+ * powfast_verify, or powfast_walk_verify by its algorithm, and to redeem its id. */
 powfast_status powfast_token_check(powfast_challenge *challenge, const powfast_kernel *kernel,
-                                   const powfast_key *keys, size_t key_count,
+                                   const powfast_key *keys, size_t key_count, uint32_t algorithms,
                                    const uint8_t *token, size_t length, uint64_t now,
                                    powfast_field account, powfast_field request);
 

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Literal
 
-from powfast.challenge import Claim, SpentChallenges
+from powfast.spent import Claim, SpentChallenges
 from powfast.errors import (
     AlreadyRedeemed,
     Expired,

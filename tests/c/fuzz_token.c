@@ -36,11 +36,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         powfast_key_init(&key, kernel, (const uint8_t *)"k", 1, secret, sizeof secret);
     }
     verify_batch(kernel, data, size);
-    if (powfast_token_decode(&challenge, kernel, data, size) != POWFAST_OK)
+    if (powfast_token_decode(&challenge, kernel, POWFAST_ALGORITHMS, data, size) != POWFAST_OK)
         return 0;
     /* What is well formed can be issued again, and only the issued one is accepted. */
-    if (powfast_token_check(&checked, kernel, &key, 1, data, size, challenge.issued,
-                            challenge.account, challenge.request) == POWFAST_OK &&
+    if (powfast_token_check(&checked, kernel, &key, 1, POWFAST_ALGORITHMS, data, size,
+                            challenge.issued, challenge.account, challenge.request) == POWFAST_OK &&
         challenge.issued >= challenge.expires)
         abort();
     if (powfast_token_issue(again, &length, kernel, &key, &challenge) != POWFAST_OK ||

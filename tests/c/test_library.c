@@ -188,6 +188,7 @@ static void test_tokens(const powfast_kernel *kernel) {
     static const uint8_t secret[131] = {0xaa}, account[] = "alice", request[32] = {7};
     powfast_field alice = {account, 5}, bob = {account, 4}, digest = {request, 32}, none = {0};
     powfast_challenge challenge = {.issued = 1000, .expires = 61000}, said;
+    const uint32_t both = POWFAST_ALGORITHMS, sha256 = 1u << POWFAST_ALGORITHM_SHA256;
     powfast_key keys[2];
     uint8_t token[POWFAST_MAX_TOKEN_BYTES];
     size_t length;
@@ -202,10 +203,23 @@ static void test_tokens(const powfast_kernel *kernel) {
     challenge.puzzle = (powfast_puzzle){.work = 3000, .parts = 3};
     challenge.account = alice;
     challenge.request = digest;
+    CHECK(powfast_token_issue(token, &length, kernel, &keys[1], &challenge) ==
+          POWFAST_INVALID_ARGUMENT); /* of no algorithm */
+    challenge.algorithm = POWFAST_ALGORITHM_CACHEWALK;
+    CHECK(powfast_token_issue(token, &length, kernel, &keys[1], &challenge) == POWFAST_OK);
+    CHECK(powfast_token_decode(&said, kernel, both, token, length) == POWFAST_OK);
+    CHECK(said.algorithm == POWFAST_ALGORITHM_CACHEWALK);
+    CHECK(powfast_token_decode(&said, kernel, sha256, token, length) ==
+          POWFAST_UNSUPPORTED_ALGORITHM);
+    CHECK(powfast_token_check(&said, kernel, keys, 2, sha256, token, length, 2000, alice,
+                              digest) == POWFAST_UNSUPPORTED_ALGORITHM);
+    CHECK(powfast_token_check(&said, kernel, keys, 2, both, token, length, 2000, alice, digest) ==
+          POWFAST_OK);
+    challenge.algorithm = POWFAST_ALGORITHM_SHA256;
     CHECK(powfast_token_issue(token, &length, kernel, &keys[1], &challenge) == POWFAST_OK);
 
 #define CHECK_AT(time, account, request)                                                           \
-    powfast_token_check(&said, kernel, keys, 2, token, length, time, account, request)
+    powfast_token_check(&said, kernel, keys, 2, both, token, length, time, account, request)
     CHECK(CHECK_AT(2000, alice, digest) == POWFAST_OK);
     CHECK(said.puzzle.work == 3000 && said.puzzle.parts == 3 && said.key_id.length == 2);
     CHECK(CHECK_AT(0, alice, digest) == POWFAST_OK);
@@ -213,11 +227,11 @@ static void test_tokens(const powfast_kernel *kernel) {
     CHECK(CHECK_AT(2000, bob, digest) == POWFAST_WRONG_ACCOUNT);
     CHECK(CHECK_AT(2000, none, digest) == POWFAST_WRONG_ACCOUNT);
     CHECK(CHECK_AT(2000, alice, none) == POWFAST_WRONG_REQUEST);
-    CHECK(powfast_token_check(&said, kernel, keys, 1, token, length, 2000, alice, digest) ==
+    CHECK(powfast_token_check(&said, kernel, keys, 1, both, token, length, 2000, alice, digest) ==
           POWFAST_UNKNOWN_KEY);
 
     uint64_t nonces[3];
-    CHECK(powfast_token_decode(&said, kernel, token, length) == POWFAST_OK);
+    CHECK(powfast_token_decode(&said, kernel, sha256, token, length) == POWFAST_OK);
     CHECK(powfast_solve(nonces, kernel, &said.puzzle) == POWFAST_OK);
     CHECK(CHECK_AT(2000, alice, digest) == POWFAST_OK);
     CHECK(powfast_verify(kernel, &said.puzzle, nonces) == POWFAST_OK);
@@ -230,11 +244,12 @@ static void test_tokens(const powfast_kernel *kernel) {
     for (size_t whole = length; length-- > 0;) {
         uint8_t exact[POWFAST_MAX_TOKEN_BYTES]; /* so that a sanitizer sees a byte too far */
         memcpy(exact + sizeof exact - length, token, length);
-        CHECK(powfast_token_decode(&said, kernel, exact + sizeof exact - length, length) ==
+        CHECK(powfast_token_decode(&said, kernel, both, exact + sizeof exact - length, length) ==
               POWFAST_MALFORMED_TOKEN);
         CHECK(length < whole);
     }
-    CHECK(powfast_token_decode(&said, kernel, token, sizeof token + 1) == POWFAST_MALFORMED_TOKEN);
+    CHECK(powfast_token_decode(&said, kernel, both, token, sizeof token + 1) ==
+          POWFAST_MALFORMED_TOKEN);
 }
 
 /* By hand: after evidence 11 a bet of l is worth (1 + 10 l) / 2. These l sum to 1.344. */

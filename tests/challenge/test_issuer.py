@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import powfast
 from powfast import challenge, errors
-from powfast.challenge import Code, Issuer, SpentChallenges
+from powfast.challenge import Code, Issuer
+from powfast.spent import SpentChallenges
 
 NOW = 1_700_000_000.5
 OLD, NEW = b"old secret" * 4, b"new secret" * 4

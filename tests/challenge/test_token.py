@@ -12,8 +12,10 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+import powfast
 from powfast import challenge, errors
 from powfast.challenge import Issuer
+from powfast.puzzle import Algorithm
 
 VECTORS = json.loads((reference.VECTORS / "token.json").read_text())
 SECRET = b"s" * 32
@@ -100,12 +102,17 @@ def test_well_signed_tokens_out_of_range_are_malformed(fields):
             refuse(raw)
 
 
-def test_unknown_algorithm():
-    raw = reference.token(SECRET, algorithm=2, **FIELDS)
-    with pytest.raises(errors.UnsupportedAlgorithm):
+@pytest.mark.parametrize("algorithm", [0, 3, 31, 32, 33, 34, 255])
+def test_unknown_algorithm(algorithm):
+    raw = reference.token(SECRET, algorithm=algorithm, **FIELDS)
+    with pytest.raises(
+        errors.UnsupportedAlgorithm,
+        match=rf"algorithm {algorithm}, and powfast {powfast.__version__} knows 1 and 2: a later",
+    ):
         challenge.decode(raw)
-    with pytest.raises(errors.UnsupportedAlgorithm):
-        Issuer({"k": SECRET}, clock=lambda: 2.0).redeem(raw, (0, 0))
+    issuer = Issuer({"k": SECRET}, clock=lambda: 2.0, algorithms=list(Algorithm))
+    with pytest.raises(errors.UnsupportedAlgorithm, match="this issuer takes no"):
+        issuer.redeem(raw, (0, 0))
 
 
 @pytest.mark.parametrize(
