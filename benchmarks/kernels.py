@@ -80,7 +80,7 @@ POWFAST_WASM = """
 const module = new WebAssembly.Module(require("fs").readFileSync(process.argv[1]));
 const { setup, search } = new WebAssembly.Instance(module).exports;
 const count = 4000000n;
-setup(2n ** 64n - 1n, 1);
+setup(1, 2n ** 64n - 1n, 1);
 search(0, 0n, count);
 const start = process.hrtime.bigint();
 search(0, 0n, count);

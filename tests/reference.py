@@ -184,7 +184,8 @@ def cachewalk_vectors() -> dict[str, Any]:
         solutions.append({"seed": seed.hex(), "work": work, "parts": parts, "first": nonces})
     for i in range(4):
         walks = fold(walks, cachewalk64(counting, i, i * GOLDEN % U64))
-    return {"digests": digests, "solutions": solutions, "selftest": [f"{walks:#x}"]}
+    known = {"digests": digests, "solutions": solutions, "selftest": [f"{walks:#x}"]}
+    return {"algorithm": 2, **known}
 
 
 def token_vectors() -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
  * csrc/wasm/build.sh builds it. From JavaScript, where 64-bit integers are BigInt:
  *
  *     new Uint8Array(memory.buffer, seed(), 32).set(bytes);
- *     if (setup(work, parts) !== 0) throw new Error("no such puzzle");
+ *     if (setup(algorithm, work, parts) !== 0) throw new Error("no such puzzle");
  *     for (let first = 0n; search(part, first, slice) !== 0; first += slice) await turn();
  *     solution[part] = BigInt.asUintN(64, nonce());
  *
@@ -14,7 +14,8 @@
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 static powfast_puzzle puzzle;
-static uint64_t found;
+static int walks;
+static uint64_t found, scratch[POWFAST_WALK_WORDS];
 
 /* The best kernel that is right here, null if none is. */
 static const powfast_kernel *kernel(void) {
@@ -32,16 +33,32 @@ EXPORT(kernel_name) const char *kernel_name(void) {
 /* Where JavaScript puts the 32 bytes. */
 EXPORT(seed) uint8_t *seed(void) { return puzzle.seed; }
 
-EXPORT(setup) powfast_status setup(uint64_t work, uint32_t parts) {
+/* Whether walks are right here. */
+static int can_walk(void) {
+    static int known, right;
+    if (!known)
+        right = powfast_walk_selftest(scratch, kernel()) == POWFAST_OK;
+    known = 1;
+    return right;
+}
+
+EXPORT(setup) powfast_status setup(uint32_t algorithm, uint64_t work, uint32_t parts) {
     puzzle.work = work;
     puzzle.parts = parts;
-    return kernel() ? powfast_puzzle_check(&puzzle) : POWFAST_SELFTEST_FAILED;
+    walks = algorithm == POWFAST_ALGORITHM_CACHEWALK;
+    if (!walks && algorithm != POWFAST_ALGORITHM_SHA256)
+        return POWFAST_UNSUPPORTED_ALGORITHM;
+    if (!kernel() || (walks && !can_walk()))
+        return POWFAST_SELFTEST_FAILED;
+    return powfast_puzzle_check(&puzzle);
 }
 
 /* As powfast_search: POWFAST_OK and a nonce, or POWFAST_NOT_FOUND in first .. first + count - 1. */
 EXPORT(search) powfast_status search(uint32_t part, uint64_t first, uint64_t count) {
-    return kernel() ? powfast_search(&found, kernel(), &puzzle, part, first, count)
-                    : POWFAST_SELFTEST_FAILED;
+    if (!kernel())
+        return POWFAST_SELFTEST_FAILED;
+    return walks ? powfast_walk_search(&found, scratch, kernel(), &puzzle, part, first, count)
+                 : powfast_search(&found, kernel(), &puzzle, part, first, count);
 }
 
 EXPORT(nonce) uint64_t nonce(void) { return found; }

@@ -1,4 +1,5 @@
 // The functions of this package over a platform: how to start a worker, read a file, count cores.
+import { ALGORITHMS } from "./algorithms.js";
 import { PowError } from "./errors.js";
 import { asked, paidFetch } from "./exchange.js";
 import { Pool } from "./pool.js";
@@ -15,15 +16,18 @@ export function client(platform) {
     const { onProgress, signal, maxWork = MAX_WORK, maxTotalWork = Infinity, workers } = options;
     const puzzle = read(challenge);
     positive({ maxWork, maxTotalWork });
-    const useful = Math.ceil(Number(puzzle.work) / WORTH_A_WORKER);
+    const { evaluations } = ALGORITHMS[puzzle.algorithm];
+    const useful = Math.ceil(Number(puzzle.work * evaluations) / WORTH_A_WORKER);
     const count = crew(workers ?? Math.min(platform.cores(), useful));
     const found = new Found(puzzle, onProgress);
-    spend(puzzle.work, maxWork, maxTotalWork);
+    spend(puzzle.work * evaluations, maxWork, maxTotalWork);
     try {
       const nonces = await pool.run(puzzle, { count, signal }, (report) => found.take(report));
       return format(puzzle, nonces);
     } catch (error) {
-      if (found.tried < puzzle.work) spent -= puzzle.work - BigInt(found.tried);
+      if (found.tried < puzzle.work) {
+        spent -= (puzzle.work - BigInt(found.tried)) * evaluations;
+      }
       throw error;
     }
   }
@@ -49,10 +53,15 @@ export function client(platform) {
     return paidFetch(solve, input, init);
   }
 
-  async function measure({ seconds = 1, evaluations, workers, signal, onProgress } = {}) {
+  async function measure(options = {}) {
+    const { seconds = 1, evaluations, workers, signal, onProgress, algorithm = 1 } = options;
     positive({ seconds, evaluations: evaluations ?? 1 });
+    if (!(algorithm in ALGORITHMS)) {
+      throw new PowError("invalid-input", "algorithm must be 1 or 2");
+    }
     const most = crew(workers ?? platform.cores());
-    const kernels = await pool.kernels();
+    const { kernels: able } = ALGORITHMS[algorithm];
+    const kernels = (await pool.kernels()).filter((kernel) => able.includes(kernel));
     const counts = [...new Set([1, most])];
     const plan = kernels.flatMap((kernel) => counts.map((count) => [kernel, count]));
     const rows = [];
@@ -60,7 +69,7 @@ export function client(platform) {
       onProgress?.({ kernel, workers: count, done: rows.length, of: plan.length });
       const meter = new Meter(seconds, evaluations);
       const run = { count, kernel, signal };
-      const measured = await pool.run(ENDLESS, run, (report) => meter.take(report));
+      const measured = await pool.run({ ...ENDLESS, algorithm }, run, (report) => meter.take(report));
       rows.push({ kernel, ...measured });
     }
     return rows;

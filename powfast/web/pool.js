@@ -1,8 +1,16 @@
 // Workers: started when first needed, shared by all runs, let go when idle.
+import { ALGORITHMS } from "./algorithms.js";
 import { PowError } from "./errors.js";
 import { searcher } from "./searcher.js";
 
 const IDLE = 10_000; // milliseconds
+
+function requireKernel(workers, algorithm) {
+  const { kernels } = ALGORITHMS[algorithm];
+  if (workers.every((worker) => worker.kernels.some((name) => kernels.includes(name)))) return;
+  const why = `algorithm ${algorithm} is solved in WebAssembly with SIMD alone`;
+  throw new PowError("no-webassembly", `${why}, which this engine or its policy does not allow`);
+}
 
 export class Pool {
   #platform;
@@ -42,12 +50,13 @@ export class Pool {
         });
         this.#take(count).then((ready) => {
           if (!this.#runs.has(id)) return;
+          requireKernel(ready, puzzle.algorithm);
           workers.push(...ready);
           workers.forEach((worker, index) => {
             worker.ref?.();
             worker.postMessage({ id, puzzle, kernel, index, of: workers.length });
           });
-        }, reject);
+        }).catch(reject);
       });
     } finally {
       signal?.removeEventListener("abort", abort);

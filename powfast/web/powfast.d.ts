@@ -2,7 +2,7 @@
 export type Challenge = string | { readonly challenge: string };
 
 export interface Progress {
-  /** Hashes evaluated so far. */
+  /** Hashes, or walks, evaluated so far. */
   tried: number;
   /** Hashes that all is expected to take, by what is found so far: tried / expected grows to 1. */
   expected: number;
@@ -17,7 +17,8 @@ export interface SolveOptions {
   /** Aborting rejects with the signal's reason, as fetch does. */
   signal?: AbortSignal | null;
   /**
-   * Most hashes that one challenge may ask for; beyond it nothing is computed. By default what the
+   * Most hashes that one challenge may ask for, a walk of cachewalk counted as 512; beyond it nothing
+   * is computed. By default what the
    * browser of a laptop solves in about a minute: 2 ** 30, at some 18 million hashes a second.
    */
   maxWork?: number | bigint;
@@ -33,7 +34,7 @@ export interface SolveOptions {
 /**
  * Solve a challenge; the promise holds the value of the `PoW-Solution` header.
  *
- * @throws PowError malformed-token, unsupported-algorithm, too-much-work, invalid-input, worker
+ * @throws PowError malformed-token, unsupported-algorithm, no-webassembly, too-much-work, invalid-input, worker
  */
 export function solve(challenge: Challenge, options?: SolveOptions): Promise<string>;
 
@@ -52,8 +53,10 @@ export function powFetch(input: RequestInfo | URL, init?: PowRequestInit): Promi
 export interface MeasureOptions {
   /** Seconds of each row; default 1. */
   seconds?: number;
-  /** Hashes of each row, in place of seconds. */
+  /** Hashes, or walks, of each row, in place of seconds. */
   evaluations?: number;
+  /** Which puzzle's digests are counted: 1, SHA-256, or 2, cachewalk (experimental). Default 1. */
+  algorithm?: 1 | 2;
   /** The larger of the two numbers of workers that are measured; by default one for each core. */
   workers?: number;
   signal?: AbortSignal | null;
@@ -69,7 +72,7 @@ export interface Rate {
   workers: number;
   evaluations: number;
   seconds: number;
-  /** Hashes a second, of all workers together. */
+  /** Hashes, or walks, a second, of all workers together. */
   rate: number;
 }
 
@@ -81,6 +84,7 @@ export type Code =
   | "unsupported-algorithm"
   | "too-much-work"
   | "invalid-input"
+  | "no-webassembly"
   | "worker"
   | "body-not-replayable"
   | "redirected";

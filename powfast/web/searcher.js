@@ -1,7 +1,7 @@
 // What a worker runs: searches of any number of puzzles, each a slice at a time, in turn.
+import { ALGORITHMS } from "./algorithms.js";
 import { kernels } from "./kernels.js";
 
-const CHUNK = 4096; // nonces between two looks at the clock
 const SLICE = 8; // milliseconds between two looks at the messages
 const REPORT = 100; // milliseconds between two reports of progress
 
@@ -54,10 +54,10 @@ export function searcher(post) {
 
 class Search {
   constructor({ id, puzzle, index, of }, search, post) {
-    Object.assign(this, { id, search, post, stride: of * CHUNK });
-    const { parts } = puzzle;
+    const { parts, algorithm } = puzzle, { chunk } = ALGORITHMS[algorithm];
+    Object.assign(this, { id, search, post, size: chunk, stride: of * chunk });
     this.open = Array.from({ length: parts }, (_, part) => part); // parts that nobody has solved
-    this.next = new Float64Array(parts).fill(index * CHUNK); // of each part, where to go on
+    this.next = new Float64Array(parts).fill(index * chunk); // of each part, where to go on
     this.turn = Math.floor((index * parts) / of); // far from each other; the last parts are shared
     this.tried = 0;
     this.reported = performance.now();
@@ -72,9 +72,9 @@ class Search {
   chunk() {
     this.turn %= this.open.length;
     const part = this.open[this.turn], first = this.next[part];
-    const nonce = this.search(part, first, CHUNK);
+    const nonce = this.search(part, first, this.size);
     this.next[part] += this.stride;
-    this.tried += nonce < 0 ? CHUNK : nonce - first + 1;
+    this.tried += nonce < 0 ? this.size : nonce - first + 1;
     if (nonce < 0) return;
     this.open.splice(this.turn, 1);
     this.report({ part, nonce });

@@ -1,10 +1,13 @@
 // What travels: tokens in, solutions out (docs/protocol.md). A token is hostile until it is read.
+import { ALGORITHMS } from "./algorithms.js";
 import { PowError } from "./errors.js";
+import {
+  ALGORITHM_AT, FIELDS_AT, MAC_BYTES, MAX_PARTS, MAX_TOKEN_BYTES, PARTS_AT, WORK_AT,
+} from "./layout.js";
 import { sha256 } from "./sha256.js";
 
-const MAX_TOKEN_BYTES = 1109, MAX_PARTS = 1024;
 const TAG = "powfast/c1";
-const WORK = 27, PARTS = 35, FIELDS = 53, FIELD_COUNT = 4, MAC = 32;
+const FIELD_COUNT = 4;
 
 /** The puzzle in a challenge, which is a token's text or the problem document that carries one. */
 export function read(challenge) {
@@ -13,13 +16,15 @@ export function read(challenge) {
   if (!token || !wellFormed(token)) {
     throw new PowError("malformed-token", "the challenge is not one powfast/c1 token in base64url");
   }
-  if (token[TAG.length] !== 1) {
-    throw new PowError("unsupported-algorithm", "the only puzzle algorithm is 1");
+  const algorithm = token[ALGORITHM_AT];
+  if (!(algorithm in ALGORITHMS)) {
+    const known = Object.keys(ALGORITHMS).join(" and ");
+    const said = `the challenge is a puzzle of algorithm ${algorithm}, and this client knows ${known}`;
+    throw new PowError("unsupported-algorithm", `${said}: a later version of powfast is needed`);
   }
   const view = new DataView(token.buffer);
-  return {
-    text, seed: sha256(token), work: view.getBigUint64(WORK), parts: view.getUint16(PARTS),
-  };
+  const work = view.getBigUint64(WORK_AT), parts = view.getUint16(PARTS_AT);
+  return { text, seed: sha256(token), work, parts, algorithm };
 }
 
 /** The value of the PoW-Solution header. */
@@ -30,13 +35,13 @@ export function format(puzzle, nonces) {
 }
 
 function wellFormed(token) {
-  const view = new DataView(token.buffer), end = token.length - MAC;
-  if (end < FIELDS + FIELD_COUNT || token.length > MAX_TOKEN_BYTES) return false;
+  const view = new DataView(token.buffer), end = token.length - MAC_BYTES;
+  if (end < FIELDS_AT + FIELD_COUNT || token.length > MAX_TOKEN_BYTES) return false;
   if (String.fromCharCode(...token.subarray(0, TAG.length)) !== TAG) return false;
-  const parts = view.getUint16(PARTS);
-  if (view.getBigUint64(WORK) === 0n || parts === 0 || parts > MAX_PARTS) return false;
+  const parts = view.getUint16(PARTS_AT);
+  if (view.getBigUint64(WORK_AT) === 0n || parts === 0 || parts > MAX_PARTS) return false;
   const fields = [];
-  let at = FIELDS;
+  let at = FIELDS_AT;
   for (; fields.length < FIELD_COUNT && at < end; at += 1 + token[at]) {
     fields.push(token.subarray(at + 1, at + 1 + token[at]));
   }

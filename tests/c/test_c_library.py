@@ -10,6 +10,7 @@ from toolchain import CSRC, HERE, PASSED, SOURCES, STRICT, build, run, tool, was
 
 from powfast import embedding
 
+VECTORS = [ROOT / "tests/vectors" / name for name in ("puzzle.json", "cachewalk.json")]
 SANITIZED = ["-g", "-fno-sanitize-recover=all"]
 
 
@@ -59,7 +60,7 @@ def test_module_for_the_browser_solves_the_vectors(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", tool("clang"))
     module = tmp_path / "powfast.wasm"
     run(tool("sh"), CSRC / "wasm" / "build.sh", module)
-    said = run(tool("node"), HERE / "run_wasm.mjs", module, ROOT / "tests/vectors/puzzle.json")
+    said = run(tool("node"), HERE / "run_wasm.mjs", module, *VECTORS)
     assert said.startswith("vector: ")
     assert said.endswith(PASSED)
 

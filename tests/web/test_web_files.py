@@ -21,7 +21,12 @@ from served import served
 import powfast
 
 VECTORS = json.loads((ROOT / "tests/vectors/puzzle.json").read_text())
-TOKENS = json.loads((ROOT / "tests/vectors/token.json").read_text())
+WALKS = json.loads((ROOT / "tests/vectors/cachewalk.json").read_text())
+TOKENS = [
+    {**one, "algorithm": algorithm}
+    for name, algorithm in (("token.json", 1), ("walking-token.json", 2))
+    for one in json.loads((ROOT / "tests/vectors" / name).read_text())
+]
 
 
 def run(*command: str | Path, **options: Any) -> str:
@@ -46,7 +51,9 @@ KERNELS = """async () => {
   const { kernels } = await load("kernels.js");
   const module = await WebAssembly.compile(unhex(arg.module));
   const each = (solve) => Object.values(kernels(module)).map(solve);
-  const puzzle = ({ seed, work, parts }) => ({ seed: unhex(seed), work: BigInt(work), parts });
+  const puzzle = ({ seed, work, parts, algorithm = 1 }) => (
+    { seed: unhex(seed), work: BigInt(work), parts, algorithm }
+  );
   return BODY;
 }"""
 MODULE = (WEB / "powfast.wasm").read_bytes().hex()
@@ -85,6 +92,28 @@ def test_kernels_decide_every_digest(here: Any) -> None:
     assert in_kernels(here, body, cases) == [expected] * 2
 
 
+def test_webassembly_walks_as_the_vectors_say(here: Any) -> None:
+    """The first solutions, and at each digest the dearest puzzle it solves and the next dearer."""
+    body = """[kernels(module).wasm].map((kernel) => arg.cases.map((one) => {
+      const search = kernel(puzzle(one));
+      return [one.first.map((_, part) => search(part, 0, 1000)), search(one.part, one.nonce, 1)];
+    }))"""
+    cases: list[dict[str, Any]] = []
+    expected: list[Any] = []
+    for one in WALKS["solutions"]:
+        cases.append({**one, "work": str(one["work"]), "part": 0, "nonce": one["first"][0]})
+        expected.append([one["first"], one["first"][0]])
+    for one in WALKS["digests"]:
+        parts, digest = one["part"] + 1, one["digest64"]
+        for work, solved in ((2**64 // (digest + 1), True), (2**64 // digest + 1, False)):
+            if work * parts < 2**64 and parts <= 1024 and one["nonce"] < 2**53:
+                cases.append({**one, "parts": parts, "work": str(work * parts), "first": []})
+                expected.append([[], one["nonce"] if solved else -1])
+    assert len(cases) > 15
+    cases = [{**one, "algorithm": 2} for one in cases]
+    assert in_kernels(here, body, cases) == [expected]
+
+
 def test_kernels_agree_across_the_edge_of_24_bits(here: Any) -> None:
     body = """each((kernel) => arg.cases.map((one) => {
       const search = kernel(puzzle(one)), found = [], end = 2 ** 24 + 3000;
@@ -117,8 +146,8 @@ def test_tokens_are_read_as_the_vectors_say(here: Any) -> None:
     script = """async () => {
       const { read } = await load("token.js");
       return arg.map((text) => {
-        const { seed, work, parts } = read(text);
-        return [[...seed], String(work), parts];
+        const { seed, work, parts, algorithm } = read(text);
+        return [[...seed], String(work), parts, algorithm];
       });
     }"""
     texts = [
@@ -126,8 +155,8 @@ def test_tokens_are_read_as_the_vectors_say(here: Any) -> None:
         for one in TOKENS
     ]
     said = here.run(script, texts)
-    assert [(bytes(seed).hex(), int(work), parts) for seed, work, parts in said] == [
-        (one["seed"], one["work"], one["parts"]) for one in TOKENS
+    assert [(bytes(seed).hex(), int(work), *rest) for seed, work, *rest in said] == [
+        (one["seed"], one["work"], one["parts"], one["algorithm"]) for one in TOKENS
     ]
 
 
@@ -138,7 +167,7 @@ def test_a_module_that_fails_its_self_test_is_not_used(here: Any) -> None:
       return [broken, null, {}].map((module) => Object.keys(kernels(module)));
     }"""
     setup_says_seven = (
-        "0061736d01000000" "010701" "60027e7f017f" "03020100" "070901" "05736574757000" "00"
+        "0061736d01000000" "010801" "60037f7e7f017f" "03020100" "070901" "05736574757000" "00"
         "0a0601" "04" "0041070b"
     )  # fmt: skip
     assert here.run(script, setup_says_seven) == [["js"]] * 3
@@ -156,9 +185,12 @@ def test_the_module_is_what_is_built(tmp_path: Path) -> None:
     assert same, "csrc has changed: CC=clang-19 sh csrc/wasm/build.sh powfast/web/powfast.wasm"
 
 
-def test_the_rounds_are_what_is_written(tmp_path: Path) -> None:
-    run(sys.executable, ROOT / "csrc/wasm/javascript.py", tmp_path / "rounds.js")
-    assert (tmp_path / "rounds.js").read_text() == (WEB / "rounds.js").read_text()
+@pytest.mark.parametrize(
+    ("script", "name"), [("javascript.py", "rounds.js"), ("layout.py", "layout.js")]
+)
+def test_what_is_generated_is_what_is_written(tmp_path: Path, script: str, name: str) -> None:
+    run(sys.executable, ROOT / "csrc/wasm" / script, tmp_path / name)
+    assert (tmp_path / name).read_text() == (WEB / name).read_text()
 
 
 # -- the package
