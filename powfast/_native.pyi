@@ -241,9 +241,7 @@ class Tariff:
 def are_nonnegative(values: object, /) -> bool: ...
 
 class Ring:
-    def __init__(
-        self, kernel: Kernel, keys: list[tuple[str, bytes]], algorithms: int
-    ) -> None: ...
+    def __init__(self, kernel: Kernel, keys: list[tuple[str, bytes]], algorithms: int) -> None: ...
     def issuer(
         self,
     ) -> Callable[

@@ -43,6 +43,7 @@ MIN_PART_WALKS = 50
 _ALGORITHM_AT = len("powfast/c1")
 _ID = slice(_ALGORITHM_AT + 1, _ALGORITHM_AT + 17)
 
+
 class Code(IntEnum):
     """What `Issuer.redeem_many` says of one item: admitted, or the reason as in errors."""
 
@@ -150,9 +151,10 @@ def decode_fields(token: bytes) -> tuple[_native.Fields, bytes]:
     """Return what `decode` says, as a tuple in the order of `Terms`, and the puzzle's seed."""
     said = _native.decode(native_kernel(), token)
     if said == Code.UNSUPPORTED_ALGORITHM:
+        known = " and ".join(str(int(algorithm)) for algorithm in Algorithm)
         raise errors.UnsupportedAlgorithm(
-            f"the challenge is a puzzle of algorithm {token[_ALGORITHM_AT]}, and powfast {__version__}"
-            f" knows {' and '.join(map(str, map(int, Algorithm)))}: a later version is needed"
+            f"the challenge is a puzzle of algorithm {token[_ALGORITHM_AT]}, and powfast"
+            f" {__version__} knows {known}: a later version is needed"
         )
     if isinstance(said, int):
         kind, reason = _REFUSALS[said]

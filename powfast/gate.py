@@ -30,6 +30,7 @@ from powfast.errors import (
 from powfast.http import Answer, parse_solution, payment_required, refusal
 from powfast.kernel import sha256
 from powfast.observers.base import Observer, Unobserved
+from powfast.puzzle import Algorithm
 from powfast.stores import AsyncLedger, Ledger
 from powfast.stores.base import (
     RUN_BYTES,
@@ -43,6 +44,7 @@ from powfast.stores.base import (
 )
 from powfast.stores.failsafe import FailsafeStores, OnStoreError
 from powfast.stores.held import Held, HeldAnswers
+from powfast.walks import Purpose, Walks
 
 MAX_UNPAID_RUNS = 256
 MAX_QUERIES = 10_000
@@ -56,6 +58,8 @@ _runs = Random()
 _new_run = _runs.randbytes
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_runs.seed)
+
+_PURPOSES = {Verdict.OPENING: Purpose.OPENING, Verdict.DEBT: Purpose.DEBT}
 
 _ASK = "solve the challenge and repeat the request with its solution"
 
@@ -89,6 +93,8 @@ class Gate:
         For "local": a ledger in memory, with the same tariff.
     observer : Observer
         Is told what happens.
+    walks : Walks, optional
+        Experimental: what is asked for in walks (docs/cachewalk.md); nothing by default.
 
     Raises
     ------
@@ -110,7 +116,10 @@ class Gate:
         on_store_error: OnStoreError = "closed",
         fallback: Ledger | None = None,
         observer: Observer | None = None,
+        walks: Walks | None = None,
     ) -> None:
+        if walks is not None and Algorithm.CACHEWALK not in issuer.algorithms:
+            raise InvalidInput("walks need an issuer whose algorithms have Algorithm.CACHEWALK")
         if on_store_error not in get_args(OnStoreError):
             modes = ", ".join(get_args(OnStoreError))
             raise InvalidInput(f"on_store_error is one of {modes}, not {on_store_error!r}")
@@ -127,6 +136,7 @@ class Gate:
         self._hold_shared = hold_shared
         self._on_store_error = on_store_error
         self._fallback = fallback
+        self._walks = walks
         self._observer = Unobserved() if observer is None else observer
         self.issuer = issuer
         self.ledger = ledger
@@ -271,7 +281,7 @@ class Gate:
             )
             if receipt.group != identity.group:
                 raise WrongAccount("the challenge was issued to this account in another group")
-            return receipt
+            return receipt if self._walks is None else self._walks.in_evaluations(receipt)
 
     async def _enter(self, request: _Request, detail: str, again: Paid | None) -> Answer | None:
         """Run the endpoint where the ledger lets it, or say what is asked for first."""
@@ -290,7 +300,8 @@ class Gate:
         if entry.verdict is Verdict.TOO_HIGH:
             raise self._too_high(entry.work)
         if entry.verdict in (Verdict.OPENING, Verdict.DEBT, Verdict.OWED):
-            return self._challenge(request, entry.work, detail)
+            purpose = _PURPOSES.get(entry.verdict, Purpose.REQUEST)
+            return self._challenge(request, entry.work, detail, purpose)
         if entry.verdict is Verdict.COVERED:
             held = await request.stores.held(_place(request.identity, entry.run))
             if held is not None:
@@ -347,13 +358,21 @@ class Gate:
         if self._hold_shared or not (request.identity.is_shared or sets_cookie):
             await request.stores.hold(_place(request.identity, request.run), answer)
 
-    def _challenge(self, request: _Request, due: float, detail: str) -> Answer:
+    def _challenge(
+        self, request: _Request, due: float, detail: str, purpose: Purpose = Purpose.REQUEST
+    ) -> Answer:
         """Ask for work, bound to who asked what."""
         work = self.ledger.tariff.publish(due)
         self._observer.event("challenged", work=work)
-        identity = request.identity
+        identity, algorithm = request.identity, Algorithm.SHA256
+        if self._walks is not None:
+            work, algorithm = self._walks.asked(work, purpose)
         token = self.issuer.issue(
-            work=work, account=identity.account, group=identity.group, request=identity.digest
+            work=work,
+            account=identity.account,
+            group=identity.group,
+            request=identity.digest,
+            algorithm=algorithm,
         )
         asking = payment_required(token, detail, request.status)
         return asking.with_headers(*request.bill.receipt_headers)

@@ -32,7 +32,7 @@ from powfast.errors import (
     TooManyQueries,
 )
 from powfast.kernel import sha256_of_fields
-from powfast.puzzle import Solution
+from powfast.puzzle import Algorithm, Solution
 
 SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"
@@ -49,6 +49,8 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
 }
 
 _CHALLENGE = re.compile(r'\bPoW +challenge="([A-Za-z0-9_-]+)"', re.IGNORECASE)
+
+_SINCE = {Algorithm.CACHEWALK: "0.1.0 and later"}
 
 _SLASHES = re.compile("/{2,}")
 
@@ -187,10 +189,15 @@ def payment_required(token: bytes, detail: str, status: int = 402) -> Answer:
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    (_, _, work, parts, _, _, _, issued, expires, _), _ = decode_fields(token)
+    (_, _, work, parts, _, _, _, issued, expires, algorithm), _ = decode_fields(token)
     text, seconds = token_to_text(token), int(expires - issued + 0.5)
     asked = f'PoW challenge="{text}", work="{work}", parts="{parts}", expires="{seconds}"'
     more = f', "challenge": "{text}", "work": {work}, "parts": {parts}, "expires": {seconds}'
+    if algorithm != Algorithm.SHA256:
+        asked += f', algorithm="{algorithm}"'
+        more += f', "algorithm": {algorithm}'
+        since = _SINCE[Algorithm(algorithm)]
+        detail += f" (algorithm {algorithm}, which powfast {since} can solve)"
     headers = ((b"www-authenticate", asked.encode()), (b"x-should-retry", b"false"))
     title = "Proof of work required"
     return problem(status, "payment-required", title, detail, headers, more.encode())

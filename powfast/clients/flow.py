@@ -107,7 +107,8 @@ class Payer:
         challenge = decode(token)
         if self.policy is not None and not self.policy(challenge):
             raise Declined(f"the policy declines a challenge of {challenge.work} evaluations")
-        self._spend(challenge.work)
+        each = challenge.puzzle.evaluations // challenge.work
+        self._spend(challenge.puzzle.evaluations)
         done = 0
 
         def progress(evaluations: int, work: int) -> None:
@@ -120,13 +121,13 @@ class Payer:
         try:
             solution = solve(
                 challenge,
-                max_work=self.max_work,
+                max_work=challenge.work,
                 threads=self.threads,
                 progress=progress,
                 cancel=patience,
             )
         except BaseException as stopped:
-            self._give_back(challenge.work - done)
+            self._give_back((challenge.work - done) * each)
             if not isinstance(stopped, Cancelled) or not patience.over:
                 raise
             limit = f"{challenge.work} evaluations take more than {self.max_seconds} s here"

@@ -22,7 +22,6 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Literal
 
-from powfast.spent import Claim, SpentChallenges
 from powfast.errors import (
     AlreadyRedeemed,
     Expired,
@@ -32,6 +31,7 @@ from powfast.errors import (
     WrongRequest,
     WrongSolution,
 )
+from powfast.spent import Claim, SpentChallenges
 
 Algorithm = Literal["sha1", "sha256"]
 Zeros = Literal["binary", "hexadecimal"]

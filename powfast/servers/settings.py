@@ -24,10 +24,12 @@ from powfast.errors import InvalidInput, PowfastError
 from powfast.gate import MAX_QUERIES, MAX_UNPAID_RUNS, Gate
 from powfast.observers import together
 from powfast.observers.base import Observer
+from powfast.puzzle import WALK_EVALUATIONS, Algorithm
 from powfast.stores import MemoryLedger, open_held, open_ledger
 from powfast.stores.base import require_evidence_tariff
 from powfast.stores.failsafe import OnStoreError
 from powfast.tariff import EvidenceTariff, from_json
+from powfast.walks import Purpose, Walks
 
 _PREFIX = "POWFAST_"
 _ELSEWHERE = {"CONFIG", "KERNEL", "DATA", "LAB"}  # variables that are not settings
@@ -103,6 +105,13 @@ def _paths(given: Any) -> tuple[str, ...]:
     return tuple(prefixes)
 
 
+def _purposes(given: Any) -> tuple[Purpose, ...]:
+    names = given.split(",") if isinstance(given, str) else given
+    if not isinstance(names, list) or not names or not set(names) <= set(Purpose):
+        raise InvalidInput(f"has to be some of {','.join(Purpose)}")
+    return tuple(map(Purpose, names))
+
+
 def _header_names(given: Any) -> tuple[str, ...]:
     names = given.split(",") if isinstance(given, str) else given
     if not isinstance(names, list) or not all(
@@ -176,6 +185,9 @@ _READERS: dict[str, Read] = {
     "held_lifetime": _number(1, 86400),
     "held_bytes": _integer(0, 2**40),
     "hold_shared": _flag,
+    "walks_from": _integer(1, 2**64 - 1),
+    "walks_for": _purposes,
+    "walk_worth": _integer(1, 2**32),
     "paths": _paths,
     "status": _integer(400, 499),
     "max_body": _integer(0, 2**40),
@@ -214,6 +226,9 @@ class Settings:
     held_lifetime: float | None = None
     held_bytes: int = 256 << 20
     hold_shared: bool = False
+    walks_from: int | None = None
+    walks_for: tuple[Purpose, ...] = tuple(Purpose)
+    walk_worth: int = WALK_EVALUATIONS
     paths: tuple[str, ...] = ("/",)
     status: int = 402
     max_body: int = 16 << 20
@@ -278,13 +293,21 @@ class Settings:
             on_store_error=self.on_store_error,
             fallback=MemoryLedger(self.tariff) if self.on_store_error == "local" else None,
             observer=observer,
+            walks=self.walks(),
         )
+
+    def walks(self) -> Walks | None:
+        """Return what is asked for in walks; nothing without `walks_from`."""
+        if self.walks_from is None:
+            return None
+        return Walks(self.walks_from, self.walks_for, self.walk_worth)
 
     def issuer(self) -> Issuer:
         """Make the issuer, which follows the ring's file where there is one."""
+        algorithms = (Algorithm.SHA256,) if self.walks_from is None else tuple(Algorithm)
         if self.keys_file is not None:
-            return keyring.FileIssuer(self.keys_file, ttl=self.ttl)
-        return Issuer(self.keys or {}, ttl=self.ttl)
+            return keyring.FileIssuer(self.keys_file, ttl=self.ttl, algorithms=algorithms)
+        return Issuer(self.keys or {}, ttl=self.ttl, algorithms=algorithms)
 
     def observer(self) -> Observer:
         """Make the observers that are switched on.

@@ -1,4 +1,4 @@
-"""Challenges of algorithm 2: issued and taken where somebody asks for it, verified at a walk each."""
+"""Challenges of algorithm 2: issued and taken where somebody asks, verified at a walk each."""
 
 from __future__ import annotations
 

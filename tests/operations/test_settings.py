@@ -15,11 +15,13 @@ from powfast.errors import InvalidInput
 from powfast.gate import run
 from powfast.http import Answer
 from powfast.observers.base import Unobserved
+from powfast.puzzle import Algorithm
 from powfast.servers.charge import BlockingBill
 from powfast.servers.settings import Settings, store_of
 from powfast.stores import MemoryLedger, SQLiteLedger
 from powfast.stores.held import LARGEST_SHARE, OVERHEAD
 from powfast.tariff import EvidenceTariff
+from powfast.walks import Purpose, Walks
 
 SECRET = "5ec7e75ec7e7" * 6
 PASSWORD = "pass-w0rd"
@@ -74,6 +76,9 @@ held_bytes = 1_000_000
 hold_shared = true
 max_unpaid_runs = 3
 max_queries = 7
+walks_from = 1_000_000
+walks_for = ["opening", "debt"]
+walk_worth = 300
 bind = ["X-Model", "X-Version"]
 body_timeout = 2.5
 paths = ["/v1/", "/v2/"]
@@ -110,6 +115,8 @@ def test_every_setting_has_its_place_in_a_file(given: dict[str, str], tmp_path: 
     assert settings.middleware["bind"] == ("X-Model", "X-Version")
     assert settings.middleware["body_timeout"] == 2.5
     assert (settings.max_unpaid_runs, settings.max_queries, settings.hold_shared) == (3, 7, True)
+    assert settings.walks() == Walks(10**6, (Purpose.OPENING, Purpose.DEBT), 300)
+    assert gate.issuer.algorithms == set(Algorithm)
     gate.ledger.close()  # type: ignore[union-attr]
 
 

@@ -1,4 +1,4 @@
-"""Challenges of algorithm 2 in Node.js and in Chromium: WebAssembly solves them, or nothing does."""
+"""Challenges of algorithm 2 in Node.js and Chromium: WebAssembly solves them, or nothing does."""
 
 from __future__ import annotations
 
