@@ -13,6 +13,7 @@ import argparse
 import ctypes
 import mmap
 import os
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -32,6 +33,16 @@ SEED = bytes(range(32))
 KNOWN = 0x608545191421D53F  # of the seed's part 0, nonce 0
 WORD = 8  # bytes
 PAGE, HUGE = 4096, 2 << 20
+WEBASSEMBLY = """
+const module = new WebAssembly.Module(require("fs").readFileSync(process.argv[1]));
+const { setup, search } = new WebAssembly.Instance(module).exports;
+const count = BigInt(process.argv[2]);
+setup(2, 2n ** 64n - 1n, 1);
+search(0, 0n, 4n * count); // until the engine has optimized it
+const start = process.hrtime.bigint();
+search(0, 0n, count);
+console.log(Number(process.hrtime.bigint() - start) / 1e9);
+"""
 Time = Callable[[], float]
 
 
@@ -55,6 +66,17 @@ def prototype(folder: str, fed: int) -> Time:
     def time() -> float:
         assert memory is not None  # mapped as long as it is written to
         return seconds(lambda: sum_of_walks(address, SEED, 0, 0, WALKS)) / WALKS
+
+    return time
+
+
+def webassembly() -> Time:
+    """Seconds a walk of the browser's module in Node.js, start and compilation aside."""
+    module = HERE.parent / "powfast" / "web" / "powfast.wasm"
+
+    def time() -> float:
+        command = ["node", "-e", WEBASSEMBLY, str(module), str(WALKS)]
+        return float(subprocess.run(command, capture_output=True, check=True).stdout) / WALKS
 
     return time
 
@@ -149,6 +171,8 @@ def main() -> None:
         times = {"prototype": prototype(folder, 4)}
         times["prototype, every second row fed"] = prototype(folder, 2)
         times |= {name: library(kernel) for name, kernel in found.items()}
+        if shutil.which("node"):
+            times["WebAssembly, Node.js"] = webassembly()
         walks = interleaved(times, options.rounds, "prototype")
     report("one thread, a walk", walks, "prototype")
     active = found[active_kernel()]

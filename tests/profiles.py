@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from powfast.profile import ClientProfile
-from powfast.profile.document import Device, Rate, Solver, SolveTimes, Sustained
+from powfast.profile.document import Device, Rate, Solver, SolveTimes, Sustained, WalkRates
 
 
-def example(hash_rate: float = 2e7, threads: int = 2, name: str = "example") -> ClientProfile:
+def example(
+    hash_rate: float = 2e7, threads: int = 2, name: str = "example", walks: float | None = None
+) -> ClientProfile:
     single = hash_rate / threads
     rates = [Rate("shani", count, single * count, (single, hash_rate)) for count in {1, threads}]
     return ClientProfile(
@@ -22,4 +24,5 @@ def example(hash_rate: float = 2e7, threads: int = 2, name: str = "example") -> 
         solving=(SolveTimes(10_000, 16, threads, 100, 1_000_000, 0.001, 0.002, 0.003),),
         server=None,
         warnings=(),
+        walks=None if walks is None else WalkRates(walks / threads, walks),
     )

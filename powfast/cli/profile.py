@@ -231,7 +231,7 @@ def _weighed(argument: str) -> tuple[Path, float]:
 
 
 def _answer(arguments: argparse.Namespace) -> int:
-    from powfast.profile import affordable_work, evaluations
+    from powfast.profile import affordable_work, evaluations, walk_worth
 
     fleet = read_fleet(arguments.fleet)
     asked = {name: getattr(arguments, name) for name in ("seconds", "share", "quantile")}
@@ -240,8 +240,10 @@ def _answer(arguments: argparse.Namespace) -> int:
         work = affordable_work(fleet, parts=parts, **asked)
         at_most = evaluations(work, parts, arguments.quantile) if work else 0
         rows.append({"parts": parts, "work": work, "evaluations": at_most})
+    walked = all(profile.walks for profile in fleet.profiles)
+    worth = walk_worth(fleet, share=arguments.share) if walked else None
     if arguments.json:
-        output.print_json({"works": rows, "asked": asked})
+        output.print_json({"works": rows, "asked": asked, "walk_worth": worth})
         return 0
     within = f"{arguments.share:.4g} of the clients within {_time(arguments.seconds)}"
     header = (
@@ -252,6 +254,8 @@ def _answer(arguments: argparse.Namespace) -> int:
     output.print_table(
         header, [(str(r["parts"]), f"{r['work']:,}", f"{r['evaluations']:,}") for r in rows]
     )
+    if worth is not None:
+        print(f"a walk is worth {worth:,} evaluations (`walk_worth`, for algorithm 2)")
     return 0
 
 
@@ -293,6 +297,12 @@ def _print_profile(profile: ClientProfile) -> None:
             for row in profile.solving
         ],
     )
+    if profile.walks:
+        one, every = profile.walks.one_thread, profile.walks.all_threads
+        print(
+            f"walks (algorithm 2) a second: {one:,.0f} on one thread, {every:,.0f} on all", end=""
+        )
+        print(f"; a walk takes as long as {profile.walk_worth:,.0f} evaluations")
     if profile.server:
         issued, verified = (
             profile.server.challenges_per_second,

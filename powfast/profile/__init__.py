@@ -2,7 +2,7 @@
 
 from powfast.profile.document import ClientProfile, Fleet
 from powfast.profile.measure import hash_rate, measure_client
-from powfast.profile.solve_time import affordable_work, evaluations, solve_seconds, tail
+from powfast.profile.solve_time import affordable_work, evaluations, solve_seconds, tail, walk_worth
 
 __all__ = [
     "ClientProfile",
@@ -13,4 +13,5 @@ __all__ = [
     "measure_client",
     "solve_seconds",
     "tail",
+    "walk_worth",
 ]

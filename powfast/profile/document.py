@@ -80,6 +80,14 @@ class SolveTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class WalkRates:
+    """Walks of algorithm 2 a second: of one thread, and sustained on the solver's threads."""
+
+    one_thread: float
+    all_threads: float
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """What one thread of a server does on this device."""
 
@@ -109,6 +117,7 @@ class ClientProfile:
     solving: tuple[SolveTimes, ...]
     server: Server | None
     warnings: tuple[str, ...]
+    walks: WalkRates | None = None
 
     def __post_init__(self) -> None:
         measured = {(rate.kernel, rate.threads) for rate in self.rates}
@@ -120,6 +129,19 @@ class ClientProfile:
     def hash_rate(self) -> float:
         """Evaluations a second that this device sustains with its own solver: the median slice."""
         return median(self.sustained.hashes_per_second)
+
+    @property
+    def walk_worth(self) -> float:
+        """Evaluations that this device makes in the time of one walk.
+
+        Raises
+        ------
+        InvalidInput
+            If it measured no walks.
+        """
+        if self.walks is None:
+            raise InvalidInput(f"{self.name} measured no walks: `powfast bench` does since 0.1.0")
+        return self.hash_rate / self.walks.all_threads
 
     @property
     def single_rate(self) -> float:
@@ -160,6 +182,7 @@ class ClientProfile:
             "rates": tuple(rates),
             "sustained": Sustained(sustained["slice_seconds"], slices),
             "solving": tuple(SolveTimes(**row) for row in content["solving"]),
+            "walks": content.get("walks") and WalkRates(**content["walks"]),
             "server": content["server"] and Server(**content["server"]),
             "warnings": tuple(content["warnings"]),
         }

@@ -13,10 +13,18 @@ from datetime import UTC, datetime
 from statistics import fmean, median, quantiles
 
 from powfast import __version__, _native
-from powfast.kernel import active_kernel, kernels
-from powfast.profile.document import ClientProfile, Rate, Server, Solver, SolveTimes, Sustained
+from powfast.kernel import active_kernel, kernels, native_kernel, walking_kernel
+from powfast.profile.document import (
+    ClientProfile,
+    Rate,
+    Server,
+    Solver,
+    SolveTimes,
+    Sustained,
+    WalkRates,
+)
 from powfast.profile.machine import Usage, this_device
-from powfast.puzzle import MAX_WORK, Puzzle, cores, solve, solve_counted
+from powfast.puzzle import MAX_WORK, Algorithm, Puzzle, cores, solve, solve_counted
 
 Call = Callable[[], object]
 
@@ -96,6 +104,8 @@ def measure_client(
     sustained = tuple(_slices(device.cores, plan.slices, plan.slice_seconds))
     status("solve times")
     solving = _solving(plan, {1: _single(rates), device.cores: median(sustained)})
+    status("walks")
+    walks = _walks(plan, device.cores)
     status("challenges and verifications")
     server = _server(plan.rounds, issue, verify) if issue and verify else None
     start = median(_seconds(lambda: solve(Puzzle(bytes(32), 1, 1))) for _ in range(100))
@@ -111,6 +121,7 @@ def measure_client(
         sustained=Sustained(plan.slice_seconds, sustained),
         solving=solving,
         server=server,
+        walks=walks,
         warnings=(*Usage.now().disturbances(before), *_uneven(rates), *_slower(sustained)),
     )
 
@@ -152,9 +163,20 @@ def _single(rates: tuple[Rate, ...]) -> float:
     return next(r.hashes_per_second for r in rates if (r.kernel, r.threads) == (active, 1))
 
 
-def _slices(threads: int, count: int, seconds: float) -> Iterator[float]:
-    """Yield the evaluations a second of the active kernel, slice after slice of one search."""
-    solver = _native.Solver(_native.Kernel(active_kernel()), bytes(32), MAX_WORK, 1)
+def _walks(plan: _Plan, threads: int) -> WalkRates:
+    def rate(count: int) -> float:
+        slices = _slices(count, max(1, plan.slices // 4), plan.slice_seconds, Algorithm.CACHEWALK)
+        return median(slices)
+
+    return WalkRates(rate(1), rate(threads))
+
+
+def _slices(
+    threads: int, count: int, seconds: float, algorithm: Algorithm = Algorithm.SHA256
+) -> Iterator[float]:
+    """Yield the digests a second of the active kernel, slice after slice of one search."""
+    kernel = walking_kernel() if algorithm is Algorithm.CACHEWALK else native_kernel()
+    solver = _native.Solver(kernel, bytes(32), MAX_WORK, 1, algorithm)
     started, done = time.perf_counter(), 0
     for _ in range(count):
         solver.run(seconds, threads)

@@ -14,10 +14,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from powfast.errors import InvalidInput, require_int
 from powfast.profile.document import ClientProfile, Fleet
 from powfast.puzzle import MAX_PARTS, MAX_WORK
+
+_ROUNDING = 1e-12  # of the weights: what it leaves out of 1 is nobody's device
 
 
 def tail(count: int, work: int, parts: int) -> float:
@@ -123,8 +126,39 @@ def affordable_work(
     works = [_affordable(profile, seconds, parts, quantile) for profile in fleet.profiles]
     order = np.argsort(works)[::-1]
     reached = fleet.shares[order].cumsum()
-    # What the weights' rounding leaves out of 1 is nobody's device.
-    return works[int(order[np.searchsorted(reached, share - 1e-12)])]
+    return works[int(order[np.searchsorted(reached, share - _ROUNDING)])]
+
+
+def walk_worth(fleet: Fleet, *, share: float = 0.95) -> int:
+    """Return the evaluations that a walk is to be worth in prices, at least 1, for `Walks`.
+
+    With it, the slowest device of the share takes as long over walks as over hashes: what is
+    promised of its seconds holds for both. Devices that hash fast for their caches take longer.
+
+    Parameters
+    ----------
+    fleet : Fleet
+        The clients.
+    share : float
+        Of the clients, fastest first, in (0, 1].
+
+    Raises
+    ------
+    InvalidInput
+        If a device measured no walks, or `share` is out of its range.
+    """
+    if not 0.0 < share <= 1.0:
+        raise InvalidInput("share must be in (0, 1]")
+    hashes = np.array([profile.hash_rate for profile in fleet.profiles])
+    walks = hashes / [profile.walk_worth for profile in fleet.profiles]
+    return max(1, round(_kept(fleet, hashes, share) / _kept(fleet, walks, share)))
+
+
+def _kept(fleet: Fleet, rates: npt.NDArray[np.float64], share: float) -> float:
+    """Return the rate that a share of the clients reach."""
+    order = np.argsort(rates)[::-1]
+    reached = fleet.shares[order].cumsum()
+    return float(rates[order[np.searchsorted(reached, share - _ROUNDING)]])
 
 
 def _affordable(profile: ClientProfile, seconds: float, parts: int, quantile: float) -> int:

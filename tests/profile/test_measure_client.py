@@ -26,7 +26,7 @@ COMMITTED = sorted((ROOT / "benchmarks" / "profiles").glob("*.json"))
 def profile() -> ClientProfile:
     said: list[str] = []
     found = measure_client(name="here", quick=True, issue=int, verify=int, status=said.append)
-    assert len(said) == 4
+    assert len(said) == 5
     return found
 
 
@@ -46,6 +46,9 @@ def test_the_profile_says_where_and_what(profile: ClientProfile) -> None:
     assert profile.device == this_device()
     assert profile.device.cpu
     assert profile.server is not None
+    assert profile.walks is not None
+    assert profile.walk_worth == profile.hash_rate / profile.walks.all_threads
+    assert 50 < profile.walk_worth < 50_000
     assert 0.0 < profile.solver.start_seconds < 0.1
     assert ClientProfile.from_json(profile.to_json()) == profile
 

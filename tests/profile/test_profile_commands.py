@@ -43,6 +43,19 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
+def test_answer_says_what_a_walk_is_worth(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "walking.json"
+    file.write_text(profiles.example(2e7, walks=4e4).to_json())
+    assert main(["profile", "answer", str(file)]) == 0
+    assert "a walk is worth 500 evaluations" in capsys.readouterr().out
+    assert main(["profile", "answer", str(file), "--json"]) == 0
+    assert printed(capsys)["walk_worth"] == 500
+    assert main(["profile", "show", str(file)]) == 0
+    assert "20,000 on one thread, 40,000 on all; a walk takes as long as 500" in (
+        capsys.readouterr().out
+    )
+
+
 def test_bench_writes_a_profile(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "here.json"
     assert main(["bench", "--quick", "--json", "--name", "here", "--out", str(out)]) == 0

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from powfast.errors import InvalidInput
-from powfast.profile import Fleet, affordable_work, evaluations, solve_seconds, tail
+from powfast.profile import (
+    ClientProfile,
+    Fleet,
+    affordable_work,
+    evaluations,
+    solve_seconds,
+    tail,
+    walk_worth,
+)
 from powfast.puzzle import Puzzle, solve_counted
 
 CHUNK = 4096  # nonces that a thread takes at a time: csrc/solve.c
@@ -201,3 +209,36 @@ def test_the_answer_is_the_most_work_that_the_share_affords(
 def test_refuses_nonsense(call: object) -> None:
     with pytest.raises(InvalidInput):
         call()  # type: ignore[operator]
+
+
+# -- walks
+
+
+@pytest.mark.parametrize(
+    ("share", "worth"),
+    [
+        (0.2, 8e7 / 1e5),  # so many clients hash at 8e7 or faster, and walk at 1e5
+        (0.7, 2e7 / 1e5),
+        (0.9, 2e7 / 8e4),
+        (1.0, 1e7 / 4e4),
+    ],
+)
+def test_the_slowest_of_the_share_takes_as_long_over_walks(share, worth):
+    rates = [(8e7, 8e4), (2e7, 1e5), (1e7, 4e4)]
+    devices = tuple(profiles.example(hashes, walks=walks) for hashes, walks in rates)
+    assert walk_worth(Fleet(devices, (2.0, 7.0, 1.0)), share=share) == worth
+
+
+def test_walks_that_were_not_measured():
+    measured, older = profiles.example(walks=1e5), profiles.example(name="older")
+    assert ClientProfile.from_json(measured.to_json()) == measured
+    assert older.walks is None
+    fleet = Fleet((measured, older), (1.0, 1.0))
+    with pytest.raises(InvalidInput, match="older measured no walks"):
+        walk_worth(fleet)
+    for share in (0.0, 1.1, math.nan):
+        with pytest.raises(InvalidInput, match="share"):
+            walk_worth(Fleet((measured,), (1.0,)), share=share)
+    text = measured.to_json().replace('"all_threads": 100000.0', '"all_threads": 0')
+    with pytest.raises(InvalidInput, match="walks"):
+        ClientProfile.from_json(text)

@@ -5,9 +5,9 @@ import { sha256 } from "../web/sha256.js";
 const WEB = new URL("../web/", import.meta.url);
 const KERNELS = { wasm: "wasm-simd128", js: "javascript" }; // as profiles name them
 const WORKS = [1e4, 1e5, 1e6, 1e7, 1e8], PARTS = [1, 16, 64];
-const FULL = { rounds: 7, evaluations: 2 ** 22, slices: 60, sliceSeconds: 1, puzzles: 100, rungSeconds: 15 };
-const QUICK = { rounds: 3, evaluations: 2 ** 19, slices: 4, sliceSeconds: 0.5, puzzles: 20, rungSeconds: 0.5 };
-const ENDLESS = { seed: new Uint8Array(32), work: 2n ** 64n - 1n, parts: 1 };
+const FULL = { rounds: 7, evaluations: 2 ** 22, slices: 60, sliceSeconds: 1, puzzles: 100, rungSeconds: 15, walks: 2 ** 17 };
+const QUICK = { rounds: 3, evaluations: 2 ** 19, slices: 4, sliceSeconds: 0.5, puzzles: 20, rungSeconds: 0.5, walks: 2 ** 12 };
+const ENDLESS = { seed: new Uint8Array(32), work: 2n ** 64n - 1n, parts: 1, algorithm: 1 };
 const REPORTS = 3; // of a worker, at least: the first only starts its clock
 const UNEVEN = 0.05; // spread, or slowing down, that is worth a warning
 const WORDS = 120; // characters of what a browser says of itself
@@ -39,6 +39,7 @@ export async function profile({ name, quick = false, signal, onStatus = () => {}
     rates,
     sustained: { slice_seconds: plan.sliceSeconds, hashes_per_second: slices },
     solving,
+    walks: kernels.includes("wasm") ? await walksOf(bench, cores) : null,
     server: null,
     warnings: [...uneven(rates), ...slower(slices)],
   };
@@ -90,6 +91,13 @@ function sustained({ pool, plan, signal, onStatus }, count) {
   });
 }
 
+/** Walks (algorithm 2) a second, on one worker and on all. */
+async function walksOf({ pool, plan, signal, onStatus }, cores) {
+  onStatus("walks", 0.95);
+  const rate = (count) => pool.run({ ...ENDLESS, algorithm: 2 }, { count, signal }, rateOver(count, plan.walks));
+  return { one_thread: await rate(1), all_threads: await rate(cores) };
+}
+
 /** Time the puzzles of the rungs that this device can climb, given its hash rates. */
 async function ladder({ pool, plan, signal, onStatus }, rates) {
   const rungs = WORKS.flatMap((work) => PARTS.flatMap((parts) => [...rates]
@@ -98,7 +106,7 @@ async function ladder({ pool, plan, signal, onStatus }, rates) {
   for (let index = 0; index < plan.puzzles; index++) {
     onStatus("solve times", 0.7 + (0.3 * index) / plan.puzzles);
     for (const rung of rungs) {
-      const puzzle = { seed: seed(rung, index), work: BigInt(rung.work), parts: rung.parts };
+      const puzzle = { seed: seed(rung, index), work: BigInt(rung.work), parts: rung.parts, algorithm: 1 };
       const started = performance.now();
       rung.evaluations += await pool.run(puzzle, { count: rung.threads, signal }, solved(rung.parts));
       rung.seconds.push((performance.now() - started) / 1000);
