@@ -17,6 +17,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,11 +40,18 @@ const { setup, search } = new WebAssembly.Instance(module).exports;
 const count = BigInt(process.argv[2]);
 setup(2, 2n ** 64n - 1n, 1);
 search(0, 0n, 4n * count); // until the engine has optimized it
-const start = process.hrtime.bigint();
+const start = process.cpuUsage();
 search(0, 0n, count);
-console.log(Number(process.hrtime.bigint() - start) / 1e9);
+console.log(process.cpuUsage(start).user / 1e6);
 """
 Time = Callable[[], float]
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """Seconds of this process alone: nothing else on the machine counts."""
+    started = time.process_time()
+    call()
+    return time.process_time() - started
 
 
 def prototype(folder: str, fed: int) -> Time:
@@ -63,22 +71,22 @@ def prototype(folder: str, fed: int) -> Time:
     if fed == 4 and sum_of_walks(address, SEED, 0, 0, 1) != KNOWN:
         raise AssertionError("the prototype gives another answer")
 
-    def time() -> float:
+    def taken() -> float:
         assert memory is not None  # mapped as long as it is written to
-        return seconds(lambda: sum_of_walks(address, SEED, 0, 0, WALKS)) / WALKS
+        return cpu_seconds(lambda: sum_of_walks(address, SEED, 0, 0, WALKS)) / WALKS
 
-    return time
+    return taken
 
 
 def webassembly() -> Time:
     """Seconds a walk of the browser's module in Node.js, start and compilation aside."""
     module = HERE.parent / "powfast" / "web" / "powfast.wasm"
 
-    def time() -> float:
+    def taken() -> float:
         command = ["node", "-e", WEBASSEMBLY, str(module), str(WALKS)]
         return float(subprocess.run(command, capture_output=True, check=True).stdout) / WALKS
 
-    return time
+    return taken
 
 
 def library(kernel, offset: int = 0, huge: bool = False) -> Time:
@@ -90,12 +98,12 @@ def library(kernel, offset: int = 0, huge: bool = False) -> Time:
     if lib.powfast_walk_selftest(scratch, kernel) != lib.POWFAST_OK:
         raise AssertionError("wrong answers")
 
-    def time() -> float:
+    def taken() -> float:
         assert memory is not None
         search = (nonce, scratch, kernel, task, 0, 0, WALKS)
-        return seconds(lambda: lib.powfast_walk_search(*search)) / WALKS
+        return cpu_seconds(lambda: lib.powfast_walk_search(*search)) / WALKS
 
-    return time
+    return taken
 
 
 def mapped(huge: bool = False) -> tuple[mmap.mmap, int]:
@@ -110,9 +118,9 @@ def interleaved(times: dict[str, Time], rounds: int, against: str) -> list[Row]:
     """Measure all in turn, `rounds` times: medians and quartiles, ratios to `against`, blocks."""
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in times}
     for _ in range(rounds):
-        for name, time in times.items():
+        for name, taken in times.items():
             bulk = bulk_rate()
-            samples[name].append((time(), (bulk + bulk_rate()) / 2))
+            samples[name].append((taken(), (bulk + bulk_rate()) / 2))
     base = [taken for taken, _ in samples[against]]
     rows = []
     for name, pairs in samples.items():
