@@ -100,7 +100,8 @@ def main() -> None:
     for row in rows:
         whole = base[row["fed"]]
         ratios = [row[name] / whole[name] for name in ("multiplications", "rows_read", "time")]
-        print(f"1/{row['fed']}  1/{row['stored']:<3}  {row['kib_end']:12.0f}  {row['kib_mean']:12.0f}"
+        print(f"1/{row['fed']}  1/{row['stored']:<3}  {row['kib_end']:12.0f}"
+              f"  {row['kib_mean']:12.0f}"
               f"  {ratios[0]:14.2f}x  {ratios[1]:10.2f}x  {ratios[2]:6.2f}x")  # fmt: skip
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
