@@ -224,3 +224,15 @@ class StoreUnavailable(PowfastError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UpstreamFailed(PowfastError):
+    """The model server behind a proxy did not answer, or not wholly."""
+
+    code = "upstream-failed"
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """The model server behind a proxy was silent for too long."""
+
+    code = "upstream-timeout"

@@ -1,4 +1,4 @@
-"""For whoever puts a proxy before a model server: the gate as a service."""
+"""For whoever puts a proxy before a model server: the proxy itself, or a gate that one asks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ def add_commands(commands: output.Commands) -> None:
         commands,
         "serve",
         _serve,
-        "Answer a proxy (nginx, Traefik, Caddy, Envoy) at /check: may this request pass, or what "
-        "has it to pay first? Also /report, /healthz and /metrics.",
+        "Be the proxy before a model server (--upstream); or answer one (nginx, Traefik, Caddy, "
+        "Envoy) at /check: may this request pass, or what has it to pay first? Also /report, "
+        "/healthz and /metrics.",
+    )
+    serve.add_argument(
+        "--upstream", metavar="URL", help="the model server whose answers are priced and passed on"
     )
     serve.add_argument("--config", type=Path, help="the settings (POWFAST_CONFIG)")
     serve.add_argument("--host", default="127.0.0.1")
@@ -43,6 +47,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     sys.path.insert(0, str(Path.cwd()))  # for settings that name a function, as uvicorn does
     if arguments.config is not None:
         os.environ["POWFAST_CONFIG"] = str(arguments.config.resolve())
+    if arguments.upstream is not None:
+        os.environ["POWFAST_UPSTREAM"] = arguments.upstream
     settings = Settings.load()  # whatever is wrong is said once, before any worker starts
     if arguments.workers > 1 and settings.store.startswith("memory:"):
         raise InvalidInput("a store in memory serves one worker: name sqlite:// or redis://")
@@ -51,8 +57,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     with TemporaryDirectory() as folder:
         if arguments.workers > 1:  # any of them answers /metrics for all
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        role = "gateway" if settings.upstream is None else "upstream"
         uvicorn.run(
-            "powfast.servers.gateway:from_environment",
+            f"powfast.servers.{role}:from_environment",
             factory=True,
             host=arguments.host,
             port=arguments.port,

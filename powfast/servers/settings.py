@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from powfast import accounts, keyring
 from powfast.accounts import Caller
@@ -25,6 +26,7 @@ from powfast.gate import MAX_QUERIES, MAX_UNPAID_RUNS, Gate
 from powfast.observers import together
 from powfast.observers.base import Observer
 from powfast.puzzle import WALK_EVALUATIONS, Algorithm
+from powfast.servers.usage import TOKENS_PER_QUERY
 from powfast.stores import MemoryLedger, open_held, open_ledger
 from powfast.stores.base import require_evidence_tariff
 from powfast.stores.failsafe import OnStoreError
@@ -165,6 +167,17 @@ def _resolver(given: Any) -> Callable[[Caller], str]:
     return _imported(given) if ":" in _text(given) else accounts.resolver(given)
 
 
+def _upstream(given: Any) -> str:
+    try:
+        parts = urlsplit(_text(given))
+        is_fit = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_fit = False
+    if not is_fit or parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidInput("has to be http://host:port or https://host, with a path or without")
+    return str(given)
+
+
 def _secret(given: Any) -> str:
     if len(_text(given)) < 16:
         raise InvalidInput("has to have at least 16 characters")
@@ -199,11 +212,15 @@ _READERS: dict[str, Read] = {
     "check_status": _integer(400, 499),
     "queries_header": _text,
     "report_secret": _secret,
+    "upstream": _upstream,
+    "upstream_timeout": _number(0.1, 86400),
+    "upstream_connections": _integer(1, 65536),
+    "tokens_per_query": _integer(1, 10**9),
     "metrics": _flag,
     "logs": _flag,
     "tracing": _flag,
 }
-_SECRET = {"keys", "store", "report_secret"}  # a store's URL may hold a password
+_SECRET = {"keys", "store", "report_secret", "upstream"}  # a URL may hold a password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +246,7 @@ class Settings:
     walks_from: int | None = None
     walks_for: tuple[Purpose, ...] = tuple(Purpose)
     walk_worth: int = WALK_EVALUATIONS
-    paths: tuple[str, ...] = ("/",)
+    paths: tuple[str, ...] | None = None
     status: int = 402
     max_body: int = 16 << 20
     body_timeout: float = 30.0
@@ -240,6 +257,10 @@ class Settings:
     check_status: int = 401
     queries_header: str | None = None
     report_secret: str | None = field(default=None, repr=False)
+    upstream: str | None = None
+    upstream_timeout: float = 600.0
+    upstream_connections: int = 256
+    tokens_per_query: int = TOKENS_PER_QUERY
     metrics: bool = False
     logs: bool = False
     tracing: bool = False
@@ -341,7 +362,8 @@ class Settings:
     def wsgi_middleware(self) -> dict[str, Any]:
         """Those of `wsgi.PowMiddleware`, which cannot time what its server reads."""
         names = ("account", "group", "evidence", "bind", "paths", "max_body", "status")
-        return {name: getattr(self, name) for name in names}
+        said = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def store_of(
