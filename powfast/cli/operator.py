@@ -13,18 +13,25 @@ from powfast.errors import InvalidInput
 
 def add_commands(commands: output.Commands) -> None:
     """Add leakage and calibrate."""
-    leakage = output.add_command(
-        commands,
-        "leakage",
-        _leakage,
-        "Compare honest with suspicious queries, score by score: does leakage mean anything "
-        "for this model?",
+    text = "Does leakage mean anything for this model, and which layers could tell?"
+    leakage = commands.add_parser("leakage", help=text, description=text)
+    actions = leakage.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    report = output.add_command(
+        actions, "report", _report, "Compare honest with suspicious queries, score by score."
     )
-    leakage.add_argument("action", choices=["report"])
-    leakage.add_argument("training", type=Path, help=".npz with features and labels")
-    leakage.add_argument("honest", type=Path, help=".npz with features and probabilities")
-    leakage.add_argument("suspicious", type=Path, help=".npz with features and probabilities")
-    leakage.add_argument("--plot", type=output.picture, help="also draw it into this file")
+    report.add_argument("training", type=Path, help=".npz with features and labels")
+    report.add_argument("honest", type=Path, help=".npz with features and probabilities")
+    report.add_argument("suspicious", type=Path, help=".npz with features and probabilities")
+    report.add_argument("--plot", type=output.picture, help="also draw it into this file")
+
+    layers = output.add_command(
+        actions,
+        "layers",
+        _layers,
+        "List the tensors of an ONNX model that can be features, with their shapes.",
+    )
+    layers.add_argument("model", type=Path, help=".onnx file")
 
     calibrate = output.add_command(
         commands,
@@ -46,7 +53,7 @@ def add_commands(commands: output.Commands) -> None:
     calibrate.add_argument("--out", type=Path, default=Path("tariff.json"))
 
 
-def _leakage(arguments: argparse.Namespace) -> int:
+def _report(arguments: argparse.Namespace) -> int:
     from powfast.leakage.report import report_files
 
     found = report_files(arguments.training, arguments.honest, arguments.suspicious)
@@ -56,6 +63,26 @@ def _leakage(arguments: argparse.Namespace) -> int:
         output.print_json(found.to_dict())
     else:
         print(found)
+    return 0
+
+
+def _layers(arguments: argparse.Namespace) -> int:
+    from powfast.leakage.layers import onnx_layers
+
+    found = onnx_layers(arguments.model)
+    if arguments.json:
+        output.print_json({"layers": [layer._asdict() for layer in found]})
+        return 0
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            " x ".join("?" if size is None else str(size) for size in layer.shape),
+            "" if layer.channels is None else str(layer.channels),
+        )
+        for layer in found
+    ]
+    output.print_table(("layer", "operator", "shape", "axis of channels"), rows)
     return 0
 
 
