@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from powfast.cli import output
 from powfast.cli.profile import read_fleet
 from powfast.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from powfast.leakage import LeakageEstimator
 
 
 def add_commands(commands: output.Commands) -> None:
@@ -37,8 +40,9 @@ def add_commands(commands: output.Commands) -> None:
         commands,
         "calibrate",
         _calibrate,
-        "Choose a tariff from honest accounts' evidence, and say what it is worth; or, with "
-        "--check, whether recent honest accounts are still those of a calibration.",
+        "Choose a tariff from honest accounts' evidence, and say what it is worth: status 1 where "
+        "no attack pays more than they do. Or, with --check, say whether recent honest accounts "
+        "are still those of a calibration.",
     )
     calibrate.add_argument("honest", type=Path, help=".npz written by powfast.tariff.save_traces")
     calibrate.add_argument("--check", type=Path, metavar="TARIFF", help="compare with this one")
@@ -48,6 +52,13 @@ def add_commands(commands: output.Commands) -> None:
     rate.add_argument("--profile", type=Path, help="what `powfast bench --out` wrote there")
     rate.add_argument("--fleet", type=Path, help="what `powfast profile merge` wrote")
     calibrate.add_argument("--suspicious", type=Path, help=".npz of extractors' evidence")
+    calibrate.add_argument("--estimator", type=Path, help=".npz that LeakageEstimator.save wrote")
+    calibrate.add_argument(
+        "--features",
+        type=Path,
+        help=".npz with honest features: without --suspicious, attacks are made of them",
+    )
+    calibrate.add_argument("--ttl", type=float, default=120.0, help="a challenge's life, seconds")
     calibrate.add_argument("--max-overhead", type=float, default=2.0)
     calibrate.add_argument("--quantile", type=float, default=0.99)
     calibrate.add_argument("--out", type=Path, default=Path("tariff.json"))
@@ -89,11 +100,13 @@ def _layers(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     if arguments.check:
         return _check(arguments)
-    from powfast.tariff import calibrate, load_traces
+    from powfast.leakage import LeakageEstimator
+    from powfast.tariff import calibrate, judge, load_traces
 
     clients = arguments.profile or arguments.fleet
     if arguments.service_time is None or (arguments.hash_rate is None and clients is None):
         raise InvalidInput("calibrate needs --service-time, and --hash-rate, --profile or --fleet")
+    estimator = LeakageEstimator.load(arguments.estimator) if arguments.estimator else None
     calibration = calibrate(
         load_traces(arguments.honest),
         service_time=arguments.service_time,
@@ -101,16 +114,33 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         profile=read_fleet(clients) if clients else None,
         max_overhead=arguments.max_overhead,
         quantile=arguments.quantile,
-        suspicious=load_traces(arguments.suspicious) if arguments.suspicious else None,
+        suspicious=_suspicious(arguments, estimator),
     )
+    missing = estimator.missing() if estimator else None
+    verdict = judge(calibration, missing=missing, lifetime=arguments.ttl)
     arguments.out.write_text(calibration.to_json())
     if arguments.json:
-        output.print_json(calibration.report)
+        output.print_json({**calibration.report, "verdict": verdict.to_dict()})
     else:
         _print_report(calibration.report)
         print(f"{arguments.out}: {calibration.tariff.base_work:.0f} evaluations a query, ", end="")
         print(f"{calibration.tariff.opening_work:.0f} once for a new account")
-    return 0
+        print(verdict)
+    return int(not verdict.separates)
+
+
+def _suspicious(arguments: argparse.Namespace, estimator: LeakageEstimator | None) -> Any:
+    """Return the attacks' evidence: what was given, else of stress inputs, else none."""
+    from powfast.leakage import report, stress_evidence
+    from powfast.tariff import load_traces
+
+    if arguments.suspicious:
+        return load_traces(arguments.suspicious)
+    if not arguments.features:
+        return None
+    if estimator is None:
+        raise InvalidInput("--features needs --estimator, whose features they are")
+    return stress_evidence(estimator, *report.read(arguments.features, "features"))
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from powfast.leakage.estimator import LeakageEstimator, entropy, margin
 from powfast.leakage.neighbours import NeighbourVotes
 from powfast.leakage.reference import HonestReference
 from powfast.leakage.report import Report, report_files
+from powfast.leakage.stress import stress_evidence, stress_inputs
 from powfast.leakage.teachers import TeacherEnsemble, from_predictions
 from powfast.leakage.votes import Scorer, from_labels, from_votes, warmup
 
@@ -28,5 +29,7 @@ __all__ = [
     "from_votes",
     "margin",
     "report_files",
+    "stress_evidence",
+    "stress_inputs",
     "warmup",
 ]

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from powfast.leakage import _checks
 from powfast.leakage.arrays import Floats, Integers
+from powfast.leakage.clusters import cluster_small
 from powfast.leakage.density import ClassDensity
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.reference import HonestReference
@@ -19,6 +20,9 @@ from powfast.leakage.votes import WARM_CALLS, from_votes
 
 if TYPE_CHECKING:
     from powfast.leakage.report import Report
+
+ENOUGH = 100
+"""Honest queries of a class from which on its queries are told apart by themselves."""
 
 
 def entropy(probabilities: ArrayLike) -> Floats:
@@ -125,14 +129,50 @@ class LeakageEstimator(Parameters, Stored):
     ) -> Self:
         """Fit the `HonestReference` on honest queries that `fit` has not seen; return self.
 
-        Strata are the predicted classes; those with fewer than `minimum` queries are pooled.
-        `delta` makes up for the luck of this very sample (see `HonestReference.fit`).
+        Strata are the predicted classes. Those with fewer than `minimum` queries are clustered on
+        one half of these and compared with the other half of their cluster; where two clusters of
+        60 cannot be had, they are pooled. `delta` makes up for the luck of this very sample (see
+        `HonestReference.fit`).
         """
         scores, strata = self._scores(honest_features, honest_probabilities)
+        together, kept = cluster_small(scores, strata, minimum, self.seed)
         self.reference_ = HonestReference.fit(
-            scores, strata, minimum=minimum, delta=delta, weights=self.weights
+            scores[kept],
+            strata[kept],
+            minimum=minimum,
+            delta=delta,
+            weights=self.weights,
+            clusters=together,
         )
         return self
+
+    def missing(self) -> dict[int, int]:
+        """Return how many honest queries each class lacks to be told apart by itself.
+
+        With `ENOUGH` of them, a query beyond all in one of the default's distances has evidence
+        of about 6, from which prices climb. Classes that lack none are left out; those that only
+        clusters know lack all.
+        """
+        self._fitted("reference_")
+        reference = self.reference_
+        names, counts = np.unique(reference.strata, return_counts=True)
+        have = dict.fromkeys(reference.clusters[:, 0].tolist(), 0)
+        have.update(zip(names.tolist(), counts.tolist(), strict=True))
+        return {name: ENOUGH - n for name, n in sorted(have.items()) if n < ENOUGH}
+
+    def imitate(self, features: ArrayLike) -> tuple[Floats, Floats]:
+        """Return features (n, d) and, in the served answers' place, the shares of the votes.
+
+        For inputs that exist as features alone; labels that `fit` was given have to be the
+        columns of the served answers.
+        """
+        self._fitted("teachers_")
+        data = _checks.features(features, "features")
+        votes, classes = self.teachers_.votes(data), self.teachers_.classes_
+        whole = classes.dtype.kind in "iu" and classes.min() >= 0
+        shares = np.zeros((len(data), int(classes.max()) + 1 if whole else len(classes)))
+        shares[:, classes if whole else slice(None)] = votes / self.teachers
+        return data, shares
 
     def evidence(self, features: ArrayLike, probabilities: ArrayLike) -> Floats:
         """Return the (n,) e-values of queries against "honest": at least 0, at most 1 on average.

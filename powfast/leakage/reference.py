@@ -30,9 +30,12 @@ def p_to_e(p: Floats) -> Floats:
 
 
 class StratumCheck(NamedTuple):
-    """Mean evidence of one stratum's honest queries, with an interval of `confidence`."""
+    """Mean evidence of honest queries compared alike, with an interval of `confidence`."""
 
-    stratum: int
+    strata: tuple[int, ...]
+    """One stratum, or those asked about of one cluster or of the pool."""
+    promise: str
+    """Over which honest queries evidence averages at most 1."""
     queries: int
     mean: float
     low: float
@@ -65,20 +68,23 @@ class HonestReference(Stored):
 
     Pooling: strata with fewer than `minimum` honest queries form one pooled stratum, which takes
     in the smallest of the others until it has `minimum` as well. Strata never seen are compared
-    with the pool, or, where there is none, with all honest queries. Make one with `fit`.
+    with the pool, or, where there is none, with all honest queries. Strata may be clustered
+    beforehand: the average is then over the cluster's honest queries. Make one with `fit`.
 
     Attributes
     ----------
     scores : (n, m) float64 honest scores, oldest first
     strata : (n,) int64
+    clusters : (k, 2) int64 strata that are compared together, each with its cluster
     minimum, delta, weights : as given to `fit`
     """
 
     _settings = ("minimum", "delta", "weights")
-    _arrays = ("scores", "strata")
+    _arrays = ("scores", "strata", "clusters")
 
     scores: Floats
     strata: Integers
+    clusters: Integers
     minimum: int
     delta: float | None
     weights: Sequence[float] | None
@@ -92,8 +98,13 @@ class HonestReference(Stored):
         minimum: int = 20,
         delta: float | None = None,
         weights: Sequence[float] | None = None,
+        clusters: ArrayLike | None = None,
     ) -> Self:
         """Return the reference of honest scores (n, m) in strata (n,), one stratum if None.
+
+        `clusters` (k, 2) lists strata that are compared together with their cluster's number, as
+        `powfast.leakage.clusters.clusters` finds them among honest queries that are not in
+        `scores`.
 
         `weights` (m,) say how much each score's e-value counts in the mean; equal unless given.
         They have to be chosen without a look at the queries that are judged.
@@ -112,6 +123,7 @@ class HonestReference(Stored):
         made.scores = _checks.matrix(scores, "scores")
         made.strata = _strata(strata, len(made.scores))
         made.minimum, made.delta, made.weights = minimum, delta, weights
+        made.clusters = _clusters(clusters)
         made._restore()
         return made
 
@@ -155,20 +167,23 @@ class HonestReference(Stored):
     def check(
         self, scores: ArrayLike, strata: ArrayLike | None = None, *, confidence: float = 0.99
     ) -> list[StratumCheck]:
-        """Return, per stratum, the mean evidence of held-out honest queries.
+        """Return the mean evidence of held-out honest queries, per stratum, cluster or pool.
 
-        The interval is the normal one, two-sided; strata with one query have none (infinite).
+        The interval is the normal one, two-sided; where there is one query it is infinite.
         """
         level = _checks.probability(confidence, "confidence")
         evidence = self.evidence(scores, strata)
-        groups = _strata(strata, len(evidence))
+        asked = _strata(strata, len(evidence))
+        groups = self._group(asked)
         width = NormalDist().inv_cdf(0.5 + level / 2.0)
         rows = []
-        for name in np.unique(groups):
-            own = evidence[groups == name]
+        for group in np.unique(groups):
+            own, names = evidence[groups == group], np.unique(asked[groups == group])
             error = float(own.std(ddof=1)) / math.sqrt(len(own)) if len(own) > 1 else math.inf
             mean, reach = float(own.mean()), width * error
-            rows.append(StratumCheck(int(name), len(own), mean, mean - reach, mean + reach))
+            strata_ = tuple(map(int, names))
+            promise = self._promise(int(group))
+            rows.append(StratumCheck(strata_, promise, len(own), mean, mean - reach, mean + reach))
         return rows
 
     def update(
@@ -190,6 +205,7 @@ class HonestReference(Stored):
             minimum=self.minimum,
             delta=self.delta,
             weights=self.weights,
+            clusters=self.clusters,
         )
 
     def drift(self, scores: ArrayLike, strata: ArrayLike | None = None) -> list[Drift]:
@@ -228,13 +244,15 @@ class HonestReference(Stored):
         if len(self.scores) == 0:
             raise InvalidInput("an honest reference needs at least one honest query")
         self._weights = _normal(self.weights, self.scores.shape[1])
-        names, counts = np.unique(self.strata, return_counts=True)
-        pooled = _pool(counts, self.minimum)
-        self._own = names[~pooled]
-        members = [np.flatnonzero(self.strata == name) for name in self._own]
-        everyone = np.arange(len(self.scores))
-        pool = np.flatnonzero(np.isin(self.strata, names[pooled]))
-        members.append(pool if len(pool) else everyone)
+        self.clusters = _clusters(self.clusters)
+        self._names, home = self._homes()
+        codes = home[np.searchsorted(self._names, self.strata)]
+        pooled = _pool(np.bincount(codes, minlength=home.max() + 1), self.minimum)
+        kept = np.flatnonzero(~pooled)
+        members = [np.flatnonzero(codes == group) for group in kept]
+        pool = np.flatnonzero(pooled[codes])
+        members.append(pool if len(pool) else np.arange(len(self.scores)))
+        self._home = np.where(pooled[home], len(kept), np.searchsorted(kept, home))
         self._sizes = np.array([len(rows) for rows in members])
         self._starts = np.cumsum(self._sizes) - self._sizes
         groups = np.repeat(np.arange(len(members)), self._sizes)
@@ -246,12 +264,27 @@ class HonestReference(Stored):
         self._at = np.cumsum([0] + [len(g) for g in gains[:-1]])
         self._luck = np.array([luck(int(size), self.delta) for size in self._sizes])
 
+    def _homes(self) -> tuple[Integers, Integers]:
+        """Return all known strata and, for each, the number of its cluster or stratum."""
+        names = np.union1d(self.strata, self.clusters[:, 0])
+        keys = np.column_stack([np.zeros_like(names), names])
+        keys[np.searchsorted(names, self.clusters[:, 0])] = np.column_stack(
+            [np.ones(len(self.clusters), dtype=np.int64), self.clusters[:, 1]]
+        )
+        return names, np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+
     def _group(self, strata: Integers) -> Integers:
-        last = len(self._own)
-        if last == 0:
-            return np.zeros(len(strata), dtype=np.int64)
-        at = np.minimum(np.searchsorted(self._own, strata), last - 1)
-        return np.where(self._own[at] == strata, at, last)
+        at = np.minimum(np.searchsorted(self._names, strata), len(self._names) - 1)
+        return np.where(self._names[at] == strata, self._home[at], len(self._sizes) - 1)
+
+    def _promise(self, group: int) -> str:
+        """Say over which honest queries the evidence of a group averages at most 1."""
+        if group == len(self._sizes) - 1:
+            return "the pool's strata together, in the proportions of its honest queries"
+        names = self._names[self._home == group]
+        if len(names) == 1:
+            return f"stratum {names[0]}"
+        return f"{len(names)} clustered strata together, in the proportions of their honest queries"
 
     def _ranks(self, table: Floats, group: Integers) -> tuple[Integers, Integers, Integers]:
         """Return (size of the group, honest scores above, honest scores equal), each (n, m)."""
@@ -309,6 +342,15 @@ def _strata(strata: ArrayLike | None, rows: int) -> Integers:
     if groups.shape != (rows,):
         raise InvalidInput(f"strata must be ({rows},), one per query, not {groups.shape}")
     return groups
+
+
+def _clusters(clusters: ArrayLike | None) -> Integers:
+    if clusters is None:
+        return np.empty((0, 2), dtype=np.int64)
+    pairs = _checks.integers(clusters, "clusters")
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or len(np.unique(pairs[:, 0])) != len(pairs):
+        raise InvalidInput("clusters must be (k, 2): distinct strata, each with its cluster")
+    return pairs
 
 
 def _normal(weights: Sequence[float] | None, scores: int) -> Floats:

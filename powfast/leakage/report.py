@@ -133,15 +133,15 @@ def report_files(
     honest : file with `features` and `probabilities`; a random half calibrates
     suspicious : file with `features` and `probabilities`
     """
-    features, labels = _read(training, "features", "labels")
+    features, labels = read(training, "features", "labels")
     estimator = LeakageEstimator(seed=seed).fit(features, labels)
-    table, probabilities = _read(honest, "features", "probabilities")
+    table, probabilities = read(honest, "features", "probabilities")
     if len(table) != len(probabilities):
         raise InvalidInput(f"{honest}: features and probabilities differ in length")
     order = np.random.default_rng(seed).permutation(len(table))
     half, rest = np.array_split(order, 2)
     estimator.calibrate(table[half], probabilities[half])
-    strange = _read(suspicious, "features", "probabilities")
+    strange = read(suspicious, "features", "probabilities")
     return report(estimator, (table[rest], probabilities[rest]), strange)
 
 
@@ -170,7 +170,8 @@ def auroc(honest: Floats, suspicious: Floats) -> float:
     return float((below + upto).mean() / (2 * len(ranked)))
 
 
-def _read(path: str | Path, *names: str) -> tuple[Any, ...]:
+def read(path: str | Path, *names: str) -> tuple[Any, ...]:
+    """Return the named arrays of an .npz file."""
     try:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return tuple(file[name] for name in names)

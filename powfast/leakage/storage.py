@@ -11,7 +11,7 @@ import numpy as np
 from powfast.errors import InvalidInput
 
 _FORMAT = "powfast.leakage"
-_VERSION = 1
+_VERSION = 2
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

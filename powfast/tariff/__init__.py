@@ -12,6 +12,7 @@ from powfast.tariff.iclr2022 import Iclr2022Tariff
 from powfast.tariff.loading import Tariff, from_json
 from powfast.tariff.simulation import Simulation, simulate
 from powfast.tariff.traces import load_traces, save_traces
+from powfast.tariff.verdict import Verdict, judge
 
 __all__ = [
     "LAMBDAS",
@@ -21,9 +22,11 @@ __all__ = [
     "Iclr2022Tariff",
     "Simulation",
     "Tariff",
+    "Verdict",
     "calibrate",
     "check",
     "from_json",
+    "judge",
     "load_traces",
     "save_traces",
     "simulate",

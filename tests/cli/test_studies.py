@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from powfast.cli import main
+from powfast.leakage import LeakageEstimator
 from powfast.tariff import from_json, save_traces
 
 Capture = pytest.CaptureFixture[str]
@@ -47,6 +48,47 @@ def test_calibrate_writes_a_tariff_with_its_report(tmp_path: Path, capsys: Captu
     assert main([*base, *profiled]) == 0
     assert printed(capsys)["honest"]["quantiles"]["50%"]["overhead"] <= 2.0
     assert from_json(out.read_text()) == first  # the same 4e7 evaluations a second
+
+
+def test_calibrate_ends_with_a_verdict(tmp_path: Path, capsys: Capture) -> None:
+    honest, out = honest_accounts(tmp_path / "honest.npz"), tmp_path / "tariff.json"
+    save_traces(tmp_path / "odd.npz", [np.full(50, 20.0), np.full(50, 0.3)])
+    save_traces(tmp_path / "usual.npz", [np.full(50, 0.3)])
+    base = ["calibrate", str(honest), "--service-time", "0.005", "--hash-rate", "4e7"]
+    base += ["--out", str(out)]
+    assert main([*base, "--suspicious", str(tmp_path / "odd.npz")]) == 0
+    text = capsys.readouterr().out
+    assert "Not defended, at honest prices: extractor 2" in text
+    assert "Defended, dearer than honest use: extractor 1" in text
+    assert main([*base, "--suspicious", str(tmp_path / "usual.npz")]) == 1
+    assert "Nothing is defended" in capsys.readouterr().out
+    assert main([*base, "--suspicious", str(tmp_path / "usual.npz"), "--json"]) == 1
+    assert printed(capsys)["verdict"]["separates"] is False
+
+
+def test_calibrate_makes_attacks_of_honest_features(tmp_path: Path, capsys: Capture) -> None:
+    images, labels = load_digits(return_X_y=True)
+    model = LogisticRegression(max_iter=2000).fit(images[:800], labels[:800])
+    answers = model.predict_proba(images)
+    estimator = LeakageEstimator().fit(images[:800], labels[:800])
+    estimator.calibrate(images[800:1500], answers[800:1500]).save(tmp_path / "estimator.npz")
+    np.savez(tmp_path / "features.npz", features=images[1500:])
+    evidence = estimator.evidence(images[1500:], answers[1500:])
+    rng = np.random.default_rng(0)
+    save_traces(tmp_path / "honest.npz", [rng.permutation(evidence) for _ in range(40)])
+    arguments = ["calibrate", str(tmp_path / "honest.npz"), "--service-time", "0.005"]
+    arguments += ["--hash-rate", "4e7", "--out", str(tmp_path / "tariff.json"), "--json"]
+    features = ["--features", str(tmp_path / "features.npz")]
+    assert main([*arguments, *features]) == 2  # of which estimator?
+    capsys.readouterr()
+    assert main([*arguments, *features, "--estimator", str(tmp_path / "estimator.npz")]) == 0
+    verdict = printed(capsys)["verdict"]
+    assert {*verdict["defended"], *verdict["undefended"]} == {
+        "columns resampled",
+        "pairs mixed",
+        "noise",
+    }
+    assert verdict["honest_queries_missing"] > 0
 
 
 def test_check_reports_drift_and_changes_nothing(tmp_path: Path, capsys: Capture) -> None:

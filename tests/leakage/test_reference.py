@@ -158,7 +158,7 @@ def test_check_finds_the_stratum_that_is_not_honest():
     fresh = rng.normal(size=(1200, 2))
     assert all(row.passed and row.queries == 400 for row in reference.check(fresh, strata))
     fresh[strata == 1] += 2.0
-    rows = {row.stratum: row for row in reference.check(fresh, strata)}
+    rows = {row.strata[0]: row for row in reference.check(fresh, strata)}
     assert not rows[1].passed and rows[1].low < rows[1].mean < rows[1].high
     assert rows[0].passed and rows[2].passed
 

@@ -61,7 +61,7 @@ def change(path, edit):
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda h, a: h.update(version=2),
+        lambda h, a: h.update(version=1),
         lambda h, a: h.update(format="other"),
         lambda h, a: h["content"].update(kind="Accountant"),
         lambda h, a: h["content"]["settings"].update(surprise=1),
