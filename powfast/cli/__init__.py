@@ -15,8 +15,8 @@ from powfast.errors import PowfastError, Refused, TooMuchWork
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    0 done; 1 the answer is no: a solution refused, too much work, drift, nothing defended; 2 wrong use, settings or
-    files; 130 Ctrl-C; 141 nobody reads any more, as shells say it.
+    0 done; 1 the answer is no: a solution refused, too much work, drift, nothing defended; 2 wrong
+    use, settings or files; 130 Ctrl-C; 141 nobody reads any more, as shells say it.
     """
     arguments = parser().parse_args(argv)
     try:
