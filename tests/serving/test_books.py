@@ -405,7 +405,7 @@ class Histories(Attacks):
         self.touched.clear()
 
     def teardown(self) -> None:
-        self.wire.close(self.flights)
+        self.wire.close([*self.flights, *self.dead])
         for node in (0, 1):
             self.place.close(node)
 
