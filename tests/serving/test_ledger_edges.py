@@ -7,9 +7,11 @@ from ledgers import (
     BASE,
     LIMITS,
     NOW,
+    OPENING,
     RUN,
     TARIFF,
     Caller,
+    Clock,
     NewLedger,
     every_kind,  # noqa: F401
     one_server,  # noqa: F401
@@ -81,3 +83,27 @@ def test_what_is_paid_ahead_pays_once_beside_what_runs_again(new_ledger: NewLedg
     assert caller.record.balance == before + BASE < 0
     charged = caller.charge([60.0], run=SECOND, paid=PAID)
     assert charged.due == charged.price - PRICE
+
+
+def test_an_opening_that_is_drawn_pays_for_nothing_else(new_ledger: NewLedger) -> None:
+    caller = Caller(new_ledger())
+    caller.redeem(OPENING + BASE)
+    refused = caller.enter(limits=LIMITS._replace(refuse_above=1.0))
+    assert (refused.verdict, caller.record.opened) == (Verdict.TOO_HIGH, True)
+    assert caller.enter().verdict == Verdict.RUN
+    assert caller.charge(TWO).due == BASE
+
+
+def test_a_copy_that_is_refused_takes_nothing_from_a_run_that_takes_long(
+    new_ledger: NewLedger,
+) -> None:
+    clock = Clock()
+    caller = Caller(new_ledger(clock=clock)).opened()
+    caller.enter(b"unpaid")
+    caller.charge([1.0] * 8, b"unpaid")
+    caller.redeem(BASE)
+    assert caller.enter().verdict == Verdict.RUN
+    clock.now += LIMITS.busy
+    refused = caller.enter(run=SECOND, limits=LIMITS._replace(unpaid_runs=0.0))
+    assert refused.verdict == Verdict.DEBT
+    assert caller.charge([1.0]).due == 0
