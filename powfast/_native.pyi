@@ -207,7 +207,16 @@ class Tariff:
         evidence: list[float],
         now: float,
         /,
-    ) -> tuple[float, float, float, *tuple[bytes | None, ...]]:
+    ) -> tuple[
+        float,
+        float,
+        float,
+        bytes | None,
+        bytes | None,
+        bytes | None,
+        bytes | None,
+        bytes | None,
+    ]:
         """Return due, price, balance and the records, None for what stays."""
     def leave(
         self, account: Party, request: bytes | None, run: Run, outcome: int, now: float, /

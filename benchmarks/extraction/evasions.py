@@ -17,8 +17,6 @@ from powfast.tariff import EvidenceTariff
 
 _BASE_WORK = 256.0  # enough for whole prices, little enough to be solved
 _STEEP = EvidenceTariff(_BASE_WORK, 10 * _BASE_WORK, probation=False)
-    base_work=_BASE_WORK, opening_work=10 * _BASE_WORK, max_work=2.0**16, probation=False
-)
 _CHEAP = replace(_STEEP, max_work=2.0**16)
 _COPIES = 64
 

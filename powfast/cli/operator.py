@@ -61,6 +61,12 @@ def add_commands(commands: output.Commands) -> None:
     calibrate.add_argument("--ttl", type=float, default=120.0, help="a challenge's life, seconds")
     calibrate.add_argument("--max-overhead", type=float, default=2.0)
     calibrate.add_argument("--quantile", type=float, default=0.99)
+    calibrate.add_argument(
+        "--max-opening", type=float, default=10.0, help="seconds of the opening, on probation"
+    )
+    calibrate.add_argument(
+        "--no-probation", action="store_true", help="new accounts pay the opening first"
+    )
     calibrate.add_argument("--out", type=Path, default=Path("tariff.json"))
 
 
@@ -114,6 +120,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         profile=read_fleet(clients) if clients else None,
         max_overhead=arguments.max_overhead,
         quantile=arguments.quantile,
+        max_opening=arguments.max_opening,
+        probation=not arguments.no_probation,
         suspicious=_suspicious(arguments, estimator),
     )
     missing = estimator.missing() if estimator else None
@@ -174,12 +182,16 @@ def _print_report(report: dict[str, Any]) -> None:
             quantile,
             f"{found['overhead']:.3f}x",
             "{:.3f} - {:.3f}".format(*found["interval_95%"]),
-            f"{found['overhead_of_first_100_queries']:.2f}x",
         )
         for quantile, found in honest["quantiles"].items()
     ]
     held_out = f"{honest['held_out_accounts']} held-out honest accounts"
-    output.print_table((held_out, "overhead", "95 % interval", "first 100 queries"), rows)
+    output.print_table((held_out, "overhead", "95 % interval"), rows)
+    lengths = [
+        (n, *(f"{found[when]['99%']:.4g}x" for when in ("peace", "attack")))
+        for n, found in honest["first_queries"].items()
+    ]
+    output.print_table(("first queries, at 99 %", "in peace", "while newcomers pay most"), lengths)
     slowest = honest.get("slowest_tenth_of_devices")
     if slowest:
         shown = ", ".join(f"{q}: {x:.3f}x" for q, x in slowest["overhead"].items())

@@ -16,7 +16,17 @@ from powfast.errors import InvalidInput
 from powfast.tariff import attacks, document
 from powfast.tariff.checks import FloatArray, nonnegative_array, number
 from powfast.tariff.evidence import EvidenceTariff
-from powfast.tariff.honest import SHORTEST, Running, extended, mean_logs, read, usable
+from powfast.tariff.honest import (
+    ACCOUNT_QUERIES,
+    LENGTHS,
+    SHORTEST,
+    Running,
+    extended,
+    first,
+    mean_logs,
+    read,
+    usable,
+)
 from powfast.tariff.loading import from_json
 
 # Every query as unusual as the most unusual hundredth of honest ones in every score gets about 6.
@@ -86,13 +96,17 @@ def calibrate(
     profile: HasHashRate | None = None,
     max_overhead: float = 2.0,
     quantile: float = 0.99,
+    max_opening: float = 10.0,
+    probation: bool = True,
     suspicious: Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | None = None,
     seed: int = 0,
 ) -> Calibration:
     """Choose base and opening work: the best split pays most while honest accounts keep within.
 
-    One half of the accounts chooses, the other half is reported on. The opening in base prices
-    depends on the evidence alone; service time and hash rate scale both works together.
+    One half of the accounts chooses, the other half is reported on. On probation nobody pays the
+    opening in peace, so that base works have the whole overhead, from an account's first query on,
+    and the opening is what `max_opening` allows. Without, every account pays it: its size in base
+    prices then depends on the evidence alone, and service time and hash rate scale both works.
 
     Parameters
     ----------
@@ -110,6 +124,12 @@ def calibrate(
         Bound on (service + solving time) / service time of a whole account; above 1.
     quantile : float
         Share of honest accounts that keep within; in (0, 1).
+    max_opening : float
+        Seconds that the opening takes the slowest client, on probation: what an honest newcomer
+        pays once while somebody extracts with fresh accounts. Ten by default: as long as people
+        wait for one answer.
+    probation : bool
+        Whether new accounts are on probation, see `EvidenceTariff`.
     suspicious : mapping or sequence of (n,) array_like, optional
         Evidence of extractors, by name. The geometric mean of their best splits is maximised;
         without any, that of an extractor whose every query has evidence 6.
@@ -129,6 +149,7 @@ def calibrate(
     seconds = number(service_time, "service_time", 1e-12)
     max_overhead = number(max_overhead, "max_overhead", 1.0 + 1e-9)
     quantile = number(quantile, "quantile", 1e-9, 1.0 - 1e-9)
+    max_opening = number(max_opening, "max_opening", 0.0)
     rng = np.random.default_rng(seed)
 
     accounts = read(honest)
@@ -138,23 +159,28 @@ def calibrate(
     chosen_on, held_out = whole[::2], whole[1::2]
 
     running = Running(chosen_on)
-    opening = _best_opening(running, slowness, extractors, quantile, seed)
+    opening = 0.0 if probation else _best_opening(running, slowness, extractors, quantile, seed)
     affordable = (max_overhead - 1.0) * seconds * rate
-    price = _high_quantile(running.highest(opening), quantile)
-    slow_price = _high_quantile(np.outer(running.highest(opening), slowness), quantile)
+    means = [running.highest(opening)]
+    if probation:
+        means += [first(chosen_on, queries) for queries in LENGTHS if queries < ACCOUNT_QUERIES]
+    price = max(_high_quantile(mean, quantile) for mean in means)
+    slow_price = max(_high_quantile(np.outer(mean, slowness), quantile) for mean in means)
     base_work = math.floor(affordable / slow_price)
     if base_work < 1:
         raise InvalidInput(
             f"no base work of at least one evaluation keeps the overhead within {max_overhead:g}: "
             "honest accounts are priced as extractors, so they do not look like the reference"
         )
-    tariff = EvidenceTariff(float(base_work), opening * base_work)
+    if probation:
+        opening = math.floor(max_opening * float(rates[0])) / base_work
+    tariff = EvidenceTariff(float(base_work), opening * base_work, probation=probation)
 
     per_base_price = base_work / (seconds * rate)
     pool = np.concatenate(long_enough)
     report = {
         "opening_in_base_prices": opening,
-        "honest": _honest_report(held_out, opening, per_base_price, max_overhead, rng, rates),
+        "honest": _honest_report(held_out, tariff, per_base_price, max_overhead, rng, rates),
         "attacks": {
             name: _attack_report(tariff, evidence, pool, per_base_price, seed)
             for name, evidence in extractors.items()
@@ -171,6 +197,7 @@ def calibrate(
         "hash_rates": {"slowest": float(rates[0]), "fastest": rate},
         "max_overhead": max_overhead,
         "quantile": quantile,
+        "max_opening": max_opening,
         "seed": seed,
         "honest_accounts": len(accounts),
         "chosen_on_accounts": len(chosen_on),
@@ -230,7 +257,7 @@ def _high_quantile(values: FloatArray, quantile: float) -> float:
 
 def _honest_report(
     accounts: list[FloatArray],
-    opening: float,
+    tariff: EvidenceTariff,
     per_base_price: float,
     max_overhead: float,
     rng: np.random.Generator,
@@ -238,9 +265,14 @@ def _honest_report(
 ) -> dict[str, Any]:
     """Figures over all accounts on all devices; `per_base_price` is that of the fastest one."""
     per_device = per_base_price * rates[-1] / rates
-    first = Running([trace[:100] for trace in accounts], least=100)
-    overhead = 1.0 + np.outer(Running(accounts).highest(opening), per_device)
-    short = 1.0 + np.outer(first.highest(opening), per_device)
+    opening = tariff.opening_work / tariff.base_work
+    always = 0.0 if tariff.probation else opening
+    overhead = 1.0 + np.outer(Running(accounts).highest(always), per_device)
+
+    def of_first(queries: int, opening: float) -> dict[str, float]:
+        values = 1.0 + np.outer(first(accounts, queries, opening), per_device)
+        return {f"{q:.0%}": _high_quantile(values, q) for q in _LEVELS}
+
     drawn = rng.choice(len(accounts), (1000, len(accounts)))
     resampled = np.array([np.quantile(overhead[row], _LEVELS, method="higher") for row in drawn])
     quantiles = {}
@@ -249,11 +281,13 @@ def _honest_report(
         quantiles[f"{q:.0%}"] = {
             "overhead": _high_quantile(overhead, q),
             "interval_95%": [float(low), float(high)],
-            "overhead_of_first_100_queries": _high_quantile(short, q),
         }
     report = {
         "held_out_accounts": len(accounts),
         "quantiles": quantiles,
+        "first_queries": {
+            str(n): {"peace": of_first(n, always), "attack": of_first(n, opening)} for n in LENGTHS
+        },
         "share_above_max_overhead": float(np.mean(overhead > max_overhead)),
     }
     if len(rates) > 1:

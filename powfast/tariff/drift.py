@@ -51,7 +51,8 @@ def check(
     rng = np.random.default_rng(seed)
     accounts = usable(read(honest), least=1)
     running = Running([extended(trace, rng) for trace in accounts])
-    price = running.highest(tariff.opening_work / tariff.base_work)
+    opening = 0.0 if tariff.probation else tariff.opening_work / tariff.base_work
+    price = running.highest(opening)
     seconds = price * tariff.base_work / agreed["hash_rate"]
     above = int((1.0 + seconds / agreed["service_time"] > agreed["max_overhead"]).sum())
     before = np.array(agreed["honest_mean_log_evidence"])

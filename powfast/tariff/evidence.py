@@ -45,13 +45,12 @@ class EvidenceTariff:
         L_λ <- (L_λ + w_n) (1 + λ (e_n - 1)),    W_n = mean over λ of L_λ
         work(query n) = base_work max(1, W_n), clamped at max_work,
 
-    and `opening_work` is added once, to an account's first query; on probation a ledger asks newcomers
-    for it by and by, see `newcomers`. If every evidence is at most 1
-    on average given the past, L plus the weight not yet spent is a nonnegative supermartingale
-    that starts at 1, so the price ever exceeds c base prices with probability at most 1/c
-    (Ville), and no query's expected price is above two base prices. See Shin, Ramdas, Rinaldo,
-    "E-detectors" (2022), and Ramdas, Grünwald, Vovk, Shafer, "Game-theoretic statistics and safe
-    anytime-valid inference" (2023).
+    and `opening_work` is added once, to an account's first query; on probation ledgers ask
+    newcomers for it by and by, see `newcomers`. If every evidence is at most 1 on average given the
+    past, L plus the weight not yet spent is a nonnegative supermartingale that starts at 1, so the
+    price ever exceeds c base prices with probability at most 1/c (Ville), and no query's expected
+    price is above two base prices. See Shin, Ramdas, Rinaldo, "E-detectors" (2022), and Ramdas,
+    Grünwald, Vovk, Shafer, "Game-theoretic statistics and safe anytime-valid inference" (2023).
 
     Both promises are about the price over base_work, and hold after `decayed` as well; a volume
     schedule multiplies what they are about.

@@ -15,6 +15,9 @@ from powfast.tariff.evidence import EvidenceTariff
 ACCOUNT_QUERIES = 1000
 SHORTEST = 50
 
+LENGTHS = (1, 3, 10, 30, 100, 300, 1000, 4000)
+"""Queries of accounts whose overhead is reported, and kept within the bound, from the first on."""
+
 
 def usable(accounts: list[FloatArray], least: int) -> list[FloatArray]:
     """Accounts that are long enough to be counted; at least `least` of them."""
@@ -58,6 +61,14 @@ class Running:
         """Work per query in base prices, opening included, when it is highest for the account."""
         pairs = zip(self._totals, self._counts, strict=True)
         return np.array([((opening + total) / count).max() for total, count in pairs])
+
+
+def first(accounts: list[FloatArray], queries: int, opening: float = 0.0) -> FloatArray:
+    """Work per query in base prices of the accounts' first ones; with an opening, on a hot pool."""
+    tariff = EvidenceTariff(1.0, max_work=2.0**63)
+    prices = [tariff.work(np.resize(trace, queries))[0] for trace in accounts]
+    surcharges = [min(opening, np.maximum(0.0, opening - price).sum()) for price in prices]
+    return (np.array([price.sum() for price in prices]) + surcharges) / queries
 
 
 def mean_logs(accounts: list[FloatArray]) -> list[float]:

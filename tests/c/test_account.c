@@ -16,6 +16,16 @@ static const powfast_tariff tariff = {.base_work = BASE,
                                       .credit_limit = 1000 * BASE,
                                       .bets = bets,
                                       .bet_count = POWFAST_BETS};
+static const powfast_tariff on_probation = {.base_work = BASE,
+                                            .max_work = 0x1p50,
+                                            .opening_work = OPENING,
+                                            .step = 0.125,
+                                            .wealth_cap = 0x1p100,
+                                            .credit_limit = 1000 * BASE,
+                                            .bets = bets,
+                                            .bet_count = POWFAST_BETS,
+                                            .probation = 1};
+static const powfast_limits paid_first = {.unpaid_runs = 0, .refuse_above = INFINITY, .busy = 10};
 static const powfast_limits limits = {.unpaid_runs = 2, .refuse_above = INFINITY, .busy = 10};
 static const uint8_t tag[8] = {1}, other_tag[8] = {2};
 static const double ordinary[1] = {1}, dear[3] = {50, 50, 50};
@@ -128,6 +138,64 @@ static void test_credit_that_covers(void) {
     CHECK(one.request.phase == POWFAST_RUNNING && one.request.run[0] == 2);
 }
 
+static void test_credit_to_the_last_unit(void) {
+    desk one = opened(0);
+    enter(&one, 1);
+    charge(&one, tag, ordinary, 1);
+    CHECK(one.due == BASE);
+    CHECK(powfast_redeem(&one.work, &one.account, NULL, &one.spent, &tariff, BASE - 1) ==
+          POWFAST_CREDITED);
+    CHECK(enter(&one, 2) == POWFAST_OWED && one.work == BASE);
+    CHECK(powfast_redeem(&one.work, &one.account, NULL, &one.spent, &tariff, 1) ==
+          POWFAST_CREDITED);
+    CHECK(one.account.balance == 0 && enter(&one, 2) == POWFAST_COVERED);
+}
+
+static void test_prepaid_work_does_not_pay_twice(void) {
+    desk one = opened(0);
+    enter(&one, 1);
+    charge(&one, tag, ordinary, 1);
+    CHECK(redeem(&one, BASE) == POWFAST_PAID);
+    powfast_spent none;
+    CHECK(powfast_redeem(&one.work, &one.account, &one.request, &none, &tariff, BASE) ==
+          POWFAST_CREDITED);
+    CHECK(one.request.phase == POWFAST_PREPAID && one.request.covered == BASE);
+    CHECK(enter_again(&one, 2, 1) == POWFAST_RUN);
+    CHECK(one.request.covered == 0 && one.account.balance == BASE); /* credit, and no more */
+    CHECK(charge(&one, other_tag, dear, 3) == POWFAST_OK);
+    CHECK(one.due == one.price - BASE - BASE);
+}
+
+static powfast_verdict enter_as_new(desk *one, const powfast_account *pool, double queries) {
+    return powfast_enter(&one->work, one->run, &one->account, NULL, pool, &one->request, NULL, 0,
+                         0, &on_probation, &paid_first, queries, now);
+}
+
+static void test_probation(void) {
+    desk one = {0};
+    powfast_account pool = {0};
+    double heat;
+    CHECK(enter_as_new(&one, &pool, 3) == POWFAST_DEBT && one.work == 3 * BASE);
+    for (int i = 0; i < 20; i++)
+        CHECK(powfast_newcomers(&heat, pool.state, &on_probation, dear, 1) == POWFAST_OK);
+    CHECK(heat > OPENING / BASE && pool.state[0] == 20);
+    CHECK(enter_as_new(&one, &pool, 1) == POWFAST_DEBT && one.work == OPENING);
+    one.account.balance = OPENING;
+    CHECK(enter_as_new(&one, &pool, 1) == POWFAST_RUN && one.account.balance == 0);
+    CHECK(powfast_leave(&one.account, &one.request, &on_probation, one.run, POWFAST_UNPAID) == 1);
+    CHECK(one.account.surcharged == OPENING - BASE && one.account.opened == 0);
+    one.account.balance = 9 * BASE;
+    CHECK(enter_as_new(&one, &pool, 1) == POWFAST_RUN && one.request.surcharge == BASE);
+    CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, &pool, &one.request, NULL,
+                         &on_probation, one.run, tag, ordinary, 1) == POWFAST_OK);
+    CHECK(one.price == 2 * BASE && one.due == 0 && one.account.balance == 7 * BASE);
+    CHECK(one.account.surcharged == OPENING && one.account.opened == 1 && pool.state[0] == 21);
+    CHECK(enter_as_new(&one, &pool, 1) == POWFAST_RUN && one.request.price == BASE);
+    CHECK(powfast_newcomers(NULL, pool.state, &on_probation, (double[]){-1}, 1) ==
+          POWFAST_INVALID_ARGUMENT);
+    CHECK(pool.state[0] == 21);
+}
+
 static void test_refusals(void) {
     desk one = opened(-BASE);
     powfast_limits low = limits;
@@ -209,6 +277,9 @@ int main(void) {
     test_a_dear_request();
     test_reruns();
     test_credit_that_covers();
+    test_credit_to_the_last_unit();
+    test_prepaid_work_does_not_pay_twice();
+    test_probation();
     test_refusals();
     test_groups_and_reports();
     test_ageing();

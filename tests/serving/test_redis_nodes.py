@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,12 @@ from stores import (
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
 from powfast.stores import open_held, open_ledger
-from powfast.stores.base import Outcome, Verdict
+from powfast.stores.base import Limits, Outcome, Verdict
 from powfast.tariff import EvidenceTariff
 
 Fault = Callable[[RedisServer], None]
 
-TARIFF = EvidenceTariff(1000.0, 50_000.0)
+TARIFF = EvidenceTariff(1000.0, 50_000.0, probation=False)
 TIMEOUT = 0.5
 SLACK = 1.0  # for a machine that is busy with other things
 TRIES = 20  # it may also stand still: what is in time at all is so in one of these
@@ -51,11 +53,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @contextmanager
-def opened(url: str, timeout: float = PATIENCE) -> Iterator[list[Any]]:
+def opened(
+    url: str, timeout: float = PATIENCE, tariff: EvidenceTariff = TARIFF
+) -> Iterator[list[Any]]:
     """A blocking and an awaiting ledger."""
     with loop_in_a_thread() as run:
-        awaiting = open_ledger(url, TARIFF, timeout=timeout, asynchronous=True)
-        ledgers = [open_ledger(url, TARIFF, timeout=timeout), OnALoop(awaiting, run)]
+        awaiting = open_ledger(url, tariff, timeout=timeout, asynchronous=True)
+        ledgers = [open_ledger(url, tariff, timeout=timeout), OnALoop(awaiting, run)]
         yield ledgers
         for ledger in ledgers:
             ledger.close()
@@ -83,9 +87,27 @@ def served_at_once(ledger: Any, account: str) -> bool:
 
 
 def slot_of(cluster: Cluster, account: str) -> int:
-    tag = f"{{account:{hashlib.sha256(account.encode()).hexdigest()}}}"
+    tag = f"{{{int(hashlib.sha256(account.encode()).hexdigest()[:8], 16) % 16}}}"
     slot: int = cluster.client.execute_command("CLUSTER", "KEYSLOT", tag)
     return slot
+
+
+def test_newcomers_of_a_cluster_share_a_pool_in_each_shard(cluster: Cluster) -> None:
+    tariff = replace(TARIFF, probation=True)
+    for asynchronous in (False, True):
+        with opened(cluster.url, tariff=tariff) as ledgers:
+            ledger = ledgers[asynchronous]
+            ledger.reset_newcomers("p")
+            for number in range(400):
+                name = f"{asynchronous} {number}"
+                ledger.charge(name, "", b"1", bytes(16), [50.0], None, "p")
+            assert tariff.newcomers_price(ledger.newcomers("p").state) == 50
+            limits = Limits(0.0, math.inf, 1.0)
+            asked = [
+                ledger.enter(f"new {n}", "", b"1", bytes(16), limits, None, 1, "p").work
+                for n in range(40)
+            ]
+            assert set(asked) == {50_000.0}
 
 
 def test_a_cluster_accounts_like_one_process(cluster: Cluster) -> None:

@@ -35,7 +35,7 @@ from powfast.tariff import EvidenceTariff
 
 BASE = 1000.0
 OPENING = 50 * BASE
-TARIFF = EvidenceTariff(BASE, OPENING, volume=((4, 1.5),))
+TARIFF = EvidenceTariff(BASE, OPENING, volume=((4, 1.5),), probation=False)
 KEYS = {"2026a": bytes(range(32))}
 IDENTITY = RequestIdentity("alice", "", b"a request")
 PATIENCE = 60.0
@@ -229,8 +229,8 @@ class Checked(Oracle):
 
     def fork(self) -> Checked:
         other = Checked(self.tariff, clock=self.clock)
-        kept = copy.deepcopy((self.accounts, self.requests, self.spent))
-        other.accounts, other.requests, other.spent = kept
+        kept = copy.deepcopy((self.accounts, self.requests, self.spent, self.pools))
+        other.accounts, other.requests, other.spent, other.pools = kept
         return other
 
     def charge(self, *arguments: Any) -> Any:

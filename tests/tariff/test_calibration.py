@@ -30,7 +30,37 @@ def honest() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def calibration(honest: list[np.ndarray]) -> Calibration:
+    return calibrate(honest, service_time=SECONDS, hash_rate=RATE, probation=False)
+
+
+@pytest.fixture(scope="module")
+def on_probation(honest: list[np.ndarray]) -> Calibration:
     return calibrate(honest, service_time=SECONDS, hash_rate=RATE)
+
+
+def test_honest_newcomers_keep_to_the_overhead_from_the_first_query_on(
+    on_probation: Calibration,
+) -> None:
+    fresh = honest_accounts(1000, 4)
+    base = EvidenceTariff(on_probation.tariff.base_work)
+    for queries in (1, 3, 10, 30, 100):
+        prices = [base.work(trace[:queries])[0].mean() for trace in fresh]
+        overhead = 1 + np.array(prices) / (SECONDS * RATE)
+        assert (overhead > 2.0).mean() <= 0.02
+    found = on_probation.report["honest"]["first_queries"]
+    assert list(found) == ["1", "3", "10", "30", "100", "300", "1000", "4000"]
+    assert all(figures["peace"]["99%"] <= 2.6 for figures in found.values())
+
+
+def test_the_opening_takes_the_slowest_client_so_long(
+    honest: list[np.ndarray], on_probation: Calibration
+) -> None:
+    assert on_probation.tariff.opening_work == pytest.approx(10 * RATE)
+    fleet = SimpleNamespace(hash_rate=np.array([4e6, RATE]))
+    slow = calibrate(honest, service_time=SECONDS, profile=fleet, max_opening=3.0)
+    assert slow.tariff.opening_work == pytest.approx(3.0 * 4e6)
+    attacked = on_probation.report["honest"]["first_queries"]["1"]["attack"]["99%"]
+    assert attacked == pytest.approx(1 + 10 / SECONDS, rel=0.01)
 
 
 def test_new_honest_accounts_keep_to_the_overhead(calibration: Calibration) -> None:
@@ -47,7 +77,7 @@ def test_the_reported_quantiles_are_those_of_the_held_out_half(calibration: Cali
     for figures in report["quantiles"].values():
         low, high = figures["interval_95%"]
         assert low <= figures["overhead"] <= high <= 2.1
-        assert figures["overhead_of_first_100_queries"] > 2.0
+    assert report["first_queries"]["100"]["peace"]["99%"] > 2.0
 
 
 def test_split_price_follows_from_the_recursion(calibration: Calibration) -> None:
@@ -113,7 +143,7 @@ def test_time_scales_the_works_and_nothing_else(
     honest: list[np.ndarray], calibration: Calibration
 ) -> None:
     profile = SimpleNamespace(hash_rate=1.37e6)
-    slower = calibrate(honest, service_time=0.1, profile=profile)
+    slower = calibrate(honest, service_time=0.1, profile=profile, probation=False)
     key = "opening_in_base_prices"
     assert slower.report[key] == calibration.report[key]
     assert slower.tariff.base_work == pytest.approx(
@@ -159,6 +189,8 @@ def test_honest_accounts_that_do_not_fit_are_said() -> None:
         {"profile": SimpleNamespace(hash_rate=1.0)},
         {"max_overhead": 1.0},
         {"quantile": 1.0},
+        {"max_opening": -1.0},
+        {"max_opening": float("inf")},
         {"suspicious": {}},
         {"suspicious": [[]]},
         {"suspicious": {"x": [float("nan")]}},
