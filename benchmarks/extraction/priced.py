@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.extraction import paper
 from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.data import Floats
+from benchmarks.extraction.newcomers import SHARES, Newcomers, Stream
 from benchmarks.extraction.pricing import HASH_RATES, Prices, Ways, reached
 from benchmarks.extraction.service import Service, solved
 from benchmarks.extraction.settings import Setting
@@ -177,7 +178,36 @@ def _attack(
             "best dilution": paper.best_dilution(tariffs.theirs, eps, ordinary[1]),
         },
         "reach": {f"{share:.0%}": reach(share) for share in WANTED},
+        "newcomers": _newcomers(
+            prices,
+            Newcomers(
+                np.concatenate(usual), evidence, ordinary[0], prices.opening, checkpoints[-1]
+            ),
+            whole,
+        ),
     }
+
+
+def _newcomers(prices: Prices, newcomers: Newcomers, ways: Ways) -> dict[str, Any]:
+    """Price an attack that takes a fresh account whenever that is best, by its share of traffic."""
+
+    def at(streams: list[Stream]) -> dict[str, Any]:
+        best = min(streams, key=prices.streamed)
+        fresh = streams[0]  # every query as it is, each from an account of its own
+        return {
+            "noticed": fresh.noticed if np.isfinite(fresh.noticed) else None,
+            "honest_price": float(best.honest.mean()),
+            "honest_price_99%": float(np.quantile(best.honest, 0.99, method="higher")),
+            "at_hash_rate": {
+                f"{faster}x": min(
+                    *(prices.streamed(way, faster) for way in streams),
+                    *prices.strategies(newcomers.wanted, ways, faster).values(),
+                )
+                for faster in HASH_RATES
+            },
+        }
+
+    return {f"{share:.1%}": at(newcomers.streams(share)) for share in SHARES}
 
 
 def _of_user(prices: Prices, usual: list[Floats], queries: int) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.extraction.data import Floats
+from benchmarks.extraction.newcomers import Stream
 from benchmarks.extraction.service import Times
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.attacks import DILUTIONS, Abandoned
@@ -55,6 +56,10 @@ class Prices:
         split = min(alone, self._best([ways.split], faster))
         diluted = min(split, self._best(ways.dilutions, faster))
         return dict(zip(STRATEGIES, (alone, split, diluted), strict=True))
+
+    def streamed(self, stream: Stream, faster: float = 1.0) -> float:
+        """Service times per useful query of an extractor among newcomers."""
+        return stream.asked * (1.0 + self.times.handling) + stream.paid * self.base_price / faster
 
     def _best(self, ways: list[Abandoned], faster: float) -> float:
         price = self.base_price / faster

@@ -36,6 +36,7 @@ def _page(results: dict[str, Any], name: str, plots: dict[str, Path], docs: Path
     yield from _attacks(results)
     yield from _reaching(results)
     yield from _hash_rates(results)
+    yield from _newcomers(results)
     yield from _evasions(results)
     yield from ("## Pictures", "")
     for title, file in plots.items():
@@ -294,6 +295,55 @@ def _hash_rates(results: dict[str, Any]) -> Iterator[str]:
             )
             for name, row in results["attacks"].items()
         ),
+    )
+
+
+def _newcomers(results: dict[str, Any]) -> Iterator[str]:
+    attacks = {name: row["newcomers"] for name, row in results["attacks"].items()}
+    shares = list(next(iter(attacks.values())))
+    yield from ("## New accounts", "")
+    yield (
+        "Accounts that have not paid the opening share one e-process. A stream of honest newcomers "
+        "has an extractor among them, with this part of the queries. Seen after: its queries until "
+        "newcomers pay 100 base prices, each query from a fresh account (a dash: not in every "
+        "seed). Pays: the cheapest of fresh accounts left after 1 to 1000 queries, with all its "
+        "queries, the half that looks more ordinary, or one in ten among ordinary ones, and of "
+        "accounts that paid the opening, split or diluted. Honest: mean price of the newcomers "
+        "meanwhile, and that of the dearest hundredth of them."
+    )
+    yield ""
+    yield from _table(
+        (
+            "attack",
+            *(f"{share}: {what}" for share in shares for what in ("seen after", "pays", "honest")),
+        ),
+        (
+            (name, *(cell for share in shares for cell in _stream(row[share])))
+            for name, row in attacks.items()
+        ),
+    )
+    yield from (f"What it pays at {shares[1]} with more hash rate:", "")
+    yield from _table(
+        ("attack", *(f"{faster}x" for faster in HASH_RATES)),
+        (
+            (
+                name,
+                *(
+                    _times(row[shares[1]]["at_hash_rate"][f"{faster}x"]["median"])
+                    for faster in HASH_RATES
+                ),
+            )
+            for name, row in attacks.items()
+        ),
+    )
+
+
+def _stream(row: dict[str, Any]) -> tuple[str, str, str]:
+    noticed = row["noticed"]
+    return (
+        "-" if noticed is None else _number(noticed["median"]),
+        _times(row["at_hash_rate"]["1x"]["median"]),
+        f"{row['honest_price']['median']:.2f}, {_number(row['honest_price_99%']['median'])}",
     )
 
 
