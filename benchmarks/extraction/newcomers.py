@@ -18,7 +18,7 @@ from powfast.tariff import LAMBDAS
 SHARES = (0.005, 0.02, 0.1, 0.5)
 """Parts of the newcomers' queries that are the extractor's."""
 
-ACCOUNTS = (1, 3, 10, 30, 100, 300, 1000)
+ACCOUNTS = (1, 10, 100, 1000)
 """Queries after which the extractor leaves an account."""
 
 ALARM = 100.0
@@ -96,7 +96,7 @@ class Newcomers:
     wanted : (m,) evidence of the queries that the extractor wants answered
     ordinary : evidence of the most ordinary queries
     opening : base prices
-    queries : how many answers it wants
+    queries : how many it asks
     """
 
     honest: Floats
@@ -112,17 +112,17 @@ class Newcomers:
         hidden[:, -1] = self.wanted
         ways = ((self.wanted, 1), (filtered, 1), (hidden.ravel(), _HIDING))
         return [
-            stream(self.honest, sent, period, share, leave, self.opening, self.queries)
+            stream(self.honest, sent, period, share, leave, self.opening, self.queries // period)
             for sent, period in ways
             for leave in ACCOUNTS
         ]
 
 
 @njit(cache=True)
-def _bet(wealth, evidence):  # type: ignore[no-untyped-def]
+def _bet(wealth, evidence, most):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(len(_LAMBDAS)):
-        wealth[i] = min(wealth[i] * (1.0 + _LAMBDAS[i] * (evidence - 1.0)), _CAP)
+        wealth[i] = min(wealth[i] * (1.0 + _LAMBDAS[i] * (evidence - 1.0)), most)
         total += wealth[i]
     return total / len(_LAMBDAS)
 
@@ -146,10 +146,10 @@ def _simulated(drawn, sent, gaps, leave_after, opening):  # type: ignore[no-unty
             n = queries[who] + 1.0
             queries[who] = n
             wealth[who] += 1.0 / (n * (n + 1.0))
-            price = min(max(1.0, _bet(wealth[who], evidence)), _HIGHEST)
+            price = min(max(1.0, _bet(wealth[who], evidence, _CAP)), _HIGHEST)
             if surcharges[who] < opening:
                 pool[:] = _DECAY * pool + _RESTART
-                surplus = min(_bet(pool, evidence), opening) - price
+                surplus = min(_bet(pool, evidence, len(pool) * opening), opening) - price
                 surplus = min(max(surplus, 0.0), opening - surcharges[who])
                 surcharges[who] += surplus
                 price += surplus

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,7 @@ def solve_for_real(setting: Setting) -> Path:
 
 def _user(tariffs: _Tariffs, kind: str, seen: Floats) -> dict[str, Any]:
     tariff = tariffs.ours.tariff
-    work, _ = tariff.work(seen[:, 0])
-    work[0] -= tariff.opening_work
+    work, _ = replace(tariff, opening_work=0.0).work(seen[:, 0])
     return {
         "kind": kind,
         "queries": len(seen),
@@ -144,12 +144,20 @@ def _attack(
         evidence, eps = file["evidence"], file["eps"]
         accuracy, fidelity = file["accuracy"].tolist(), file["fidelity"].tolist()
     prices, ordinary = tariffs.ours, tariffs.ordinary
-    whole = Ways(evidence, ordinary[0])
+    honest = np.concatenate(usual)
+
+    def streams(part: Floats) -> dict[str, list[Stream]]:
+        newcomers = Newcomers(honest, part, ordinary[0], prices.opening, len(part))
+        return {f"{share:.1%}": newcomers.streams(share) for share in SHARES}
+
+    def multiple(part: Floats) -> dict[str, float]:
+        every = [*chain.from_iterable(streams(part).values())]
+        return prices.strategies(part, Ways(part, ordinary[0]), every)
 
     def at(queries: int) -> dict[str, Any]:
         part = evidence[:queries]
         return {
-            "multiple": prices.strategies(part, Ways(part, ordinary[0])),
+            "multiple": multiple(part),
             "leakage": float(eps[:queries].sum()),
             "evidence": float(part.mean()),
         }
@@ -161,16 +169,18 @@ def _attack(
         part = evidence[: int(np.ceil(queries))]
         return {
             "queries": queries,
-            "multiple": prices.strategies(part, Ways(part, ordinary[0])),
+            "multiple": multiple(part),
             "of_user": _of_user(prices, usual, len(part)),
         }
 
+    ways, among = Ways(evidence, ordinary[0]), streams(evidence)
+    every = [*chain.from_iterable(among.values())]
     return {
         "accuracy": accuracy,
         "fidelity": fidelity,
         "curve": [at(queries) for queries in checkpoints],
         "at_hash_rate": {
-            f"{faster}x": prices.strategies(evidence, whole, faster) for faster in HASH_RATES
+            f"{faster}x": prices.strategies(evidence, ways, every, faster) for faster in HASH_RATES
         },
         "paper": {
             "one account": paper.multiple(tariffs.theirs, eps),
@@ -178,36 +188,26 @@ def _attack(
             "best dilution": paper.best_dilution(tariffs.theirs, eps, ordinary[1]),
         },
         "reach": {f"{share:.0%}": reach(share) for share in WANTED},
-        "newcomers": _newcomers(
-            prices,
-            Newcomers(
-                np.concatenate(usual), evidence, ordinary[0], prices.opening, checkpoints[-1]
-            ),
-            whole,
-        ),
+        "newcomers": {
+            share: _stream(prices, evidence, ways, found) for share, found in among.items()
+        },
     }
 
 
-def _newcomers(prices: Prices, newcomers: Newcomers, ways: Ways) -> dict[str, Any]:
-    """Price an attack that takes a fresh account whenever that is best, by its share of traffic."""
-
-    def at(streams: list[Stream]) -> dict[str, Any]:
-        best = min(streams, key=prices.streamed)
-        fresh = streams[0]  # every query as it is, each from an account of its own
-        return {
-            "noticed": fresh.noticed if np.isfinite(fresh.noticed) else None,
-            "honest_price": float(best.honest.mean()),
-            "honest_price_99%": float(np.quantile(best.honest, 0.99, method="higher")),
-            "at_hash_rate": {
-                f"{faster}x": min(
-                    *(prices.streamed(way, faster) for way in streams),
-                    *prices.strategies(newcomers.wanted, ways, faster).values(),
-                )
-                for faster in HASH_RATES
-            },
-        }
-
-    return {f"{share:.1%}": at(newcomers.streams(share)) for share in SHARES}
+def _stream(
+    prices: Prices, evidence: Floats, ways: Ways, streams: Sequence[Stream]
+) -> dict[str, Any]:
+    """Price an attack that is so much of the newcomers' traffic; `streams` are its ways to ask."""
+    fresh, best = streams[0], min(streams, key=prices.streamed)
+    return {
+        "noticed": fresh.noticed if np.isfinite(fresh.noticed) else None,
+        "honest_price": float(best.honest.mean()),
+        "honest_price_99%": float(np.quantile(best.honest, 0.99, method="higher")),
+        "at_hash_rate": {
+            f"{faster}x": min(prices.strategies(evidence, ways, streams, faster).values())
+            for faster in HASH_RATES
+        },
+    }
 
 
 def _of_user(prices: Prices, usual: list[Floats], queries: int) -> float:

@@ -7,7 +7,7 @@ them (`tests/lab` holds the two equal). Work becomes time by the measured hash r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,16 +45,26 @@ class Prices:
         return self.tariff.opening_work / self.tariff.base_work
 
     def account(self, evidence: Floats, faster: float = 1.0) -> Floats:
-        """Service times that one account has spent after each of its queries, (n,)."""
-        work, _ = self.tariff.work(evidence)
+        """Service times that one account has spent after each of its queries, (n,).
+
+        Nobody else is dear among the newcomers, so that it pays its own price.
+        """
+        work, _ = replace(self.tariff, opening_work=0.0).work(evidence)
         asked, owed = np.arange(1, len(work) + 1), work.cumsum() / self.tariff.base_work
         return np.asarray((1.0 + self.times.handling) * asked + owed * self.base_price / faster)
 
-    def strategies(self, evidence: Floats, ways: Ways, faster: float = 1.0) -> dict[str, float]:
-        """Service times per useful query, when all n are wanted, by each strategy."""
+    def strategies(
+        self, evidence: Floats, ways: Ways, streams: Sequence[Stream], faster: float = 1.0
+    ) -> dict[str, float]:
+        """Service times per useful query, when all n are wanted, by each strategy.
+
+        Accounts are new, or have paid the opening, whichever is cheaper.
+        """
         alone = float(self.account(evidence, faster)[-1] / len(evidence))
-        split = min(alone, self._best([ways.split], faster))
-        diluted = min(split, self._best(ways.dilutions, faster))
+        whole = [self.streamed(stream, faster) for stream in streams if stream.asked == 1.0]
+        hidden = [self.streamed(stream, faster) for stream in streams if stream.asked > 1.0]
+        split = min(alone, self._best([ways.split], faster), *whole)
+        diluted = min(split, self._best(ways.dilutions, faster), *hidden)
         return dict(zip(STRATEGIES, (alone, split, diluted), strict=True))
 
     def streamed(self, stream: Stream, faster: float = 1.0) -> float:

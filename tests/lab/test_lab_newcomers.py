@@ -16,14 +16,14 @@ BASE = EvidenceTariff(base_work=1.0, max_work=2.0**63)
 class Pool:
     """The e-process of all newcomers, as docs/tariff.md defines it."""
 
-    def __init__(self) -> None:
-        self.wealth = [0.0] * len(LAMBDAS)
+    def __init__(self, opening: float) -> None:
+        self.wealth, self.most = [0.0] * len(LAMBDAS), len(LAMBDAS) * opening
 
     def after(self, evidence: float) -> float:
         decay = 2.0 ** (-1 / 5000)
         restart = 1 / (decay / (1 - decay))
         self.wealth = [
-            decay * (wealth + restart) * (1 + bet * (evidence - 1))
+            min(decay * (wealth + restart) * (1 + bet * (evidence - 1)), self.most)
             for wealth, bet in zip(self.wealth, LAMBDAS, strict=True)
         ]
         return sum(self.wealth) / len(self.wealth)
@@ -33,7 +33,7 @@ def followed(
     order: list[tuple[bool, float]], lengths: tuple[int, int], opening: float
 ) -> tuple[float, list[float]]:
     """Return what the extractor pays and what honest queries pay."""
-    pool, paid, honest = Pool(), 0.0, []
+    pool, paid, honest = Pool(opening), 0.0, []
     asked: dict[bool, list[float]] = {True: [], False: []}
     left = {True: opening, False: opening}
     for is_extractor, evidence in order:
