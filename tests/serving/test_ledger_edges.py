@@ -107,3 +107,12 @@ def test_a_copy_that_is_refused_takes_nothing_from_a_run_that_takes_long(
     refused = caller.enter(run=SECOND, limits=LIMITS._replace(unpaid_runs=0.0))
     assert refused.verdict == Verdict.DEBT
     assert caller.charge([1.0]).due == 0
+
+
+def test_a_paid_request_that_ran_again_is_read_once(new_ledger: NewLedger) -> None:
+    caller = Caller(new_ledger()).opened()
+    caller.enter()
+    assert caller.redeem(caller.charge(DEAR).due, PAID.challenge_id).verdict == Verdict.PAID
+    assert caller.enter(run=SECOND, again=PAID).verdict == Verdict.RUN
+    assert caller.charge(DEAR, run=SECOND, paid=PAID).due == 0
+    assert caller.enter(run=THIRD, again=PAID).verdict == Verdict.SPENT
