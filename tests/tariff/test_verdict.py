@@ -30,10 +30,9 @@ def test_attack_by_attack():
 
 
 def test_where_nothing_is_defended_one_sentence_says_so():
-    calibration, found = judged({"quiet": [0.2] * 50, "honest": HONEST[0]})
+    _, found = judged({"quiet": [0.2] * 50, "honest": HONEST[0]})
     assert not found.separates and found.undefended == ["quiet", "honest"]
     assert str(found).startswith("Nothing is defended: no attack pays more than honest users do.")
-    assert calibration.tariff.opening_work == 0.0, "never again without a word"
 
 
 def test_an_assumed_attack_is_called_so():
