@@ -65,7 +65,8 @@ def guarded(store: str, *, lifetime: float = 120.0, held_bytes: int = 1 << 40) -
     # answers are held in memory: what is measured is the ledger's store
     held = HeldAnswers(lifetime=lifetime, max_bytes=held_bytes)
     ledger = open_ledger(store, TARIFF, asynchronous=True, timeout=5.0, remember=lifetime)
-    gate = Gate(Issuer(KEYS, ttl=lifetime), ledger, held)
+    # and answers that wait for their payment are among the cases
+    gate = Gate(Issuer(KEYS, ttl=lifetime), ledger, held, max_unpaid_runs=256)
     app.add_middleware(PowMiddleware, gate=gate, evidence=lambda exchange: [1.0])
     return app
 

@@ -5,9 +5,11 @@ It knows no gate, store or framework: whoever serves the request says how it is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from threading import Lock
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -15,12 +17,13 @@ from numpy.typing import ArrayLike
 from powfast.accounts import SharedName
 from powfast.challenge import Receipt
 from powfast.errors import InvalidInput, PaymentRequired, PowfastError
-from powfast.http import RECEIPT_HEADER, Answer, Headers
+from powfast.http import Answer, Headers
 from powfast.stores.base import Charged, Outcome
 
 MAX_NAME_BYTES = 255
 
-_RECEIPT = RECEIPT_HEADER.lower().encode()
+STREAMS = 4
+"""Answers of an account that one process lets stream at once; others come at their end."""
 
 
 @dataclass(slots=True)
@@ -28,7 +31,7 @@ class RequestIdentity:
     """Who asks what: the account, its group ("" for none), and the digest of the request.
 
     `credentials` is a digest of what the request proves itself by: nobody reads a held answer with
-    other ones. `newcomers` names the pool of accounts that share a price while they are new.
+    other ones. `newcomers` names the pool that the account is in until it has paid its opening.
 
     Raises
     ------
@@ -43,11 +46,10 @@ class RequestIdentity:
     newcomers: str = ""
 
     def __post_init__(self) -> None:
-        may_be_empty = (self.group, self.newcomers)
-        if not (_is_name(self.account) and all(n == "" or _is_name(n) for n in may_be_empty)):
+        named = [name for name in (self.group, self.newcomers) if name != ""]
+        if not all(map(_is_name, (self.account, *named))):
             raise InvalidInput(
-                "an account, group or pool of newcomers is text of at most"
-                f" {MAX_NAME_BYTES} bytes in UTF-8"
+                f"an account, group or pool is text of at most {MAX_NAME_BYTES} bytes in UTF-8"
             )
 
     @property
@@ -74,6 +76,7 @@ class Phase(Enum):
     COVERED = "the request is charged, and paid"
     DUE = "the request is charged, and its answer waits for the payment"
     STOPPED = "the endpoint was stopped before it had an answer"
+    STREAMING = "an answer that is charged at its end is on its way out"
     ANSWERING = "the answer is on its way out"
     FREE = "an answer that costs nothing is on its way out"
 
@@ -89,6 +92,8 @@ class Event(Enum):
     OWE = "owe"
     REJECT = "reject"
     STOP = "stop"
+    DEFER = "be charged at its end"
+    STREAM = "stream"
     ANSWER = "answer"
     FAIL = "fail"
 
@@ -98,6 +103,8 @@ _NEXT: dict[Phase, dict[Event, Phase]] = {
     Phase.RUNNING: {
         Event.RUN: Phase.RUNNING,
         Event.CHARGE: Phase.CHARGING,
+        Event.DEFER: Phase.RUNNING,
+        Event.STREAM: Phase.STREAMING,
         Event.ANSWER: Phase.FREE,
         Event.FAIL: Phase.FREE,
     },
@@ -115,16 +122,21 @@ _NEXT: dict[Phase, dict[Event, Phase]] = {
     },
     Phase.DUE: {Event.STOP: Phase.STOPPED, Event.FAIL: Phase.FREE},
     Phase.STOPPED: {},
+    Phase.STREAMING: {Event.ANSWER: Phase.ANSWERING},
     Phase.ANSWERING: {},
     Phase.FREE: {},
 }
 
-_ON_THE_WAY = (Phase.ANSWERING, Phase.FREE)
+_ON_THE_WAY = (Phase.STREAMING, Phase.ANSWERING, Phase.FREE)
 _CHARGED = (Phase.CHARGING, Phase.COVERED, Phase.DUE)
 
 
 async def _nobody_serves(evidence: ArrayLike) -> Charged:
     raise RuntimeError("no gate serves this request")
+
+
+def _never() -> bool:
+    return False
 
 
 class ClientDisconnected(BaseException):
@@ -145,12 +157,17 @@ class Bill:
         self._price = price
         self._charge: Callable[[ArrayLike], Awaitable[Charged]] = _nobody_serves
         self._finish: Callable[[Answer | None], Awaitable[None]] | None = None
+        self._may_stream: Callable[[], bool] = _never
+        self._is_deferred = False
         self.phase = Phase.ARRIVED
         self.work = 0.0
         """Price of the request: expected SHA-256 evaluations."""
         self.due = 0.0
         """What of it is still to be redeemed."""
         self.receipt: Receipt | None = None
+        """Of the solution that came with the request."""
+        self.receipt_headers: Headers = ()
+        """What the answer says of its payment."""
         self.is_abandoned = False
         """Whether the endpoint knew, before it charged or answered, that its client is gone."""
         self.stopped: PowfastError | None = None
@@ -160,6 +177,7 @@ class Bill:
         self,
         charge: Callable[[ArrayLike], Awaitable[Charged]],
         finish: Callable[[Answer | None], Awaitable[None]],
+        may_stream: Callable[[], bool],
     ) -> None:
         """Let the endpoint run.
 
@@ -169,13 +187,15 @@ class Bill:
             Takes the evidence and returns what is due, and the price.
         finish : coroutine function
             Settles what became of the run; takes a copy of the answer, where there is one.
+        may_stream : callable
+            Whether an answer may go out before it is charged.
         """
-        self._charge, self._finish = charge, finish
+        self._charge, self._finish, self._may_stream = charge, finish, may_stream
         self.advance(Event.RUN)
 
     def end(self) -> None:
         """Let go of the gate: what refers to one another waits for the garbage collector."""
-        self._charge, self._finish = _nobody_serves, None
+        self._charge, self._finish, self._may_stream = _nobody_serves, None, _never
 
     async def finish(self, answer: Answer | None = None) -> None:
         """Settle the run before the end of its answer goes out, of which this is a copy."""
@@ -183,6 +203,11 @@ class Bill:
         self.end()
         if finish is not None:
             await finish(answer)
+
+    async def break_off(self) -> None:
+        """Settle a run whose answer stops halfway: what has streamed is charged."""
+        if self.phase is Phase.STREAMING:
+            await self.finish()
 
     def advance(self, event: Event) -> None:
         """Move on.
@@ -225,18 +250,53 @@ class Bill:
         return self._price is not None and self.phase is Phase.RUNNING
 
     @property
-    def receipt_headers(self) -> Headers:
-        """What a paid answer says of its payment."""
-        return () if self.receipt is None else ((_RECEIPT, b"work=%d" % self.receipt.work),)
+    def has_own_receipt(self) -> bool:
+        """Whether a challenge for this very request was solved: whoever lost it may ask again."""
+        return self.receipt is not None and bool(self.receipt.request)
+
+    def charge_at_end(self, evidence: Callable[[], Any]) -> None:
+        """Charge this request when its answer ends, whole or not, for what `evidence` then says.
+
+        An answer that starts later streams, if it runs on credit for the price of the moment; what
+        its price is above that is asked for with the account's next request. Otherwise it is
+        withheld to its end, as any other.
+
+        Parameters
+        ----------
+        evidence : callable
+            Returns the evidence of the queries that have been answered by then; it may be a
+            coroutine function.
+
+        Raises
+        ------
+        RuntimeError
+            The request was charged before, or its answer is already on the way.
+        """
+        self.advance(Event.DEFER)
+        self._price, self._is_deferred = lambda answer: evidence(), True
+
+    def begins_stream(self) -> bool:
+        """Let an answer go out that is charged at its end, where it may."""
+        streams = self._is_deferred and self.phase is Phase.RUNNING and self._may_stream()
+        if streams:
+            self.advance(Event.STREAM)
+        return streams
 
     async def price(self, answer: Answer) -> None:
         """Charge for an answer whose endpoint did not charge."""
         if self._price is not None:
-            evidence = self._price(answer)
-            if hasattr(evidence, "__await__"):
-                evidence = await evidence
+            evidence = await self._evidence(answer)
             self.advance(Event.CHARGE)
             await self.charging(evidence)
+
+    async def end_stream(self) -> Any:
+        """Return the evidence of an answer that has streamed."""
+        self.advance(Event.ANSWER)
+        return await self._evidence(Answer(200, (), b""))
+
+    async def _evidence(self, answer: Answer) -> Any:
+        evidence: Any = None if self._price is None else self._price(answer)
+        return await evidence if hasattr(evidence, "__await__") else evidence
 
     async def charging(self, evidence: ArrayLike) -> None:
         """Charge the request, in phase `CHARGING`, for the evidence of its queries.
@@ -302,14 +362,14 @@ class ResponseBuffer:
             return False
         if status >= 500:
             bill.advance(Event.FAIL)
-        elif not (bill.phase is Phase.DUE or bill.is_unpriced):
+        elif not (bill.begins_stream() or bill.phase is Phase.DUE or bill.is_unpriced):
             bill.advance(Event.ANSWER)
         return bill.is_answering
 
     @property
     def keeps(self) -> bool:
         """Whether the answer is kept, or a copy of it."""
-        return not self._bill.is_answering or self._bill.receipt is not None
+        return not self._bill.is_answering or self._bill.has_own_receipt
 
     def begin(self, status: int, headers: Headers) -> None:
         """Keep the head of an answer that does not go out."""
@@ -333,3 +393,28 @@ class ResponseBuffer:
         if self._head is None or self._room < 0 or self._bill.stopped:
             return None
         return Answer(*self._head, b"".join(self._pieces))
+
+
+class Streams:
+    """How many answers of each account stream; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running: Counter[tuple[str, str]] = Counter()
+
+    def enter(self, identity: RequestIdentity) -> bool:
+        """Take a place, where there is one."""
+        who = identity.account, identity.group
+        with self._lock:
+            if self._running[who] >= STREAMS:
+                return False
+            self._running[who] += 1
+            return True
+
+    def leave(self, identity: RequestIdentity) -> None:
+        """Give a place back."""
+        who = identity.account, identity.group
+        with self._lock:
+            self._running[who] -= 1
+            if not self._running[who]:
+                del self._running[who]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from random import Random
 from typing import Any, TypeVar, get_args
 
 from numpy.typing import ArrayLike
 
-from powfast.bill import Bill, ClientDisconnected, Phase, RequestIdentity
+from powfast.bill import Bill, ClientDisconnected, Phase, RequestIdentity, Streams
 from powfast.challenge import Issuer, Receipt
 from powfast.errors import (
     AlreadyRedeemed,
@@ -25,12 +26,20 @@ from powfast.errors import (
     StoreUnavailable,
     TooManyQueries,
     WrongAccount,
+    WrongRequest,
     require_int,
 )
-from powfast.http import Answer, parse_solution, payment_required, refusal
+from powfast.http import (
+    Answer,
+    parse_solution,
+    payment_required,
+    receipt_header,
+    refusal,
+)
 from powfast.kernel import sha256
 from powfast.observers.base import Observer, Unobserved
 from powfast.puzzle import Algorithm
+from powfast.receipts import Receipts
 from powfast.stores import AsyncLedger, Ledger
 from powfast.stores.base import (
     RUN_BYTES,
@@ -46,7 +55,7 @@ from powfast.stores.failsafe import FailsafeStores, OnStoreError
 from powfast.stores.held import Held, HeldAnswers
 from powfast.walks import Purpose, Walks
 
-MAX_UNPAID_RUNS = 256
+MAX_UNPAID_RUNS = 0
 MAX_QUERIES = 10_000
 
 Endpoint = Callable[[], Coroutine[Any, Any, Answer | None]]
@@ -79,8 +88,8 @@ class Gate:
         Work beyond which a request is refused, with 403, instead of challenged: before anything
         runs where the account's price is already above it.
     max_unpaid_runs : int
-        Runs of an account that may be unpaid before its whole debt is asked for; with 0, nothing
-        runs that is not paid for at the price of the moment.
+        Runs of an account that may be unpaid before its whole debt is asked for. With 0, nothing
+        runs that is not paid for at the price of the moment, and answers may stream.
     max_queries : int
         Queries of one request; more are refused with 413.
     hold_shared : bool
@@ -137,7 +146,9 @@ class Gate:
         self._on_store_error = on_store_error
         self._fallback = fallback
         self._walks = walks
+        self._streams = Streams()
         self._observer = Unobserved() if observer is None else observer
+        self._receipts = Receipts(issuer, ledger.tariff, self._observer)
         self.issuer = issuer
         self.ledger = ledger
         if held is None:
@@ -151,6 +162,7 @@ class Gate:
         solution: str | None,
         endpoint: Endpoint,
         *,
+        queries: int = 1,
         status: int = 402,
     ) -> Answer | None:
         """Serve one request: the walk of every server adapter.
@@ -165,6 +177,8 @@ class Gate:
             The request's `PoW-Solution` header.
         endpoint : coroutine function
             Runs the endpoint. It passes the answer on, or returns what `ResponseBuffer` kept.
+        queries : int
+            How many it has: nothing runs before the price of the moment of all of them is paid.
         status : int
             Status of a challenge.
 
@@ -184,8 +198,9 @@ class Gate:
                 self._fallback,
                 self._observer,
             )
-            request = _Request(identity, bill, endpoint, stores, status)
+            request = _Request(identity, bill, endpoint, stores, queries, status)
             try:
+                self.require_few(queries)
                 return await self._serve(request, solution)
             except ClientDisconnected:
                 return None
@@ -235,6 +250,7 @@ class Gate:
                 detail = f"{error} ({error.code}); {_ASK}"
             else:
                 request.bill.receipt = receipt
+                request.bill.receipt_headers = (receipt_header(receipt.work),)
                 if redeemed.verdict is Verdict.OWED:
                     return self._challenge(request, redeemed.due, detail)
                 if redeemed.verdict in (Verdict.PAID, Verdict.AGAIN):
@@ -258,9 +274,7 @@ class Gate:
         """
         try:
             receipt = self._checked(request.identity, solution)
-            redeemed = await request.stores.redeem(
-                receipt.challenge_id, receipt.expires, receipt.work
-            )
+            redeemed = await request.stores.redeem(receipt)
             if redeemed.verdict is Verdict.SPENT:
                 raise AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
         except Refused as error:
@@ -276,18 +290,20 @@ class Gate:
     def _checked(self, identity: RequestIdentity, solution: str) -> Receipt:
         with self._observer.span("verify"):
             token, nonces = parse_solution(solution)
-            receipt = self.issuer.check(
-                token, nonces, account=identity.account, request=identity.digest
-            )
+            check = partial(self.issuer.check, token, nonces, account=identity.account)
+            try:
+                receipt = check(request=identity.digest)
+            except WrongRequest:  # unless it is for any request of the account
+                receipt = check(request=b"")
             if receipt.group != identity.group:
                 raise WrongAccount("the challenge was issued to this account in another group")
             return receipt if self._walks is None else self._walks.in_evaluations(receipt)
 
     async def _enter(self, request: _Request, detail: str, again: Paid | None) -> Answer | None:
         """Run the endpoint where the ledger lets it, or say what is asked for first."""
-        entry = await request.stores.enter(request.run, self._limits, again)
+        entry = await request.stores.enter(request.run, self._limits, again, request.queries)
         if entry.verdict is Verdict.SPENT:  # it has run again often enough
-            request.bill.receipt = None
+            request.bill.receipt, request.bill.receipt_headers = None, ()
             spent = AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
             self._redeemed(spent.code)
             return await self._enter(request, f"{spent} ({spent.code}); {_ASK}", None)
@@ -306,7 +322,7 @@ class Gate:
             held = await request.stores.held(_place(request.identity, entry.run))
             if held is not None:
                 await request.stores.leave(request.run, Outcome.ANSWERED)
-                return held
+                return held.with_headers(*request.bill.receipt_headers)
         return await self._run(request, detail)
 
     async def _run(self, request: _Request, detail: str) -> Answer | None:
@@ -317,16 +333,32 @@ class Gate:
             self.require_few(len(queries))
             charged = await request.stores.charge(request.run, queries, request.paid)
             self._observer.event("charged", work=charged.price, queries=len(queries))
+            if not charged.due:
+                bill.receipt_headers = self._receipts.of(request.identity, bill.receipt, charged)
             return charged
 
+        async def end_stream() -> None:
+            try:
+                charged = await charge(await bill.end_stream())
+            except BaseException:
+                await leave(request.run, Outcome.UNPAID)
+                raise
+            finally:
+                self._streams.leave(request.identity)
+            bill.due, bill.work = charged.due, charged.price
+            if bill.due:  # a debt: what was read is not held for its payment
+                await leave(request.run, Outcome.ANSWERED)
+
         async def finish(copy: Answer | None) -> None:
+            if bill.phase is Phase.STREAMING:
+                await end_stream()
             if bill.phase is Phase.FREE:
                 await leave(request.run, bill.failed)
-            elif bill.receipt is not None:
+            elif bill.has_own_receipt and not bill.due:
                 await self._hold(request, copy)
 
         bill, leave = request.bill, request.stores.leave
-        bill.begin(charge, finish)
+        bill.begin(charge, finish, partial(self._may_stream, request))
         try:
             answer = await _answered(bill, request.endpoint)
         except Exception:
@@ -339,6 +371,8 @@ class Gate:
         if isinstance(bill.stopped, TooManyQueries | StoreUnavailable):
             await leave(request.run, Outcome.UNPAID)
             raise bill.stopped
+        if bill.phase in (Phase.STREAMING, Phase.ANSWERING):
+            return None
         if bill.phase is Phase.FREE or not bill.due:
             if bill.phase is Phase.FREE or answer is not None:
                 await bill.finish(answer)
@@ -349,6 +383,20 @@ class Gate:
         bill.end()
         await self._hold(request, answer)
         return self._challenge(request, bill.due, detail)
+
+    def _may_stream(self, request: _Request) -> bool:
+        """Let an answer go out before it is charged: its run has been paid for, at a floor.
+
+        What its price is above that becomes a debt, so that few of an account stream at once, and
+        none of those whose debts nobody pays.
+        """
+        identity = request.identity
+        if self._limits.unpaid_runs or identity.is_shared or not self._streams.enter(identity):
+            return False
+        bill = request.bill
+        if bill.has_own_receipt:  # nobody knows the balance yet: it was too low for this one
+            bill.receipt_headers += self._receipts.offer(identity, Charged(0.0, 0.0, 0.0))
+        return True
 
     async def _hold(self, request: _Request, answer: Answer | None) -> None:
         """Hold an answer that is the asker's alone: nobody else's cookie, nor what others read."""
@@ -387,7 +435,7 @@ class Gate:
 class _Request:
     """One request on its way through the gate."""
 
-    __slots__ = ("bill", "endpoint", "identity", "run", "status", "stores")
+    __slots__ = ("bill", "endpoint", "identity", "queries", "run", "status", "stores")
 
     def __init__(
         self,
@@ -395,20 +443,24 @@ class _Request:
         bill: Bill,
         endpoint: Endpoint,
         stores: FailsafeStores,
+        queries: int,
         status: int,
     ) -> None:
         self.identity = identity
         self.bill = bill
         self.endpoint = endpoint
         self.stores = stores
+        self.queries = queries
         self.status = status
         self.run = _new_run(RUN_BYTES)
 
     @property
     def paid(self) -> Paid | None:
-        """The challenge whose solution came with the request."""
+        """The challenge of this request, whose solution came with it."""
         receipt = self.bill.receipt
-        return None if receipt is None else Paid(receipt.challenge_id, receipt.expires, False)
+        if receipt is None or not receipt.request:
+            return None
+        return Paid(receipt.challenge_id, receipt.expires, False)
 
 
 def _place(identity: RequestIdentity, run: bytes) -> bytes:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from operator import index
 from typing import Any, NamedTuple
 
 from powfast.challenge import (
@@ -36,6 +37,8 @@ from powfast.puzzle import Algorithm, Solution
 
 SOLUTION_HEADER = "PoW-Solution"
 RECEIPT_HEADER = "PoW-Receipt"
+CHALLENGE_HEADER = "PoW-Challenge"
+"""Where an answer brings a challenge that is solved ahead, for any later request."""
 MAX_SOLUTION_HEADER = 16 * 1024
 
 _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
@@ -77,7 +80,8 @@ class Answer(NamedTuple):
 class Exchange(NamedTuple):
     """A request and its answer, for whoever prices the answers of an endpoint it cannot change.
 
-    `response` is empty where the answer is larger than what can be held.
+    `response` is empty where the answer is larger than what can be held. Before there is an answer
+    `status` is 0.
     """
 
     method: str
@@ -94,6 +98,29 @@ def pricing(
     if evidence is None:
         return None
     return lambda answer: evidence(Exchange(method, target, body, answer.status, answer.body))
+
+
+def counted(
+    queries: Callable[[Exchange], int] | None, method: str, target: bytes, body: bytes
+) -> int:
+    """Return how many queries a request has: 1 where nobody says, or where it cannot be read.
+
+    What is wrong with it is for the endpoint to say.
+
+    Raises
+    ------
+    InvalidInput
+        The operator's function says so.
+    """
+    if queries is None:
+        return 1
+    try:
+        found = queries(Exchange(method, target, body, 0, b""))
+    except InvalidInput:
+        raise
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return 1
+    return max(1, index(found))
 
 
 def guards(prefixes: tuple[str, ...], path: str, root: str = "") -> bool:
@@ -189,9 +216,8 @@ def payment_required(token: bytes, detail: str, status: int = 402) -> Answer:
 
     `x-should-retry: false` keeps SDKs from repeating the request without a solution.
     """
-    (_, _, work, parts, _, _, _, issued, expires, algorithm), _ = decode_fields(token)
-    text, seconds = token_to_text(token), int(expires - issued + 0.5)
-    asked = f'PoW challenge="{text}", work="{work}", parts="{parts}", expires="{seconds}"'
+    text, work, parts, seconds, algorithm = _terms(token)
+    asked = _ASKED % (text, work, parts, seconds)
     more = f', "challenge": "{text}", "work": {work}, "parts": {parts}, "expires": {seconds}'
     if algorithm != Algorithm.SHA256:
         asked += f', algorithm="{algorithm}"'
@@ -201,6 +227,30 @@ def payment_required(token: bytes, detail: str, status: int = 402) -> Answer:
     headers = ((b"www-authenticate", asked.encode()), (b"x-should-retry", b"false"))
     title = "Proof of work required"
     return problem(status, "payment-required", title, detail, headers, more.encode())
+
+
+def prepaid_header(token: bytes) -> tuple[bytes, bytes]:
+    """Bring a challenge that is solved ahead: its work is credit for any later request."""
+    return _CHALLENGE_NAME, (_ASKED % _terms(token)[:4]).encode()
+
+
+def receipt_header(work: int, balance: float | None = None) -> tuple[bytes, bytes]:
+    """Say what work came with a request, and what credit its account has left."""
+    if balance is None:
+        return _RECEIPT_NAME, b"work=%d" % work
+    return _RECEIPT_NAME, b"work=%d, balance=%d" % (work, balance)
+
+
+_CHALLENGE_NAME, _RECEIPT_NAME = (
+    name.lower().encode() for name in (CHALLENGE_HEADER, RECEIPT_HEADER)
+)
+_ASKED = 'PoW challenge="%s", work="%d", parts="%d", expires="%d"'
+
+
+def _terms(token: bytes) -> tuple[str, int, int, int, int]:
+    """Return what a challenge says to people: text, work, parts, seconds to live, algorithm."""
+    (_, _, work, parts, _, _, _, issued, expires, algorithm), _ = decode_fields(token)
+    return token_to_text(token), work, parts, int(expires - issued + 0.5), algorithm
 
 
 def text_of(headers: Headers) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ import argparse
 import math
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from powfast.cli import output
 from powfast.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from powfast.stores import AccountRecord
+    from powfast.stores import AccountRecord, Ledger
     from powfast.tariff import EvidenceTariff
 
 
@@ -46,6 +47,14 @@ def add_commands(commands: output.Commands) -> None:
     show = output.add_command(actions, "show", _show, "Show an account.")
     reset = output.add_command(actions, "reset", _reset, f"Reset an account: {forgiven}.")
     group = output.add_command(actions, "group", _group, "Show a group, or reset it.")
+    newcomers = output.add_command(
+        actions,
+        "newcomers",
+        _newcomers,
+        "Show the pool of accounts that have not paid their opening, or reset it.",
+    )
+    newcomers.add_argument("name", nargs="?", default="", help="of several pools, which")
+    newcomers.add_argument("--reset", action="store_true", help="let it stand as if unsuspected")
     for action in (show, reset):
         action.add_argument(
             "name",
@@ -54,7 +63,7 @@ def add_commands(commands: output.Commands) -> None:
         action.add_argument("--group", default="", help="the group that the account is in")
     group.add_argument("name", help="the group")
     group.add_argument("--reset", action="store_true", help=forgiven)
-    for action in (show, reset, group):
+    for action in (show, reset, group, newcomers):
         action.add_argument("--config", type=Path, help="the server's settings (POWFAST_CONFIG)")
 
 
@@ -102,18 +111,44 @@ def _look(
     kind: str, name: str, who: tuple[str, str], arguments: argparse.Namespace, reset: bool
 ) -> int:
     """Print what the ledger knows, after it was reset where that is asked for."""
+    if not name:
+        raise InvalidInput("an account or group without a name is not charged")
+    with _opened(arguments) as ledger:
+        if reset:
+            ledger.reset(*who)
+        return _print({kind: name} | _described(ledger.tariff, ledger.account(*who)), arguments)
+
+
+def _newcomers(arguments: argparse.Namespace) -> int:
+    """Print what newcomers pay, in base prices, after their pool was reset where asked for."""
+    with _opened(arguments) as ledger:
+        if arguments.reset:
+            ledger.reset_newcomers(arguments.name)
+        record, tariff = ledger.newcomers(arguments.name), ledger.tariff
+        state = None if record is None else record.state
+        found = {
+            "newcomers": arguments.name,
+            "known": record is not None,
+            "queries": 0 if state is None else round(state[0]),
+            "price": tariff.newcomers_price(state),
+            "opening": tariff.opening_work / tariff.base_work,
+        }
+        return _print(found, arguments)
+
+
+@contextmanager
+def _opened(arguments: argparse.Namespace) -> Iterator[Ledger]:
     from powfast.servers.settings import store_of
     from powfast.stores import open_ledger
 
-    if not name:
-        raise InvalidInput("an account or group without a name is not charged")
     store, tariff, timeout = store_of(arguments.config)
     if store.startswith("memory:"):
         raise InvalidInput("a store in memory is seen by its own process only: name another one")
     with closing(open_ledger(store, tariff, timeout=timeout)) as ledger:
-        if reset:
-            ledger.reset(*who)
-        found = {kind: name} | _described(tariff, ledger.account(*who))
+        yield ledger
+
+
+def _print(found: dict[str, Any], arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(found)
     else:

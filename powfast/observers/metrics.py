@@ -47,6 +47,7 @@ class Metrics:
         )
         self._issued = self._counter("challenges_issued", "Challenges that were sent.")
         self._work_issued = self._counter("work_issued", "SHA-256 evaluations asked for.")
+        self._offered = self._counter("challenges_offered", "Challenges to be solved ahead.")
         self._redeemed = self._counter("redeemed", "Solutions that came, by outcome.", "outcome")
         self._work_redeemed = self._counter("work_redeemed", "SHA-256 evaluations paid.")
         self._refused = self._counter("refused", "Requests refused without a challenge.", "code")
@@ -69,6 +70,7 @@ class Metrics:
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {
             "charged": self._on_charged,
             "challenged": self._on_challenged,
+            "offered": lambda said: self._offered.inc(),
             "redeemed": self._on_redeemed,
             "refused": lambda said: self._refused.labels(said["code"]).inc(),
             "held": self._on_held,

@@ -22,6 +22,7 @@ from powfast.http import (
     SOLUTION_HEADER,
     Answer,
     Exchange,
+    counted,
     credentials_digest,
     guards,
     pricing,
@@ -85,6 +86,12 @@ class PowMiddleware:
     evidence : callable, optional
         From an `Exchange` to the evidence of its queries, for endpoints that do not charge; it may
         be a coroutine function. An endpoint's own charge comes first.
+    queries : callable, optional
+        From an `Exchange` that has no answer yet to the number of its queries: before it runs, a
+        request is asked for the price of the moment of all of them. Without it, of one.
+    newcomers : callable
+        From the `Caller` to the name of the pool that it is in until its account has paid the
+        opening; see docs/serving.md.
     bind : tuple of str
         Headers, beside those that always count, that a solution is good for: whatever else decides
         what is answered.
@@ -106,6 +113,8 @@ class PowMiddleware:
         account: Callable[[Caller], str] = bearer,
         group: Callable[[Caller], str] = nobody,
         evidence: Callable[[Exchange], Any] | None = None,
+        queries: Callable[[Exchange], int] | None = None,
+        newcomers: Callable[[Caller], str] = nobody,
         bind: tuple[str, ...] = (),
         paths: tuple[str, ...] = ("/",),
         max_body: int = 16 << 20,
@@ -117,6 +126,8 @@ class PowMiddleware:
         self._account = account
         self._group = group
         self._evidence = evidence
+        self._queries = queries
+        self._newcomers = newcomers
         self._bind = tuple([_lowered(name) for name in bind])
         self._paths = tuple(paths)
         self._max_body = max_body
@@ -143,6 +154,7 @@ class PowMiddleware:
                 return
             target = _target(scope)
             identity = self._identity(scope, fields, target, body)
+            queries = counted(self._queries, scope["method"], target, body)
         except (BodyTooLarge, BodyTooSlow, InvalidInput) as error:
             await _send(send, refusal(error))
             return
@@ -150,7 +162,9 @@ class PowMiddleware:
         scope[BILL_KEY] = bill
         endpoint = _Endpoint(self._app, scope, body, receive, send, bill, self._gate)
         solution = header_of(fields)(SOLUTION_HEADER)
-        answer = await self._gate.serve(identity, bill, solution, endpoint.run, status=self._status)
+        answer = await self._gate.serve(
+            identity, bill, solution, endpoint.run, queries=queries, status=self._status
+        )
         if answer is not None:
             await _send(send, answer)
 
@@ -160,7 +174,8 @@ class PowMiddleware:
         caller = Caller(header_of(fields), (scope.get("client") or (None,))[0], scope)
         digest = request_digest(scope["method"], target, body, fields.get, self._bind)
         credentials = credentials_digest(fields.get)
-        return RequestIdentity(self._account(caller), self._group(caller), digest, credentials)
+        names = self._account(caller), self._group(caller)
+        return RequestIdentity(*names, digest, credentials, self._newcomers(caller))
 
 
 def _target(scope: Scope) -> bytes:
@@ -202,7 +217,11 @@ class _Endpoint:
         """
         self._unread, self._went_away, self._whole = True, False, False
         self._buffer = ResponseBuffer(self._bill, self._room)
-        await self._app(self._scope, self._next, self._pass_or_keep)
+        try:
+            await self._app(self._scope, self._next, self._pass_or_keep)
+        finally:
+            if self._bill.phase is Phase.STREAMING:  # somebody has read of it, and is gone
+                await asyncio.shield(asyncio.ensure_future(self._bill.break_off()))
         if not (self._whole or self._bill.is_answering or self._bill.stopped):
             if self._went_away:
                 raise ClientDisconnected
@@ -228,7 +247,7 @@ class _Endpoint:
                 buffer.begin(status, tuple(headers))
             if not passes:
                 return
-            if bill.receipt is not None:
+            if bill.receipt_headers:
                 message = {**message, "headers": [*headers, *bill.receipt_headers]}
         elif kind == "http.response.body":
             if buffer.keeps:

@@ -70,6 +70,9 @@ class Gateway:
         Prices, challenges and redeems.
     account, group
         From the `Caller` to the name of who is charged, see `powfast.accounts`.
+    newcomers : callable
+        From the `Caller` to the name of the pool that it is in until its account has paid the
+        opening.
     status : int
         Status of a challenge. nginx passes 401 and 403 only.
     bind : tuple of str
@@ -95,6 +98,7 @@ class Gateway:
         *,
         account: Resolver = bearer,
         group: Resolver = nobody,
+        newcomers: Resolver = nobody,
         status: int = 401,
         bind: tuple[str, ...] = (),
         queries_header: str | None = None,
@@ -107,6 +111,7 @@ class Gateway:
         self._gate = gate
         self._account = account
         self._group = group
+        self._newcomers = newcomers
         self._status = status
         self._queries_header = queries_header
         said = (queries_header,) if queries_header else ()
@@ -152,19 +157,21 @@ class Gateway:
             body = await self._body(request)
             digest = request_digest(method, target, body, fields.get, self._bind)
             identity = self._identity(request, digest)
-            evidence = [1.0] * self._queries(request)
-        except (BodyTooLarge, InvalidInput, TooManyQueries) as error:
+            queries = self._queries(request)
+        except (BodyTooLarge, InvalidInput) as error:
             return _response(refusal(error))
         bill = Bill()
 
         async def admit() -> None:
             bill.advance(Event.CHARGE)
-            await bill.charging(evidence)
+            await bill.charging([1.0] * queries)
             if bill.phase is Phase.COVERED:
                 bill.advance(Event.ANSWER)
 
         solution = header_of(fields)(SOLUTION_HEADER)
-        answer = await self._gate.serve(identity, bill, solution, admit, status=self._status)
+        answer = await self._gate.serve(
+            identity, bill, solution, admit, queries=queries, status=self._status
+        )
         return _response(_admitted(identity, bill) if answer is None else answer)
 
     async def _report(self, request: Request) -> Response:
@@ -184,7 +191,8 @@ class Gateway:
     def _identity(self, request: Request, digest: bytes) -> RequestIdentity:
         address = None if request.client is None else request.client.host
         caller = Caller(header_of(fields_of(request.scope)), address, request.scope)
-        return RequestIdentity(self._account(caller), self._group(caller), digest)
+        names = self._account(caller), self._group(caller)
+        return RequestIdentity(*names, digest, newcomers=self._newcomers(caller))
 
     def _queries(self, request: Request) -> int:
         said = self._queries_header and header_of(fields_of(request.scope))(self._queries_header)
@@ -192,9 +200,7 @@ class Gateway:
             return 1
         if not re.fullmatch(r"[1-9][0-9]{0,8}", said):
             raise InvalidInput(f"{self._queries_header} is a number of queries")
-        queries = int(said)
-        self._gate.require_few(queries)
-        return queries
+        return int(said)
 
     async def _body(self, request: Request) -> bytes:
         body = bytearray()
@@ -207,7 +213,8 @@ class Gateway:
 
 def _admitted(identity: RequestIdentity, bill: Bill) -> Answer:
     """Let a request pass; what the model server needs for its report stands in headers."""
-    paid = os.urandom(16) if bill.receipt is None else bill.receipt.challenge_id
+    own = bill.receipt if bill.has_own_receipt else None
+    paid = os.urandom(16) if own is None else own.challenge_id
     said = {
         "pow-account": quote(identity.account, _PLAIN),
         "pow-group": quote(identity.group, _PLAIN),
@@ -260,6 +267,7 @@ def from_environment() -> Starlette:
         settings.gate(asynchronous=True, observer=observer),
         account=settings.account,
         group=settings.group,
+        newcomers=settings.newcomers,
         status=settings.check_status,
         bind=settings.bind,
         queries_header=settings.queries_header,

@@ -12,8 +12,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
@@ -29,6 +36,7 @@ from powfast.http import (
     Answer,
     Exchange,
     Headers,
+    counted,
     credentials_digest,
     pricing,
     refusal,
@@ -85,6 +93,8 @@ class _Guard:
         account: Resolver = bearer,
         group: Resolver = nobody,
         evidence: Callable[[Exchange], Any] | None = None,
+        queries: Callable[[Exchange], int] | None = None,
+        newcomers: Resolver = nobody,
         bind: tuple[str, ...] = (),
         methods: tuple[str, ...] = ("/",),
     ) -> None:
@@ -92,6 +102,8 @@ class _Guard:
         self._account = account
         self._group = group
         self._evidence = evidence
+        self._queries = queries
+        self._newcomers = newcomers
         self._bind = tuple([name.lower().encode("latin-1") for name in bind])
         self._methods = tuple(methods)
 
@@ -105,7 +117,11 @@ class _Guard:
         field = partial(_field, context)
         digest = request_digest("POST", method.encode(), request, field, self._bind)
         credentials = credentials_digest(field)
-        return RequestIdentity(self._account(caller), self._group(caller), digest, credentials)
+        names = self._account(caller), self._group(caller)
+        return RequestIdentity(*names, digest, credentials, self._newcomers(caller))
+
+    def _count(self, method: str, request: bytes) -> int:
+        return counted(self._queries, "POST", method.encode(), request)
 
     def _pricing(self, method: str, request: bytes) -> Callable[[Answer], Any] | None:
         return pricing(self._evidence, "POST", method.encode(), request)
@@ -162,6 +178,12 @@ class PowInterceptor(_Guard, grpc.ServerInterceptor):
     evidence : callable, optional
         From an `Exchange` of serialized messages to the evidence of its queries, for methods that
         do not charge. Each message of a stream stands after its length in four bytes.
+    queries : callable, optional
+        From an `Exchange` that has no answer yet to the number of its queries: before it runs, a
+        call is asked for the price of the moment of all of them. Without it, of one.
+    newcomers : callable
+        From the `Caller` to the name of the pool that it is in until its account has paid the
+        opening; see docs/serving.md.
     methods : tuple of str
         Prefixes of the full names of the methods to guard, such as "/package.Service/".
 
@@ -197,17 +219,22 @@ class PowInterceptor(_Guard, grpc.ServerInterceptor):
     def _serve(self, method: str, handler: Any, request: bytes, context: Any) -> Iterator[bytes]:
         try:
             identity = self._identity(method, request, context)
+            queries = self._count(method, request)
         except InvalidInput as error:
             _refuse(context, refusal(error))
             return
         bill = BlockingBill(self._pricing(method, request))
         endpoint = _BlockingRun(handler, request, context, bill, self._gate)
         solution = _header(context, SOLUTION_HEADER)
-        answer = run(self._gate.serve(identity, bill, solution, endpoint.run))
+        answer = run(self._gate.serve(identity, bill, solution, endpoint.run, queries=queries))
         if answer is None:
-            for message in endpoint.passing:
-                endpoint.keep(message)
-                yield message
+            try:
+                for message in endpoint.passing:
+                    endpoint.keep(message)
+                    yield message
+            except BaseException:  # GeneratorExit among them: nobody reads on
+                run(bill.break_off())
+                raise
             run(bill.finish(endpoint.kept()))
             _add_receipt(context, bill)
         elif answer.status == _OK:
@@ -264,8 +291,9 @@ class AioPowInterceptor(_Guard, grpc.aio.ServerInterceptor):
             return handler
 
         async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            async for message in self._serve(method, handler, request, context):
-                yield message
+            async with aclosing(self._serve(method, handler, request, context)) as messages:
+                async for message in messages:
+                    yield message
 
         async def answer(request: bytes, context: Any) -> bytes:
             return b"".join([message async for message in stream(request, context)])
@@ -276,20 +304,25 @@ class AioPowInterceptor(_Guard, grpc.aio.ServerInterceptor):
 
     async def _serve(
         self, method: str, handler: Any, request: bytes, context: Any
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         try:
             identity = self._identity(method, request, context)
+            queries = self._count(method, request)
         except InvalidInput as error:
             await _refuse(context, refusal(error))
             return
         bill = AsyncBill(self._pricing(method, request))
         endpoint = _AwaitedRun(handler, request, context, bill, self._gate)
         solution = _header(context, SOLUTION_HEADER)
-        answer = await self._gate.serve(identity, bill, solution, endpoint.run)
+        answer = await self._gate.serve(identity, bill, solution, endpoint.run, queries=queries)
         if answer is None:
-            async for message in endpoint.passing():
-                endpoint.keep(message)
-                yield message
+            try:
+                async for message in endpoint.passing():
+                    endpoint.keep(message)
+                    yield message
+            except BaseException:  # GeneratorExit among them: nobody reads on
+                await asyncio.shield(asyncio.ensure_future(bill.break_off()))
+                raise
             await bill.finish(endpoint.kept())
             _add_receipt(context, bill)
         elif answer.status == _OK:
@@ -364,7 +397,7 @@ def _metadata(headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def _add_receipt(context: Any, bill: Bill) -> None:
-    if bill.receipt is not None:
+    if bill.receipt_headers:
         given = tuple(context.trailing_metadata() or ())
         context.set_trailing_metadata(given + _metadata(bill.receipt_headers))
 

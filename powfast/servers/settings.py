@@ -23,6 +23,7 @@ from powfast.accounts import Caller
 from powfast.challenge import Issuer
 from powfast.errors import InvalidInput, PowfastError
 from powfast.gate import MAX_QUERIES, MAX_UNPAID_RUNS, Gate
+from powfast.http import Exchange
 from powfast.observers import together
 from powfast.observers.base import Observer
 from powfast.puzzle import WALK_EVALUATIONS, Algorithm
@@ -208,7 +209,9 @@ _READERS: dict[str, Read] = {
     "bind": _header_names,
     "account": _resolver,
     "group": _resolver,
+    "newcomers": _resolver,
     "evidence": _imported,
+    "queries": _imported,
     "check_status": _integer(400, 499),
     "queries_header": _text,
     "report_secret": _secret,
@@ -253,7 +256,9 @@ class Settings:
     bind: tuple[str, ...] = ()
     account: Callable[[Caller], str] = accounts.bearer
     group: Callable[[Caller], str] = accounts.nobody
+    newcomers: Callable[[Caller], str] = accounts.nobody
     evidence: Callable[..., Any] | None = None
+    queries: Callable[[Exchange], int] | None = None
     check_status: int = 401
     queries_header: str | None = None
     report_secret: str | None = field(default=None, repr=False)
@@ -361,8 +366,8 @@ class Settings:
     @property
     def wsgi_middleware(self) -> dict[str, Any]:
         """Those of `wsgi.PowMiddleware`, which cannot time what its server reads."""
-        names = ("account", "group", "evidence", "bind", "paths", "max_body", "status")
-        said = {name: getattr(self, name) for name in names}
+        named = ("account", "group", "newcomers", "evidence", "queries", "bind", "paths")
+        said = {name: getattr(self, name) for name in (*named, "max_body", "status")}
         return {name: value for name, value in said.items() if value is not None}
 
 

@@ -20,13 +20,14 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from numpy.typing import ArrayLike
 
 from powfast.accounts import Caller, bearer, nobody
-from powfast.bill import RequestIdentity, ResponseBuffer
+from powfast.bill import Bill, RequestIdentity, ResponseBuffer
 from powfast.errors import BodyTooLarge, InvalidInput
 from powfast.gate import Gate, run
 from powfast.http import (
     Answer,
     Exchange,
     bytes_of,
+    counted,
     credentials_digest,
     guards,
     pricing,
@@ -72,6 +73,12 @@ class PowMiddleware:
     evidence : callable, optional
         From an `Exchange` to the evidence of its queries, for endpoints that do not charge. An
         endpoint's own charge comes first.
+    queries : callable, optional
+        From an `Exchange` that has no answer yet to the number of its queries: before it runs, a
+        request is asked for the price of the moment of all of them. Without it, of one.
+    newcomers : callable
+        From the `Caller` to the name of the pool that it is in until its account has paid the
+        opening; see docs/serving.md.
     bind : tuple of str
         Headers, beside those that always count, that a solution is good for: whatever else decides
         what is answered.
@@ -95,6 +102,8 @@ class PowMiddleware:
         account: Callable[[Caller], str] = bearer,
         group: Callable[[Caller], str] = nobody,
         evidence: Callable[[Exchange], ArrayLike] | None = None,
+        queries: Callable[[Exchange], int] | None = None,
+        newcomers: Callable[[Caller], str] = nobody,
         bind: tuple[str, ...] = (),
         paths: tuple[str, ...] = ("/",),
         max_body: int = 16 << 20,
@@ -107,6 +116,8 @@ class PowMiddleware:
         self._account = account
         self._group = group
         self._evidence = evidence
+        self._queries = queries
+        self._newcomers = newcomers
         self._bind = tuple([name.lower().encode("latin-1") for name in bind])
         self._paths = tuple(paths)
         self._max_body = max_body
@@ -121,13 +132,17 @@ class PowMiddleware:
             body = _read(environ, self._max_body)
             target = _target(environ)
             identity = self._identity(environ, target, body)
+            queries = counted(self._queries, environ["REQUEST_METHOD"], target, body)
         except (BodyTooLarge, InvalidInput) as error:
             return _send(environ, start_response, refusal(error))
         bill = BlockingBill(pricing(self._evidence, environ["REQUEST_METHOD"], target, body))
         environ[BILL_KEY] = bill
         endpoint = _Endpoint(self._app, environ, body, start_response, bill, self._gate)
         solution = environ.get("HTTP_POW_SOLUTION")
-        answer = run(self._gate.serve(identity, bill, solution, endpoint.run, status=self._status))
+        serving = self._gate.serve(
+            identity, bill, solution, endpoint.run, queries=queries, status=self._status
+        )
+        answer = run(serving)
         return endpoint.passing if answer is None else _send(environ, start_response, answer)
 
     def _identity(self, environ: WSGIEnvironment, target: bytes, body: bytes) -> RequestIdentity:
@@ -135,7 +150,8 @@ class PowMiddleware:
         found = partial(field, environ)
         digest = request_digest(environ["REQUEST_METHOD"], target, body, found, self._bind)
         credentials = credentials_digest(found)
-        return RequestIdentity(self._account(caller), self._group(caller), digest, credentials)
+        names = self._account(caller), self._group(caller)
+        return RequestIdentity(*names, digest, credentials, self._newcomers(caller))
 
 
 def _target(environ: WSGIEnvironment) -> bytes:
@@ -174,9 +190,12 @@ class _Endpoint:
             for piece in pieces:
                 if self._bill.is_answering:
                     passing = self._passed(chain((piece,), pieces))
-                    self.passing, body = _Passing(passing, body), ()
+                    self.passing, body = _Passing(passing, body, self._bill), ()
                     return None
                 self._buffer.add(piece)
+        except BaseException:
+            await self._bill.break_off()
+            raise
         finally:
             _close(body)
         if not self._bill.is_answering:
@@ -213,15 +232,19 @@ class _Endpoint:
 class _Passing:
     """A body on its way out, which the server closes."""
 
-    def __init__(self, pieces: Iterator[bytes], body: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], body: Iterable[bytes], bill: Bill) -> None:
         self._pieces = pieces
         self._body = body
+        self._bill = bill
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces
 
     def close(self) -> None:
-        _close(self._body)
+        try:
+            _close(self._body)
+        finally:
+            run(self._bill.break_off())
 
 
 def _close(body: Iterable[bytes]) -> None:

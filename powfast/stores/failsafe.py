@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeVar
 
+from powfast.challenge import Receipt
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
 from powfast.observers.base import Observer
@@ -98,11 +99,13 @@ class FailsafeStores:
         except StoreUnavailable:
             self._note("ledger", "leave")
 
-    def redeem(self, challenge_id: bytes, expires: float, work: int) -> Awaitable[Redeemed]:
-        """See `Ledger.redeem`."""
+    def redeem(self, receipt: Receipt) -> Awaitable[Redeemed]:
+        """See `Ledger.redeem`; what is for no request in particular is credit."""
+        account, group, _ = self._whose
+        spent = receipt.request, receipt.challenge_id, receipt.expires, receipt.work
         return self._ask(
             "redeem",
-            lambda ledger: ledger.redeem(*self._whose, challenge_id, expires, work),
+            lambda ledger: ledger.redeem(account, group, *spent),
             Redeemed(Verdict.CREDITED, b"", 0.0),
         )
 

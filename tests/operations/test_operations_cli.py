@@ -109,3 +109,16 @@ def test_a_store_in_memory_cannot_be_looked_into(
 ) -> None:
     monkeypatch.setenv("POWFAST_STORE", "memory://")
     assert "memory" in run(capsys, "account", "show", "alice", status=2)["detail"]
+
+
+def test_a_pool_of_newcomers_is_shown_and_reset(
+    store: SQLiteLedger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = {"newcomers": "", "known": False, "queries": 0, "price": 1.0, "opening": 5.0}
+    assert run(capsys, "account", "newcomers") == fresh
+    for number in range(20):
+        store.charge(f"new {number}", "", b"1", RUN, [1e6] * 4, newcomers="web")
+    hot = run(capsys, "account", "newcomers", "web")
+    assert hot == {**fresh, "newcomers": "web", "known": True, "queries": 80, "price": 5.0}
+    assert run(capsys, "account", "newcomers") == fresh
+    assert run(capsys, "account", "newcomers", "web", "--reset")["price"] == 1.0

@@ -115,7 +115,8 @@ class Solution:
 
     key: str
     person: Person
-    request: Request
+    request: Request | None
+    """For which it is asked; none, where its work is done ahead."""
     work: int
     expires: float
     header: str
@@ -142,6 +143,10 @@ class Run:
     is_free: bool = False
     is_excused: bool = False
     is_over: bool = False
+    streams: bool = False
+    """Whether what is read may be charged after it."""
+    told: list[float] | None = None
+    """The evidence of an answer that is charged at its end, once it has ended."""
 
 
 class Account:
@@ -188,12 +193,16 @@ class Books:
         if not solution.sent:
             solution.sent = True
             self.account(solution.person.who).redeemed += solution.work
+            if solution.request is None:
+                return
             latest = self._latest.get((solution.person.who, solution.request))
             if latest is not None and latest.charge is not None and not latest.charge.is_read:
                 solution.charge = latest.charge
 
-    def began(self, person: Person, request: Request, solution: Solution | None) -> Run:
-        account, floor = self.account(person.who), self._price_now(person.who)
+    def began(
+        self, person: Person, request: Request, solution: Solution | None, queries: int
+    ) -> Run:
+        account, floor = self.account(person.who), queries * self._price_now(person.who)
         run = Run(len(self._runs), person, request, self.now, floor, solution)
         known = self._latest.get((person.who, request))
         if known and known.charge and not known.charge.is_read:
@@ -204,6 +213,7 @@ class Books:
             run.is_excused = solution.runs <= RERUNS
         self._runs[run.number] = self._latest[person.who, request] = run
         account.runs.append(run)
+        self._bound(person.who)
         return run
 
     def _left(self, account: Account) -> float:
@@ -253,7 +263,9 @@ class Books:
         run = self._runs[number]
         assert run.person == person, f"4: {person} reads what {run.person} asked"
         assert run.request == request, f"2: {request} is answered by what {run.request} asked"
-        if not run.is_free:
+        if run.streams and run.charge is None:
+            assert not run.is_over, "2: what has streamed was not charged"
+        elif not run.is_free:
             assert run.charge is not None, "2: the answer was not charged"
             run.charge.is_read = True
         return run
@@ -263,11 +275,24 @@ class Books:
     def check(self) -> None:
         for who, account in self.accounts.items():
             left, redeemed = self._left(account), account.redeemed
-            assert left >= -1e-9 * redeemed, (
+            assert left >= -1e-9 * redeemed - self._streamed(account), (
                 f"1: {who} has redeemed {redeemed}, and read {-left} more"
             )
-            unpaid = self._unpaid(account, left, who[0] in self._shared)
-            assert unpaid <= self._limit, f"3: {unpaid} runs of {who} are unpaid"
+            if not self._streamed(account):  # else what has begun was paid then
+                self._bound(who)
+
+    def _bound(self, who: tuple[str, str]) -> None:
+        account = self.account(who)
+        unpaid = self._unpaid(account, self._left(account), who[0] in self._shared)
+        assert unpaid <= self._limit, f"3: {unpaid} runs of {who} are unpaid"
+
+    def _streamed(self, account: Account) -> float:
+        """What may have been read before it was paid: what prices were above their floors."""
+        return sum(
+            max(0.0, run.charge.price - run.floor)
+            for run in account.runs
+            if run.streams and run.charge is not None and run.charge.is_read
+        )
 
     def _unpaid(self, account: Account, left: float, shared: bool) -> float:
         """Runs that are neither read nor paid by what is left; the cheapest are paid first."""

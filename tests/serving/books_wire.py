@@ -36,6 +36,11 @@ def evidence_of(request: Request, run: int) -> list[float]:
     return [2.0 * e for e in found] if request.model == "m2" else found
 
 
+def counted(path: str, body: str) -> int:
+    """What the operator can tell of the number of queries before the model runs."""
+    return len(BODIES[body]) if path not in ("/many", "/sample") else 1
+
+
 class Flight:
     """One request on its way, as its client sees it."""
 
@@ -74,12 +79,14 @@ class Model:
 
     def __init__(self, books: Books, ledger: Callable[[], Any]) -> None:
         self._books, self._ledger = books, ledger
+        self.may_stream = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         flight: Flight = scope["flight"]
         request, bill = flight.request, bill_of(scope)
         await receive()
-        run = flight.run = self._books.began(flight.person, request, flight.solution)
+        queries = counted(request.path, request.body)
+        run = flight.run = self._books.began(flight.person, request, flight.solution, queries)
         run.is_model = request.path != "/require"
         try:
             await self._answer(flight, run, bill, receive, send)
@@ -98,6 +105,8 @@ class Model:
             raise ValueError("broken")
         if request.path == "/free":
             run.is_free = True
+        elif request.path == "/tell":
+            bill.charge_at_end(lambda: self._tell(run, evidence))
         elif request.path == "/require":
             await self._charging(bill.require(evidence), run, evidence)
             run.is_model = True
@@ -109,11 +118,16 @@ class Model:
             headers.append((b"Set-Cookie", b"run=%d" % run.number))
         status = 503 if request.path == "/broken" else 200
         flight.is_begun = True
+        run.streams = request.path == "/tell" and self.may_stream
         await send({"type": "http.response.start", "status": status, "headers": headers})
         body = self._body(run)
         await send({"type": "http.response.body", "body": body[:5], "more_body": True})
         await self._point(flight, "answering", receive)
         await send({"type": "http.response.body", "body": body[5:]})
+
+    def _tell(self, run: Run, evidence: list[float]) -> list[float]:
+        run.told = evidence
+        return evidence
 
     async def _charging(self, charging: Any, run: Run, evidence: list[float]) -> None:
         """Charge, and tell the books, also where the endpoint is stopped."""

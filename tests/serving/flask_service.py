@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from wsgiref.simple_server import make_server as make_strict_server
 from wsgiref.validate import validator
 
 import flask
-from service import BASE, KEYS
+from service import BASE, KEYS, UNPAID
 from werkzeug.serving import WSGIRequestHandler as WerkzeugHandler
 from werkzeug.serving import make_server
 
@@ -37,7 +38,7 @@ class FlaskService:
         self.runs = 0
         self.may_go = threading.Event()
         self.ledger = MemoryLedger(EvidenceTariff(base_work=BASE))
-        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held, **(gate or {}))
+        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held, **(UNPAID | (gate or {})))
         self.flask = app = flask.Flask(__name__)
 
         @app.post("/v1/predict")
@@ -99,6 +100,37 @@ class FlaskService:
             response = flask.Response(status=204)
             del response.headers["content-type"]  # PEP 3333's validator minds it
             return response
+
+        @app.post("/v1/tell")
+        def tell() -> Any:
+            self.runs += 1
+            body, answered = flask.request.get_json(), []
+            first, last = body["evidence"]
+
+            def pieces() -> Iterator[str]:
+                answered.append(first)
+                yield "first\n"
+                self.may_go.wait()
+                if body.get("fails"):
+                    raise ValueError("broken")
+                for _ in range(body.get("pieces", 0)):
+                    yield "more\n"
+                    time.sleep(0.02)
+                answered.append(last)
+                yield "last\n"
+
+            bill_of(flask.request.environ).charge_at_end(lambda: answered)
+            return flask.Response(pieces())
+
+        @app.post("/v1/both")
+        def both() -> Any:
+            bill = bill_of(flask.request.environ)
+            bill.charge([1.0])
+            try:
+                bill.charge_at_end(lambda: [1.0])
+            except RuntimeError as error:
+                return str(error)
+            return "charged twice"
 
         @app.post("/unguarded")
         def unguarded() -> Any:

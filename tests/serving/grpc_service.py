@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import pytest
 from conftest import PATIENCE
-from service import BASE, KEYS
+from service import BASE, KEYS, UNPAID
 
 from powfast.challenge import Issuer, solve
 from powfast.clients.grpc import PowInterceptor as PayingInterceptor
@@ -263,7 +263,7 @@ def streaming(channel: Any, method: str) -> Any:
 def new_gate(**options: Any) -> Gate:
     ledger = options.pop("ledger", None) or MemoryLedger(EvidenceTariff(base_work=BASE))
     ttl, held = options.pop("ttl", 120.0), options.pop("held", None)
-    return Gate(Issuer(KEYS, ttl=ttl), ledger, held, **options)
+    return Gate(Issuer(KEYS, ttl=ttl), ledger, held, **(UNPAID | options))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -22,6 +23,8 @@ from powfast.tariff import EvidenceTariff
 
 KEYS = {"2026a": bytes(range(32))}
 BASE = 1000
+UNPAID: dict[str, Any] = {"max_unpaid_runs": 256}
+"""What most tests are about: answers that wait for their payment."""
 ALICE = {"authorization": "Bearer alice"}
 ASK = {"x": 1, "evidence": [1.0, 1.0]}
 
@@ -51,7 +54,7 @@ class Service:
         self.runs = 0
         self.may_go = threading.Event()
         self.ledger = ledger or MemoryLedger(EvidenceTariff(base_work=BASE))
-        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held, **(gate or {}))
+        self.gate = Gate(Issuer(KEYS, ttl=ttl), self.ledger, held, **(UNPAID | (gate or {})))
         self.app = FastAPI()
         self.app.add_middleware(PowMiddleware, gate=self.gate, paths=("/v1/",), **options)
 
@@ -101,6 +104,36 @@ class Service:
         @self.app.get("/v1/stream")
         async def stream() -> StreamingResponse:
             return StreamingResponse(iter(["a", "b"]), media_type="text/plain")
+
+        @self.app.post("/v1/tell")
+        async def tell(body: dict[str, Any], pow: Charge) -> StreamingResponse:
+            self.runs += 1
+            answered: list[float] = []
+            first, last = body["evidence"]
+
+            async def pieces() -> AsyncIterator[str]:
+                answered.append(first)
+                yield "first\n"
+                await asyncio.to_thread(self.may_go.wait)
+                if body.get("fails"):
+                    raise ValueError("broken")
+                for _ in range(body.get("pieces", 0)):
+                    yield "more\n"
+                    await asyncio.sleep(0.02)
+                answered.append(last)
+                yield "last\n"
+
+            pow.charge_at_end(lambda: answered)
+            return StreamingResponse(pieces(), media_type="text/plain")
+
+        @self.app.post("/v1/both")
+        async def both(pow: Charge) -> str:
+            await pow.charge([1.0])
+            try:
+                pow.charge_at_end(lambda: [1.0])
+            except RuntimeError as error:
+                return str(error)
+            return "charged twice"
 
         @self.app.post("/unguarded")
         async def unguarded(body: dict[str, Any]) -> dict[str, Any]:

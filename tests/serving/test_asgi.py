@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from fastapi import Request, WebSocket
 from fastapi.responses import PlainTextResponse
-from service import ALICE, ASK, BASE, KEYS, Service, paid, served, token_of
+from service import ALICE, ASK, BASE, KEYS, UNPAID, Service, paid, served, token_of
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from stores import until
@@ -202,7 +202,7 @@ def test_an_answer_that_no_store_can_hold_is_made_again_once_paid() -> None:
         await send({"type": "http.response.body", "body": b"answer"})
         await send({"type": "http.response.trailers", "headers": []})
 
-    gate = Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(base_work=BASE)))
+    gate = Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(base_work=BASE)), **UNPAID)
 
     async def without_trailers(scope: Any, receive: Any, send: Any) -> None:
         async def known(message: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from books_attacks import Attacks
 from books_model import Answered, Books, Person, Prices, Request, Solution
-from books_wire import POINTS, Flight, Model, Wire
+from books_wire import POINTS, Flight, Model, Wire, counted
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -47,9 +47,10 @@ TARIFF = EvidenceTariff(
     PRICES.most,
     shared_half_life=PRICES.half_life,
     volume=PRICES.volume,
+    probation=False,
 )
 TTL = 120.0
-MAX_UNPAID_RUNS = 3
+MAX_UNPAID_RUNS = 3  # or none
 MANY, FEW = 1 << 20, 16 * 4608  # bytes of held answers; the fewest hold 16
 
 ALICE, BOB = Person("alice", "", "A1"), Person("bob", "", "B")
@@ -73,13 +74,14 @@ PATHS = [
     "/broken",
     "/raises",
     "/many",
+    "/tell",
 ]
-BOUGHT = ["/exact", "/exact", "/require", "/cookie", "/large"]
+BOUGHT = ["/exact", "/exact", "/require", "/cookie", "/large", "/tell"]
 WAYS = st.sampled_from(["seen", "answered", "cancelled", "unseen"])
 NODES = st.sampled_from([0, 1])
 REQUESTS = st.builds(
     Request,
-    st.sampled_from(PATHS[:2] * 4 + PATHS),
+    st.sampled_from(PATHS[:2] * 4 + PATHS + ["/tell"] * 2),
     st.sampled_from("abcde"),
     st.sampled_from(["x/1", "x/1", "x/2"]),
     st.sampled_from(["m1", "m1", "m2"]),
@@ -130,10 +132,7 @@ class Histories(Attacks):
         super().__init__()
         self.place = new_place()
         self.clock = self.place.clock
-        self.books = Books(PRICES, MAX_UNPAID_RUNS, {"net", "team"})
-        self.books.now = self.clock.now
         self.wire = Wire()
-        self.model = Model(self.books, lambda: self.place.ledgers[0])
         self.keys = {"1": secrets.token_bytes(32)}
         self.flights: list[Flight] = []
         self.solutions: list[Solution] = []
@@ -145,6 +144,7 @@ class Histories(Attacks):
         requests=st.lists(REQUESTS, min_size=1, max_size=4, unique=True),
         refuse_above=st.sampled_from([None, None, 100, 300]),
         max_bytes=st.sampled_from([MANY, MANY, FEW]),
+        max_unpaid_runs=st.sampled_from([0, 0, MAX_UNPAID_RUNS]),
     )
     def begin(
         self,
@@ -152,9 +152,15 @@ class Histories(Attacks):
         requests: list[Request],
         refuse_above: int | None,
         max_bytes: int,
+        max_unpaid_runs: int,
     ) -> None:
         """Few people ask few things, so that they meet."""
         self.people, self.requests = people, requests
+        self.books = Books(PRICES, max_unpaid_runs, {"net", "team"})
+        self.books.now = self.clock.now
+        self.model = Model(self.books, lambda: self.place.ledgers[0])
+        self.model.may_stream = not max_unpaid_runs
+        self.max_unpaid_runs = max_unpaid_runs
         self.refuse_above, self.max_bytes = refuse_above, max_bytes
         for node in (0, 1):
             self.place.start(node, max_bytes)
@@ -166,7 +172,7 @@ class Histories(Attacks):
             self.place.ledgers[node],
             self.place.held[node],
             refuse_above=self.refuse_above,
-            max_unpaid_runs=MAX_UNPAID_RUNS,
+            max_unpaid_runs=self.max_unpaid_runs,
             max_queries=8,
         )
         return PowMiddleware(
@@ -174,6 +180,7 @@ class Histories(Attacks):
             gate,
             account=lambda caller: self.books.named(caller.header("x-user") or ""),
             group=lambda caller: self.books.named(caller.header("x-team") or ""),
+            queries=lambda asked: counted(asked.target.decode()[:-1], asked.request.decode()),
             bind=("X-Model",),
         )
 
@@ -209,7 +216,8 @@ class Histories(Attacks):
     def pay(self, index: int, node: int, stop_at: str, is_lost: bool) -> None:
         """First, again, late, or for what is charged otherwise by now."""
         solution = self.pick(self.solutions, index)
-        self.send(solution.person, solution.request, node, solution, stop_at, not is_lost)
+        asked = solution.request or self.requests[0]
+        self.send(solution.person, asked, node, solution, stop_at, not is_lost)
 
     @precondition(lambda self: self.solutions)
     @rule(index=INDEX, node=NODES, person=INDEX, stop_at=PLACES)
@@ -218,7 +226,8 @@ class Histories(Attacks):
         solution = self.pick(self.solutions, index)
         others = [other for other in PEOPLE if other.who == solution.person.who]
         others = others if len(others) > 1 else self.people
-        self.send(self.pick(others, person), solution.request, node, solution, stop_at)
+        asked = solution.request or self.requests[0]
+        self.send(self.pick(others, person), asked, node, solution, stop_at)
 
     @precondition(lambda self: self.solutions)
     @rule(index=INDEX, node=NODES, request=INDEX)
@@ -226,6 +235,16 @@ class Histories(Attacks):
         """For another request than was asked."""
         solution = self.pick(self.solutions, index)
         self.send(solution.person, self.pick(self.requests, request), node, solution)
+
+    @precondition(lambda self: self.solutions)
+    @rule(index=INDEX, person=INDEX, request=INDEX, node=NODES, stop_at=PLACES)
+    def pay_ahead(self, index: int, person: int, request: int, node: int, stop_at: str) -> None:
+        """With anything, by anybody, once or again."""
+        ahead = [solution for solution in self.solutions if solution.request is None]
+        if ahead:
+            solution = self.pick(ahead, index)
+            who = solution.person if person < 3 else self.pick(self.people, person)
+            self.send(who, self.pick(self.requests, request), node, solution, stop_at)
 
     @precondition(lambda self: self.flights)
     @rule(index=INDEX, node=NODES, trace=st.sampled_from(["", "t"]))
@@ -312,21 +331,21 @@ class Histories(Attacks):
         if solution is not None and flight.is_paid:
             self.books.sent(solution)
             self.expect(flight, solution)
-        elif solution is not None:
-            flight.solution = None  # to the books, there is none
+        if solution is not None and not (flight.is_paid and solution.request):
+            flight.solution = None  # to the books, there is none for this request
         flight.header = "" if solution is None else solution.header
         self.flights.append(flight)
         self.over(flight, lambda f: self.wire.begin(self.apps[node], f, trace))
         return flight
 
     def is_good(self, solution: Solution, person: Person, request: Request) -> bool:
-        same = (solution.person.who, solution.request) == (person.who, request)
+        same = solution.person.who == person.who and solution.request in (None, request)
         return same and solution.key in self.keys and self.clock.now < solution.expires
 
     def expect(self, flight: Flight, solution: Solution) -> None:
         """Who has been answered for a solution reads the same for it, where that is held."""
         can_hold = (
-            flight.request.path not in ("/large", "/cookie")
+            flight.request.path not in ("/large", "/cookie", "/tell")
             and self.max_bytes == MANY
             and not self.books.is_shared(flight.person.account)
         )
@@ -347,6 +366,9 @@ class Histories(Attacks):
                        and self.clock.now < f.run.began + TTL]  # fmt: skip
             assert not at_once, "3: the same request runs twice at once"
         self.touched.add(flight.person.who)
+        if flight.run and flight.run.told is not None and flight.run.charge is None:
+            record = self.place.ledgers[0].account(*map(self.books.named, flight.person.who))
+            self.books.charged(flight.run, flight.run.told, record.state[0])
         answered = flight.status == 200 and flight.request.path != "/free"
         if flight.status == 200 and (flight.body or (flight.is_whole and flight.is_heard)):
             run = self.books.read(int(flight.headers["x-run"]), flight.person, flight.request)
@@ -365,7 +387,10 @@ class Histories(Attacks):
             shelf, runs = self.place.shelf(flight.node), flight.solution.runs
             flight.solution.answers.append(Answered(flight.sent, flight.person, shelf, runs))
         if flight.status == 402 and "www-authenticate" in flight.headers:
-            self.learn(flight)
+            self.learn(flight, "www-authenticate", flight.request)
+        if "pow-challenge" in flight.headers:
+            assert not self.books.is_shared(flight.person.account), "4: their credit is others'"
+            self.learn(flight, "pow-challenge", None)
 
     def judge(self, flight: Flight) -> None:
         path, status = flight.request.path, flight.status
@@ -388,13 +413,13 @@ class Histories(Attacks):
             assert (status, flight.sent) == (200, flight.expected), "5: it was paid before"
             assert flight.run is None, "5: it was held"
 
-    def learn(self, flight: Flight) -> None:
-        token = challenge_in(402, flight.headers["www-authenticate"])
+    def learn(self, flight: Flight, header: str, request: Request | None) -> None:
+        token = challenge_in(402, flight.headers[header])
         assert token is not None
         said = decode(token)
-        header = format_solution(token, solve(token, threads=1))
+        solved = format_solution(token, solve(token, threads=1))
         self.solutions.append(
-            Solution(said.key_id, flight.person, flight.request, said.work, said.expires, header)
+            Solution(said.key_id, flight.person, request, said.work, said.expires, solved)
         )
 
     @invariant()

@@ -50,7 +50,7 @@ class Served:
     """A gate, and what it makes of requests to an endpoint that counts its runs."""
 
     def __init__(self, ledger: Any) -> None:
-        self.gate = Gate(Issuer(KEYS), ledger)
+        self.gate = Gate(Issuer(KEYS), ledger, max_unpaid_runs=256)
         self.runs = 0
 
     def ask(

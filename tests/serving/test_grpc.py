@@ -105,7 +105,8 @@ def test_a_stream_is_paid_before_its_first_message(serve: Serve, method: str) ->
         with served.channel(PayingInterceptor()) as channel:
             call = streaming(channel, method)(ask, metadata=ALICE)
             assert list(call) == answers
-            assert dict(call.trailing_metadata())["pow-receipt"] == f"work={BASE}"
+            receipt = dict(call.trailing_metadata())["pow-receipt"]
+            assert receipt.startswith(f"work={BASE}")
             assert list(streaming(channel, method)({**ask, "x": 0}, metadata=ALICE)) == []
             free = {**ask, "evidence": []}
             assert list(streaming(channel, method)(free, metadata=ALICE)) == answers

@@ -1,0 +1,53 @@
+"""What an answer says of its payment, and the challenge that it brings for later requests."""
+
+from __future__ import annotations
+
+from powfast.bill import RequestIdentity
+from powfast.challenge import Issuer, Receipt
+from powfast.http import Headers, prepaid_header, receipt_header
+from powfast.observers.base import Observer
+from powfast.stores.base import Charged
+from powfast.tariff import EvidenceTariff
+
+LOW = 8
+"""An answer brings the next challenge where the credit left is below so many of its price."""
+
+PREPAID = 32
+"""Base prices that such a challenge is worth."""
+
+
+class Receipts:
+    """Writes the headers of answers that are paid for.
+
+    Parameters
+    ----------
+    issuer : Issuer
+        Signs the challenges.
+    tariff : EvidenceTariff
+        Says what credit may rise to.
+    observer : Observer
+        Is told of the challenges.
+    """
+
+    def __init__(self, issuer: Issuer, tariff: EvidenceTariff, observer: Observer) -> None:
+        self._issuer, self._tariff, self._observer = issuer, tariff, observer
+
+    def of(self, identity: RequestIdentity, receipt: Receipt | None, charged: Charged) -> Headers:
+        """Say what was paid and what is left; where that is little, offer to pay ahead."""
+        work = 0 if receipt is None else receipt.work
+        if identity.is_shared:  # what is left is what others have paid
+            return (receipt_header(work),)
+        paid = receipt_header(work, max(0.0, charged.balance))
+        is_low = charged.balance < LOW * charged.price
+        return (paid, *self.offer(identity, charged)) if is_low else (paid,)
+
+    def offer(self, identity: RequestIdentity, charged: Charged) -> Headers:
+        """Offer a challenge for any later request of the account, as far as credit may rise."""
+        tariff = self._tariff
+        room = int(tariff.credit_limit - max(0.0, charged.balance))
+        work = min(tariff.publish(max(PREPAID * tariff.base_work, 2 * charged.price)), room)
+        if work < tariff.base_work:
+            return ()
+        token = self._issuer.issue(work=work, account=identity.account, group=identity.group)
+        self._observer.event("offered", work=work)
+        return (prepaid_header(token),)
