@@ -88,6 +88,7 @@ def _calibrated(setting: Setting, seed: int) -> _Tariffs:
         service_time=times.service,
         hash_rate=times.hash_rate,
         max_overhead=1.0 + solving,
+        probation=False,
         seed=seed,
     )
     return _Tariffs(

@@ -68,7 +68,8 @@ def first(accounts: list[FloatArray], queries: int, opening: float = 0.0) -> Flo
     tariff = EvidenceTariff(1.0, max_work=2.0**63)
     prices = [tariff.work(np.resize(trace, queries))[0] for trace in accounts]
     surcharges = [min(opening, np.maximum(0.0, opening - price).sum()) for price in prices]
-    return (np.array([price.sum() for price in prices]) + surcharges) / queries
+    totals: FloatArray = np.array([price.sum() for price in prices]) + surcharges
+    return totals / queries
 
 
 def mean_logs(accounts: list[FloatArray]) -> list[float]:
