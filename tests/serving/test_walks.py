@@ -26,9 +26,10 @@ IDENTITY = RequestIdentity("alice", "", b"digest")
 
 
 class Service:
-    def __init__(self, walks: Walks | None = None, **tariff: Any) -> None:
+    def __init__(self, walks: Walks | None = None, opening_work: float = 0.0) -> None:
         issuer = Issuer(KEYS, algorithms=list(Algorithm))
-        ledger = MemoryLedger(EvidenceTariff(base_work=BASE, **tariff))
+        tariff = EvidenceTariff(base_work=BASE, opening_work=opening_work, probation=False)
+        ledger = MemoryLedger(tariff)
         self.gate = Gate(issuer, ledger, walks=walks)
 
     def ask(self, solution: str | None = None, digest: bytes = b"digest") -> Answer:
