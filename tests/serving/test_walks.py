@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powfast import challenge, errors
-from powfast.bill import Bill, Event, Phase, RequestIdentity
+from powfast.bill import Bill, Event, RequestIdentity
 from powfast.challenge import Issuer, token_from_text
 from powfast.clients.flow import Payer
 from powfast.gate import Gate, run
@@ -38,8 +38,6 @@ class Service:
         async def endpoint() -> Answer:
             bill.advance(Event.CHARGE)
             await bill.charging([1.0])
-            if bill.phase is Phase.COVERED:
-                bill.advance(Event.ANSWER)
             return Answer(200, (), b"answer")
 
         identity = RequestIdentity("alice", "", digest)
