@@ -37,10 +37,6 @@ class Attacks(RuleBasedStateMachine):
     wait: Any
     wire: Any
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.dead: list[Any] = []
-
     def newcomer(self) -> Person:
         self.newcomers += 1
         return Person(f"new {self.newcomers}", "", "N")
@@ -119,19 +115,6 @@ class Attacks(RuleBasedStateMachine):
                 flight = self.send(person, request, node, None, stop_at)
                 if flight in self.flights:
                     self.over(flight, lambda flight: self.wire.hang_up(flight, how))
-
-    @rule(index=INDEX, node=NODES)
-    def die(self, index: int, node: int) -> None:
-        """A worker that is killed settles nothing, and nobody else does."""
-        person, request = self.people[index % len(self.people)], Request("/exact")
-        self.buy(index, "/exact", "b", node)
-        for _ in range(AGAIN):
-            if self.is_idle(person, request):
-                flight = self.send(person, request, node, None, "before")
-                if flight in self.flights:
-                    self.flights.remove(flight)
-                    self.dead.append(flight)
-            self.wait(120.0)
 
     @rule(node=NODES)
     def come_before_a_crowd(self, node: int) -> None:

@@ -428,7 +428,7 @@ class Histories(Attacks):
         self.touched.clear()
 
     def teardown(self) -> None:
-        self.wire.close([*self.flights, *self.dead])
+        self.wire.close(self.flights)
         for node in (0, 1):
             self.place.close(node)
 
