@@ -153,6 +153,12 @@ class Connection(asyncio.Protocol):
         """Whether the connection is closed, or about to be."""
         return bool(self._transport.is_closing())
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer comes in events, and is none of a failure."""
+        kind = dict(self.fields).get(b"content-type", b"")
+        return self.status < 400 and kind.lower().startswith(b"text/event-stream")
+
     async def _news(self) -> None:
         self._waiting = self._loop.create_future()
         try:

@@ -23,7 +23,7 @@ from powfast.servers.asgi import Message, PowMiddleware, Receive, Scope, Send
 from powfast.servers.charge import BILL_KEY
 from powfast.servers.connections import Connection, Upstream
 from powfast.servers.settings import Settings
-from powfast.servers.usage import by_tokens
+from powfast.servers.usage import by_tokens, expected
 
 GENERATING = (
     "/v1/", "/v2/", "/api/", "/inference/", "/invocations", "/generat", "/chat", "/completion",
@@ -85,6 +85,8 @@ class ReverseProxy:
         **options: Any,
     ) -> None:
         self._upstream = upstream
+        self._evidence = evidence
+        self._longest = gate.held.max_answer
         self._paths = paths
         self._lowered = tuple(path.lower() for path in paths)
         self._metrics = metrics
@@ -171,13 +173,24 @@ class ReverseProxy:
             await connection.answered()
             if uploading is None and BILL_KEY not in scope and not connection.has_ended:
                 uploading = asyncio.ensure_future(_watch(connection, receive))
-            await _answer(connection, send)
+            streamed = None
+            if BILL_KEY in scope and connection.is_stream:
+                streamed = self._deferred(scope, body, connection)
+            await _answer(connection, send, streamed, self._longest)
         finally:
             if uploading is not None and not uploading.done():
                 uploading.cancel()
                 if not is_whole:  # the rest of the request would be the next one's beginning
                     connection.close()
             connection.end()
+
+    def _deferred(self, scope: Scope, body: bytes, connection: Connection) -> bytearray:
+        """Charge for an answer in events at its end, by what has streamed until then."""
+        streamed = bytearray()
+        query = scope["query_string"]
+        asked = scope["method"], scope["raw_path"] + b"?" + query, body, connection.status
+        scope[BILL_KEY].charge_at_end(lambda: self._evidence(Exchange(*asked, bytes(streamed))))
+        return streamed
 
     async def _own(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for this process: it lives; what it counted."""
@@ -262,8 +275,13 @@ def _nominated(fields: Headers) -> set[bytes]:
     return {name.strip().lower() for value in said for name in value.split(b",")}
 
 
-async def _answer(connection: Connection, send: Send) -> None:
-    """Pass the answer back, piece by piece, no faster than it is taken."""
+async def _answer(
+    connection: Connection, send: Send, streamed: bytearray | None, longest: int
+) -> None:
+    """Pass the answer back, piece by piece, no faster than it is taken.
+
+    What has `streamed` is kept to be charged for; a stream that gets too long for that breaks off.
+    """
     dropped = _NOT_ANSWERED | _nominated(connection.fields)
     fields = [
         (name, value)
@@ -275,6 +293,10 @@ async def _answer(connection: Connection, send: Send) -> None:
     more = True
     while more:
         piece = await connection.piece()
+        if streamed is not None:
+            streamed += piece
+            if len(streamed) > longest:
+                raise UpstreamFailed("the stream is longer than what can be charged for")
         more = bool(piece) and not connection.has_ended
         await send({"type": "http.response.body", "body": piece, "more_body": more})
 
@@ -329,7 +351,8 @@ def from_environment() -> ReverseProxy:
         raise InvalidInput("upstream is missing: the URL of the model server")
     observer = settings.observer()
     listening = observer.observers if isinstance(observer, Several) else (observer,)
-    options = {"paths": GENERATING, **settings.middleware}
+    expects = expected(settings.tokens_per_query)
+    options = {"paths": GENERATING, "queries": expects, **settings.middleware}
     options["evidence"] = settings.evidence or by_tokens(settings.tokens_per_query)
     return ReverseProxy(
         settings.gate(asynchronous=True, observer=observer),

@@ -21,6 +21,13 @@ _COUNTS = re.compile(
     rb'"(?:(prompt_tokens|input_tokens|tokens_evaluated|prompt_eval_count)'
     rb'|(?:completion_tokens|output_tokens|tokens_predicted|eval_count))"\s*:\s*(\d{1,12})\b'
 )
+_LIMIT = re.compile(
+    rb'"(?:max_tokens|max_completion_tokens|max_output_tokens|max_new_tokens|n_predict'
+    rb'|num_predict)"\s*:\s*(\d{1,9})\b'
+)
+_UNSTATED = 1024
+"""Tokens that a completion is expected to have whose request sets no limit."""
+_LONGEST = 1 << 17
 _ASKS_FOR_NOTHING_NEW = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -38,6 +45,25 @@ def tokens_of(exchange: Exchange) -> tuple[int, int] | None:
         else:
             completion = max(completion, int(match[2]))
     return None if prompt < 0 and completion < 0 else (max(prompt, 0), max(completion, 0))
+
+
+def expected(tokens_per_query: int = TOKENS_PER_QUERY) -> Callable[[Exchange], int]:
+    """Return what says, before it runs, how many queries a request may count as.
+
+    That is by the size of its prompt, and the limit that it sets its completion. What is asked for
+    ahead and not used stays as credit.
+    """
+
+    def queries(exchange: Exchange) -> int:
+        if exchange.method in _ASKS_FOR_NOTHING_NEW:
+            return 1
+        body = exchange.request
+        writes = b'"messages"' in body or b'"prompt"' in body
+        written = max(map(int, _LIMIT.findall(body)), default=_UNSTATED if writes else 0)
+        tokens = len(body) // BYTES_PER_TOKEN + min(written, _LONGEST)
+        return max(1, math.ceil(tokens / tokens_per_query))
+
+    return queries
 
 
 def by_tokens(tokens_per_query: int = TOKENS_PER_QUERY) -> Callable[[Exchange], list[float]]:

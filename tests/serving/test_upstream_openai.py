@@ -83,6 +83,18 @@ def test_streams(client: openai.OpenAI, usage: bool) -> None:
     assert [event.usage.total_tokens for event in events if event.usage] == [35] * usage
 
 
+def test_a_stream_passes_on_credit_and_is_charged_at_its_end(proxy: str) -> None:
+    asked = {"model": "markov", "messages": HELLO, "max_tokens": 95, "stream": True}
+    headers = {"authorization": "Bearer streams"}
+    url = f"{proxy}/v1/chat/completions"
+    streamed = _paid(httpx.post(url, json=asked, headers=headers))
+    assert streamed.status_code == 200
+    assert streamed.text.endswith("data: [DONE]\n\n")
+    owed = httpx.post(url, json={**asked, "max_tokens": 1}, headers=headers)
+    assert owed.status_code == 402
+    assert decode(token_of(owed)).work >= 8 * BASE
+
+
 def test_work_follows_tokens(proxy: str) -> None:
     works = {}
     for length in (5, 95, 995):
@@ -97,7 +109,7 @@ def test_work_follows_tokens(proxy: str) -> None:
         assert answer.status_code == 200
     for length, work in works.items():
         owed = BASE * math.ceil((5 + length) / 10)
-        assert owed <= work <= 1.13 * owed + BASE
+        assert owed <= work <= 1.13 * (owed + 4 * BASE)  # what was not used is credit
 
 
 def _paid(asked: httpx.Response) -> httpx.Response:
