@@ -189,6 +189,8 @@ def solve_counted(
                 progress(solver.evaluations, puzzle.work)
             if solved:
                 return solver.nonces, solver.evaluations
+        if progress is not None:
+            progress(solver.evaluations, puzzle.work)
         raise Cancelled(f"cancelled after {solver.evaluations} evaluations")
     finally:
         solver.stop()

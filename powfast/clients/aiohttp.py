@@ -6,6 +6,7 @@ from collections import deque
 from functools import cached_property
 
 from powfast.clients.flow import Payer
+from powfast.clients.prepaid import peer_of
 from powfast.errors import BodyNotReplayable, MissingExtra
 from powfast.http import SOLUTION_HEADER, challenge_in
 
@@ -32,7 +33,9 @@ class PowAuth(Payer):
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send, pay where asked to, and send again."""
-        response = await handler(request)
+        peer = peer_of(request)
+        response = await self._send(request, handler, self.begin(peer))
+        self.hear(peer, response.headers)
         asked = ", ".join(response.headers.getall("WWW-Authenticate", ()))
         token = challenge_in(response.status, asked)
         # redirects and retries come here as new requests: what they have in common is their timer
@@ -46,9 +49,20 @@ class PowAuth(Payer):
                 )
             await response.read()  # the connection is free for the second request
             self._paid.append(request._timer)
-            request.headers[SOLUTION_HEADER] = await off_loop.pay(self, token)
+            solution = await off_loop.pay(self, token, peer)
         finally:
             response.release()
+        response = await self._send(request, handler, solution)
+        self.hear(peer, response.headers)
+        return response
+
+    async def _send(
+        self, request: ClientRequest, handler: ClientHandlerType, solution: str | None
+    ) -> ClientResponse:
+        """Send with a solution that nobody sees who sends the request on."""
+        if solution is None:
+            return await handler(request)
+        request.headers[SOLUTION_HEADER] = solution
         try:
             return await handler(request)
         finally:

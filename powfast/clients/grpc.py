@@ -10,6 +10,7 @@ from typing import Any
 
 from powfast.clients import off_loop
 from powfast.clients.flow import Payer
+from powfast.clients.prepaid import Peer
 from powfast.errors import MissingExtra
 from powfast.http import SOLUTION_HEADER, challenge_in
 
@@ -27,35 +28,41 @@ class PowInterceptor(Payer, grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamCl
 
     Each of the two attempts has the call's timeout to itself, and the solving does not count. A
     `future` is returned once its call is paid for; a stream pays when its first message is asked
-    for.
+    for. One interceptor is for the channels of one server: gRPC does not tell it where a call
+    goes, and what is solved ahead goes along with the next one.
     """
 
     def intercept_unary_unary(
         self, continuation: Continuation, client_call_details: grpc.ClientCallDetails, request: Any
     ) -> Any:
         """Call, pay where asked to, and call again."""
-        call = continuation(client_call_details, request)
-        token = _asked_for(call.code(), call.trailing_metadata())
+        peer, begun = _begun(self, client_call_details)
+        call = continuation(begun, request)
+        token = _heard(self, peer, call.code(), call.trailing_metadata())
         if token is None:
             return call
-        return continuation(_Paid(client_call_details, self.pay(token)), request)
+        call = continuation(_Paid(client_call_details, self.pay(token, None, peer)), request)
+        _heard(self, peer, call.code(), call.trailing_metadata())
+        return call
 
     def intercept_unary_stream(
         self, continuation: Continuation, client_call_details: grpc.ClientCallDetails, request: Any
     ) -> Any:
         """Do the same before the first message of a stream."""
+        peer, begun = _begun(self, client_call_details)
 
         def again(solution: str) -> Any:
             return continuation(_Paid(client_call_details, solution), request)
 
-        return _Stream(self, continuation(client_call_details, request), again)
+        return _Stream(self, peer, continuation(begun, request), again)
 
 
 class _Stream(Iterator[Any]):
     """A stream of answers, of which the first decides whether it has to be paid for."""
 
-    def __init__(self, payer: Payer, call: Any, again: Callable[[str], Any]) -> None:
+    def __init__(self, payer: Payer, peer: Peer, call: Any, again: Callable[[str], Any]) -> None:
         self._payer = payer
+        self._peer = peer
         self._call = call
         self._again: Callable[[str], Any] | None = again
         self._cancelled = threading.Event()
@@ -64,12 +71,19 @@ class _Stream(Iterator[Any]):
         again, self._again = self._again, None
         try:
             return next(self._call)
+        except StopIteration:
+            self._heard()
+            raise
         except grpc.RpcError:
-            token = _asked_for(self._call.code(), self._call.trailing_metadata())
+            token = self._heard()
             if again is None or token is None:
                 raise
-        self._call = again(self._payer.pay(token, self._cancelled))
-        return next(self._call)
+        self._call = again(self._payer.pay(token, self._cancelled, self._peer))
+        return next(self)
+
+    def _heard(self) -> bytes | None:
+        call = self._call
+        return _heard(self._payer, self._peer, call.code(), call.trailing_metadata())
 
     def cancel(self) -> Any:
         """Cancel the call, and the solving."""
@@ -83,7 +97,8 @@ class _Stream(Iterator[Any]):
 def aio_interceptors(**limits: Any) -> list[grpc.aio.ClientInterceptor]:
     """Make the interceptors of a `grpc.aio` channel; they take the limits of a `Payer`.
 
-    Solves off the event loop; cancelling the call cancels the solving.
+    Solves off the event loop; cancelling the call cancels the solving. They are for the channels
+    of one server, as `PowInterceptor` is.
     """
     payer = Payer(**limits)
     return [_AioUnary(payer), _AioStream(payer)]
@@ -96,12 +111,16 @@ class _AioUnary(grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Any, client_call_details: Any, request: Any
     ) -> Any:
-        call = await continuation(client_call_details, request)
-        token = _asked_for(await call.code(), await call.trailing_metadata())
+        payer = self._payer
+        peer, begun = _begun(payer, client_call_details)
+        call = await continuation(begun, request)
+        token = _heard(payer, peer, await call.code(), await call.trailing_metadata())
         if token is None:
             return call
-        solution = await off_loop.pay(self._payer, token)
-        return await continuation(_Paid(client_call_details, solution), request)
+        solution = await off_loop.pay(payer, token, peer)
+        call = await continuation(_Paid(client_call_details, solution), request)
+        _heard(payer, peer, await call.code(), await call.trailing_metadata())
+        return call
 
 
 class _AioStream(grpc.aio.UnaryStreamClientInterceptor):
@@ -111,24 +130,30 @@ class _AioStream(grpc.aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(
         self, continuation: Any, client_call_details: Any, request: Any
     ) -> Any:
-        call = await continuation(client_call_details, request)
+        payer = self._payer
+        peer, begun = _begun(payer, client_call_details)
+        call = await continuation(begun, request)
         messages = aiter(call)
         try:
             first = await anext(messages, None)
         except grpc.aio.AioRpcError as error:
-            token = _asked_for(error.code(), error.trailing_metadata())
+            token = _heard(payer, peer, error.code(), error.trailing_metadata())
             if token is None:
                 raise
-            solution = await off_loop.pay(self._payer, token)
-            return await continuation(_Paid(client_call_details, solution), request)
-        return _chained(first, messages)
+            solution = await off_loop.pay(payer, token, peer)
+            call = await continuation(_Paid(client_call_details, solution), request)
+            return _to_its_end(payer, peer, call, None, aiter(call))
+        return _to_its_end(payer, peer, call, first, messages)
 
 
-async def _chained(first: Any, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _to_its_end(
+    payer: Payer, peer: Peer, call: Any, first: Any, messages: AsyncIterator[Any]
+) -> AsyncIterator[Any]:
     if first is not None:
         yield first
     async for message in messages:
         yield message
+    _heard(payer, peer, await call.code(), await call.trailing_metadata())
 
 
 # -- between gRPC and the words of the flow
@@ -145,9 +170,19 @@ class _Paid(grpc.ClientCallDetails):
         return getattr(self._details, name)
 
 
-def _asked_for(code: grpc.StatusCode, trailing_metadata: Any) -> bytes | None:
+def _begun(payer: Payer, details: Any) -> tuple[Peer, Any]:
+    """Return who is called as whom, and the call, with a solution where one is ready."""
+    metadata = {key.lower(): value for key, value in details.metadata or ()}
+    peer = Peer("", metadata.get("authorization", ""))
+    solution = payer.begin(peer)
+    return peer, details if solution is None else _Paid(details, solution)
+
+
+def _heard(payer: Payer, peer: Peer, code: grpc.StatusCode, trailing_metadata: Any) -> bytes | None:
     """Return the token that a call asks to be solved; FAILED_PRECONDITION is gRPC's 402."""
+    told: Any = tuple(trailing_metadata or ())
+    payer.hear(peer, dict(told))
     if code is not grpc.StatusCode.FAILED_PRECONDITION:
         return None
-    asked = [value for key, value in trailing_metadata or () if key == "www-authenticate"]
+    asked = [value for key, value in told if key == "www-authenticate"]
     return challenge_in(402, ", ".join(asked))

@@ -8,6 +8,7 @@ from typing import Any
 
 from powfast.clients import off_loop
 from powfast.clients.flow import Payer
+from powfast.clients.prepaid import Peer, peer_of
 from powfast.http import SOLUTION_HEADER, challenge_in
 
 
@@ -19,22 +20,30 @@ class HttpxFlow(Payer):
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Send, pay where asked to, and send again."""
         request.read()
-        response = yield request
-        token = _asked_for(response)
+        response = yield self._begun(request)
+        peer, token = self._heard(response)
         if token is not None:
-            yield _paid(response.request, self.pay(token))
+            self._heard((yield _paid(response.request, self.pay(token, None, peer))))
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do the same off the event loop; cancelling the request cancels the solving."""
         await request.aread()
-        response = yield request
-        token = _asked_for(response)
+        response = yield self._begun(request)
+        peer, token = self._heard(response)
         if token is not None:
-            yield _paid(response.request, await off_loop.pay(self, token))
+            self._heard((yield _paid(response.request, await off_loop.pay(self, token, peer))))
 
+    def _begun(self, request: Any) -> Any:
+        """Return the request, with a solution where one is ready."""
+        solution = self.begin(peer_of(request))
+        return request if solution is None else _paid(request, solution)
 
-def _asked_for(response: Any) -> bytes | None:
-    return challenge_in(response.status_code, response.headers.get("www-authenticate"))
+    def _heard(self, response: Any) -> tuple[Peer, bytes | None]:
+        """Return who has answered, and the token that the answer asks to be solved."""
+        peer = peer_of(response.request)
+        self.hear(peer, response.headers)
+        asked = response.headers.get("www-authenticate")
+        return peer, challenge_in(response.status_code, asked)
 
 
 def _paid(request: Any, solution: str) -> Any:

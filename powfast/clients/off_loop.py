@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from powfast.clients.flow import Payer
+from powfast.clients.prepaid import Peer
 from powfast.errors import MissingExtra
 
 try:
@@ -13,10 +14,10 @@ except ImportError as error:
     raise MissingExtra("asynchronous clients need anyio: pip install 'powfast[client]'") from error
 
 
-async def pay(payer: Payer, token: bytes) -> str:
+async def pay(payer: Payer, token: bytes, peer: Peer) -> str:
     """Pay as `Payer.pay` does, off the loop; cancelling the task cancels the solving."""
     cancel = threading.Event()
     try:
-        return await to_thread.run_sync(payer.pay, token, cancel, abandon_on_cancel=True)
+        return await to_thread.run_sync(payer.pay, token, cancel, peer, abandon_on_cancel=True)
     finally:
         cancel.set()

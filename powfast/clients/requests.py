@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from powfast.clients.flow import Payer
+from powfast.clients.prepaid import peer_of
 from powfast.errors import BodyNotReplayable, MissingExtra
 from powfast.http import SOLUTION_HEADER, challenge_in
 
@@ -32,6 +33,9 @@ class PowAuth(Payer, AuthBase):
         """Watch the responses to this request for a challenge."""
         watch = _Watch(self, request)
         request.register_hook("response", watch)  # type: ignore[no-untyped-call]
+        solution = self.begin(peer_of(request))
+        if solution is not None:
+            request.headers[SOLUTION_HEADER] = solution
         return request
 
 
@@ -45,8 +49,11 @@ class _Watch:
 
     def __call__(self, response: Response, **options: Any) -> Response:
         """Pay where asked to, and return the response to the paid request."""
+        peer = peer_of(response.request)
+        self._payer.hear(peer, response.headers)
         if response.request.headers is self._headers:
             self._paid = False  # sent by its owner, perhaps once more
+            self._headers.pop(SOLUTION_HEADER, None)  # solved ahead: no redirect carries it
         token = challenge_in(response.status_code, response.headers.get("www-authenticate"))
         if token is None or self._paid or SOLUTION_HEADER in response.request.headers:
             return response
@@ -54,13 +61,14 @@ class _Watch:
         response.close()
         request: Any = response.request.copy()
         _rewind(request)
-        request.headers[SOLUTION_HEADER] = self._payer.pay(token)
+        request.headers[SOLUTION_HEADER] = self._payer.pay(token, None, peer)
         self._paid = True
         jar: Any = request._cookies  # a balancer may have asked to come back to the same server
         extract_cookies_to_jar(jar, response.request, response.raw)  # type: ignore[no-untyped-call]
         request.prepare_cookies(jar)
         paid: Response = response.connection.send(request, **options)
         paid.history.append(response)
+        self._payer.hear(peer, paid.headers)
         return paid
 
 
