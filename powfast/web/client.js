@@ -3,6 +3,7 @@ import { ALGORITHMS } from "./algorithms.js";
 import { PowError } from "./errors.js";
 import { asked, paidFetch } from "./exchange.js";
 import { Pool } from "./pool.js";
+import { Prepaid } from "./prepaid.js";
 import { format, read } from "./token.js";
 
 const MAX_WORK = 2 ** 30; // a minute of a laptop's browser that makes 18 million hashes a second
@@ -10,19 +11,25 @@ const WORTH_A_WORKER = 50_000; // evaluations: about what starting one costs
 
 export function client(platform) {
   const pool = new Pool(platform);
+  const prepaid = new Prepaid((challenge, options) => search(challenge, options, true));
   let spent = 0n; // work of all challenges; of those that were given up, what was computed of it
 
-  async function solve(challenge, options = {}) {
+  function solve(challenge, options) {
+    return search(challenge, options, false);
+  }
+
+  async function search(challenge, options = {}, ahead) {
     const { onProgress, signal, maxWork = MAX_WORK, maxTotalWork = Infinity, workers } = options;
     const puzzle = read(challenge);
     positive({ maxWork, maxTotalWork });
     const { evaluations } = ALGORITHMS[puzzle.algorithm];
-    const useful = Math.ceil(Number(puzzle.work * evaluations) / WORTH_A_WORKER);
+    const all = Number(puzzle.work * evaluations);
+    const useful = ahead ? 1 : Math.ceil(all / WORTH_A_WORKER);
     const count = crew(workers ?? Math.min(platform.cores(), useful));
     const found = new Found(puzzle, onProgress);
     spend(puzzle.work * evaluations, maxWork, maxTotalWork);
     try {
-      const nonces = await pool.run(puzzle, { count, signal }, (report) => found.take(report));
+      const nonces = await pool.run(puzzle, { count, signal, ahead }, (report) => found.take(report));
       return format(puzzle, nonces);
     } catch (error) {
       if (found.tried < puzzle.work) {
@@ -50,7 +57,15 @@ export function client(platform) {
   }
 
   function powFetch(input, init) {
-    return paidFetch(solve, input, init);
+    return paidFetch(solve, prepaid, input, init);
+  }
+
+  function balance(url) {
+    return prepaid.balance(new URL(url, globalThis.location?.href).origin);
+  }
+
+  function close() {
+    prepaid.close();
   }
 
   async function measure(options = {}) {
@@ -75,7 +90,7 @@ export function client(platform) {
     return rows;
   }
 
-  return { solve, answer, powFetch, measure };
+  return { solve, answer, powFetch, balance, close, measure };
 }
 
 const ENDLESS = { seed: new Uint8Array(32), work: 2n ** 64n - 1n, parts: 1 };

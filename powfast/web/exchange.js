@@ -44,10 +44,11 @@ async function start(response) {
 
 /**
  * fetch, and where the answer asks for work, fetch once more with the solution. The same bytes are
- * sent both times. The solution goes to the URL that asked for it, and follows no redirect.
+ * sent both times. A solution goes to the URL that asked for it, and follows no redirect. What was
+ * solved ahead goes along with the first request.
  */
-export async function paidFetch(solve, input, init = {}) {
-  const { onProgress, maxWork, maxTotalWork, workers, ...rest } = init;
+export async function paidFetch(solve, prepaid, input, init = {}) {
+  const { onProgress, maxWork, maxTotalWork, workers, prepay = true, ...rest } = init;
   if (isStream(rest.body)) {
     throw new PowError("body-not-replayable", "a body that is a stream cannot be sent twice");
   }
@@ -56,8 +57,21 @@ export async function paidFetch(solve, input, init = {}) {
   const body = bodiless ? undefined : await request.blob(); // Node.js redirects no ArrayBuffer
   const same = { ...rest, headers: request.headers, body };
   const send = (more) => fetch(new Request(request, { ...same, ...more }));
+  const sendPaid = (solution) => {
+    const headers = new Headers(request.headers);
+    headers.set("PoW-Solution", solution);
+    return send({ headers, redirect: request.redirect === "follow" ? "manual" : request.redirect });
+  };
+  const purse = prepaid.begin(request), limits = { maxWork, maxTotalWork };
+  const hear = (answer) => prepay && purse.hear(request, answer, limits);
 
-  const response = await send({});
+  const ready = prepay ? purse.take(request) : null;
+  let response = await (ready ? sendPaid(ready) : send({}));
+  hear(response);
+  if (ready && leads(request, response)) {
+    if (!bodiless) throw new PowError("redirected", REDIRECTED);
+    response = await send({}); // asked once more, as if nothing had been solved ahead
+  }
   const challenge = await asked(response);
   if (challenge === null) return response;
   if (response.redirected) {
@@ -65,15 +79,19 @@ export async function paidFetch(solve, input, init = {}) {
     throw new PowError("redirected", `a redirect to ${to} asks for work: ask there yourself`);
   }
   response.body?.cancel();
-  const headers = new Headers(request.headers), { signal } = request;
-  const options = { onProgress, maxWork, maxTotalWork, workers, signal };
-  headers.set("PoW-Solution", await solve(challenge, options));
-  const redirect = request.redirect === "follow" ? "manual" : request.redirect;
-  const paid = await send({ headers, redirect });
-  if (redirect !== request.redirect && isRedirect(paid)) {
-    throw new PowError("redirected", "the paid request is redirected; a solution does not follow");
-  }
+  const { signal } = request;
+  const paid = await sendPaid(await solve(challenge, { onProgress, workers, signal, ...limits }));
+  purse.paid(challenge);
+  hear(paid);
+  if (leads(request, paid)) throw new PowError("redirected", REDIRECTED);
   return paid;
+}
+
+const REDIRECTED = "the paid request is redirected; a solution does not follow";
+
+/** Whether an answer leads elsewhere, where its sender would have followed without a solution. */
+function leads(request, answer) {
+  return request.redirect === "follow" && isRedirect(answer);
 }
 
 /** In browsers, a redirect that is not followed says nothing; in Node.js it is there to read. */

@@ -13,7 +13,7 @@ class WebWorker extends Worker {
   }
 }
 
-export const { solve, answer, powFetch, measure } = client({
+export const { solve, answer, powFetch, balance, close, measure } = client({
   worker: () => new WebWorker("./node-worker.js"),
   wasm: () => readFile(new URL("./powfast.wasm", import.meta.url)),
   cores: availableParallelism,

@@ -16,6 +16,7 @@ export class Pool {
   #platform;
   #workers = []; // promises of a worker that is ready, or of null
   #runs = new Map(); // by id: what takes its reports
+  #awaited = 0; // runs that somebody waits for
   #last = 0;
   #module;
   #idle;
@@ -26,13 +27,15 @@ export class Pool {
 
   /**
    * Search a puzzle with `count` workers. `take` sees every report, and ends the run by returning
-   * something, which the promise then holds. Aborting rejects with the signal's reason.
+   * something, which the promise then holds. Aborting rejects with the signal's reason. A run
+   * that is `ahead` of need keeps no process alive, and no page busy.
    */
-  async run(puzzle, { count, kernel, signal }, take) {
+  async run(puzzle, { count, kernel, signal, ahead = false }, take) {
     const id = ++this.#last;
     const workers = [];
     const tell = (message) => workers.forEach((worker) => worker.postMessage({ id, ...message }));
     let abort;
+    if (!ahead) this.#awaited++;
     try {
       return await new Promise((resolve, reject) => {
         abort = () => reject(signal.reason);
@@ -51,9 +54,11 @@ export class Pool {
         this.#take(count).then((ready) => {
           if (!this.#runs.has(id)) return;
           requireKernel(ready, puzzle.algorithm);
+          if (ahead && ready[0].isPage) throw new PowError("worker", "there are no workers here");
           workers.push(...ready);
           workers.forEach((worker, index) => {
-            worker.ref?.();
+            if (this.#awaited > 0) worker.ref?.();
+            else worker.unref?.();
             worker.postMessage({ id, puzzle, kernel, index, of: workers.length });
           });
         }).catch(reject);
@@ -61,15 +66,16 @@ export class Pool {
     } finally {
       signal?.removeEventListener("abort", abort);
       this.#runs.delete(id);
+      if (!ahead) this.#awaited--;
       tell({ stop: true });
-      if (this.#runs.size === 0) this.#rest();
+      if (this.#awaited === 0) this.#rest();
     }
   }
 
   /** The names of the kernels that run here, best first. */
   async kernels() {
     const [worker] = await this.#take(1);
-    if (this.#runs.size === 0) this.#rest();
+    if (this.#awaited === 0) this.#rest();
     return worker.kernels;
   }
 
@@ -105,7 +111,7 @@ export class Pool {
 
   /** The page itself, a few milliseconds at a time. */
   async #inPage() {
-    const worker = { terminate() {} };
+    const worker = { terminate() {}, isPage: true };
     worker.postMessage = searcher((data) => worker.onmessage({ data }));
     const ready = new Promise((resolve) => this.#listen(worker, resolve));
     worker.postMessage({ module: await this.#compiled() });
@@ -140,8 +146,9 @@ export class Pool {
 
   async #rest() {
     const started = await Promise.all(this.#workers);
-    if (this.#runs.size > 0) return;
+    if (this.#awaited > 0) return;
     for (const worker of started) worker?.unref?.(); // Node.js may exit
+    if (this.#runs.size > 0) return;
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => this.#dismiss(), IDLE);
     this.#idle.unref?.();

@@ -41,14 +41,25 @@ export function solve(challenge: Challenge, options?: SolveOptions): Promise<str
 /** As `solve`, for the challenge in a response; null where the response asks for no work. */
 export function answer(response: Response, options?: SolveOptions): Promise<string | null>;
 
-export type PowRequestInit = RequestInit & SolveOptions;
+export type PowRequestInit = RequestInit &
+  SolveOptions & {
+    /** Whether to solve ahead what the answer offers; true by default. */
+    prepay?: boolean;
+  };
 
 /**
  * fetch, which answers a challenge by itself, once. A second challenge is handed to the caller.
+ * What answers offer is solved ahead, on one worker, and goes along with the next request.
  *
  * @throws PowError as `solve`, and body-not-replayable, redirected
  */
 export function powFetch(input: RequestInfo | URL, init?: PowRequestInit): Promise<Response>;
+
+/** Credit at the URL's origin, in hashes, as its last answer said; null where none did. */
+export function balance(url: string | URL): number | null;
+
+/** Solve nothing ahead any more. What a request itself has to pay is still paid. */
+export function close(): void;
 
 export interface MeasureOptions {
   /** Seconds of each row; default 1. */

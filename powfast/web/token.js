@@ -74,3 +74,12 @@ function fromBase64url(text) {
     return null;
   }
 }
+
+/** How long a challenge that was read lives, in milliseconds; whether it is for one request. */
+export function binding(text) {
+  const token = fromBase64url(text), view = new DataView(token.buffer);
+  let at = FIELDS_AT;
+  for (let field = 1; field < FIELD_COUNT; field++) at += 1 + token[at];
+  const [issued, expires] = [16, 8].map((before) => view.getBigUint64(FIELDS_AT - before));
+  return { lifetime: Number(expires - issued), bound: token[at] > 0 };
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from grpc_service import (
     unary,
 )
 from service import BASE, KEYS
+from till import MANY, PRICE, Till
 
 from powfast.challenge import Challenge, Issuer
 from powfast.clients.flow import Payer
@@ -244,9 +246,9 @@ def test_cancelling_an_asynchronous_call_cancels_its_solving() -> None:
     started, stopped = threading.Event(), threading.Event()
 
     class Watched(Payer):
-        def pay(self, token: bytes, cancel: Any = None) -> str:
+        def pay(self, token: bytes, cancel: Any = None, peer: Any = None) -> str:
             try:
-                return super().pay(token, cancel)
+                return super().pay(token, cancel, peer)
             except Cancelled:
                 stopped.set()
                 raise
@@ -268,3 +270,84 @@ def test_cancelling_an_asynchronous_call_cancels_its_solving() -> None:
 
     with blocking(new_gate()) as served:
         asyncio.run(calls(served))
+
+
+# -- what is solved ahead
+
+
+@contextmanager
+def counter(till: Till) -> Iterator[str]:
+    """The till behind gRPC; its target."""
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            stream = details.method.endswith("stream")
+            kinds = (grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler)
+            return kinds[stream](self.messages if stream else self.ask)
+
+        def ask(self, request: bytes, context: Any) -> bytes:
+            sent = dict(context.invocation_metadata())
+            account, solution = sent.get("authorization", "nobody"), sent.get("pow-solution")
+            status, told = till.answer("/ask", account, solution)
+            context.set_trailing_metadata(list(told.items()))
+            if status == 402:
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, "pay")
+            return b"{}"
+
+        def messages(self, request: bytes, context: Any) -> Iterator[bytes]:
+            yield self.ask(request, context)
+            yield b"{}"
+
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers([Handler()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("kind", ["unary", "future", "stream", "unary-aio", "stream-aio"])
+def test_credit_refills_by_itself(kind: str) -> None:
+    """Alice's own challenge once, then what is ready with her next call, and not with Bob's."""
+    till, calls = Till(), [ALICE, (("authorization", "Bearer bob"),), ALICE, *[ALICE] * 30]
+
+    def settle(payer: Payer) -> None:
+        end = time.monotonic() + PATIENCE
+        while payer.prepaid.has_solver:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+    def ask(target: str) -> Payer:
+        payer = PayingInterceptor()
+        with grpc.insecure_channel(target) as plain:
+            channel = grpc.intercept_channel(plain, payer)
+            for metadata in calls:
+                if kind == "stream":
+                    assert len(list(streaming(channel, "stream")(ASK, metadata=metadata))) == 2
+                elif kind == "future":
+                    unary(channel, "unary").future(ASK, metadata=metadata).result()
+                else:
+                    unary(channel, "unary")(ASK, metadata=metadata)
+                settle(payer)
+        return payer
+
+    async def aio_ask(target: str) -> Payer:
+        interceptors = aio_interceptors()
+        payer: Payer = interceptors[0]._payer  # type: ignore[attr-defined]
+        async with grpc.aio.insecure_channel(target, interceptors=interceptors) as channel:
+            for metadata in calls:
+                if kind == "stream-aio":
+                    call = streaming(channel, "stream")(ASK, metadata=metadata)
+                    assert len([each async for each in call]) == 2
+                else:
+                    await unary(channel, "unary")(ASK, metadata=metadata)
+                settle(payer)
+        return payer
+
+    with counter(till) as target:
+        payer = asyncio.run(aio_ask(target)) if kind.endswith("aio") else ask(target)
+    assert till.kinds()[:5] == [None, "own", None, "own", "ahead"]
+    assert till.kinds().count("own") == 2
+    ready_for_bob = MANY
+    assert payer.spent == sum(till.balances.values()) + len(calls) * PRICE + ready_for_bob

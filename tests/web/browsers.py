@@ -16,9 +16,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from till import Till
 
 from powfast import Gate, Issuer, MemoryLedger
-from powfast.http import payment_required, text_of
+from powfast.http import challenge_in, payment_required, text_of
 from powfast.servers.asgi import PowMiddleware
 from powfast.servers.fastapi import Charge
 from powfast.tariff import EvidenceTariff
@@ -54,6 +55,7 @@ class Site:
     def __init__(self) -> None:
         self.issuer = Issuer({"2026a": bytes(32)})
         self.seen: list[tuple[str, str | None, bytes]] = []  # path, solution, body
+        self.till = Till()  # asks for prepaid work
         self.elsewhere = ""  # where /away and /paid-away lead
         gate = Gate(self.issuer, MemoryLedger(EvidenceTariff(base_work=BASE)))
         app = self.app = FastAPI()
@@ -67,6 +69,7 @@ class Site:
             allow_origins=["*"],
             allow_methods=["GET", "POST"],
             allow_headers=["pow-solution"],
+            expose_headers=["pow-receipt", "pow-challenge"],
         )
 
         @app.middleware("http")
@@ -113,6 +116,15 @@ class Site:
         async def large() -> Response:
             return Response("[" * 70_000, 402, media_type="application/problem+json")
 
+        @app.api_route("/till/{path:path}", methods=["GET", "POST"])
+        async def till(request: Request, path: str) -> Response:
+            account = request.headers.get("authorization", "anonymous")
+            solution = request.headers.get("pow-solution")
+            status, headers = self.till.answer(f"/{path}", account, solution)
+            if token := challenge_in(status, headers.get("www-authenticate")):
+                return self.asking(token)
+            return Response(b"{}", status, headers)
+
         for name in POLICIES:
             app.mount(f"/{name}/web", StaticFiles(directory=WEB))
             app.add_api_route(
@@ -120,7 +132,10 @@ class Site:
             )
 
     def challenge(self, work: int) -> Response:
-        answer = payment_required(self.issuer.issue(work=work), "pay")
+        return self.asking(self.issuer.issue(work=work))
+
+    def asking(self, token: bytes) -> Response:
+        answer = payment_required(token, "pay")
         return Response(answer.body, answer.status, dict(text_of(answer.headers)))
 
     def solutions(self) -> list[str]:

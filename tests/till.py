@@ -18,13 +18,21 @@ MANY = 32 * PRICE  # what a prepaid challenge is worth
 
 
 class Till:
-    """`/ask...` costs `PRICE`; `/go` leads to `leads_to`; everything else is free.
+    """`/ask...` costs `price`; `/go...` leads to `leads_to`; everything else is free.
 
     An account with less than `low` left is brought a challenge over `worth`.
     """
 
-    def __init__(self, *, low: int = 8 * PRICE, worth: int = MANY, ttl: float = 120.0) -> None:
-        self.low, self.worth = low, worth
+    def __init__(
+        self,
+        *,
+        price: int = PRICE,
+        low: int = 8 * PRICE,
+        worth: int = MANY,
+        ttl: float = 120.0,
+    ) -> None:
+        self.price, self.low, self.worth = price, low, worth
+        self.moves = ""  # a path that leads elsewhere once it was answered
         self.issuer = Issuer({"2026a": bytes(range(32))}, ttl=ttl)
         self.balances: defaultdict[str, int] = defaultdict(int)
         self.seen: list[tuple[str, str | None]] = []  # path, and what was solved with it
@@ -41,7 +49,8 @@ class Till:
         work, challenge = 0, None if header is None else decode(parse_solution(header)[0])
         kind = None if challenge is None else "own" if challenge.request else "ahead"
         self.seen.append((path, kind))
-        if path.startswith("/go"):
+        moved = path == self.moves and self.seen.count((path, "own")) > 0 and kind != "own"
+        if path.startswith("/go") or moved:
             return 307, {"location": self.leads_to}
         if not path.startswith("/ask"):
             return 200, {}
@@ -54,10 +63,10 @@ class Till:
             except Refused:
                 pass
         self.balances[account] += work
-        if self.balances[account] < PRICE:
-            token = self.issuer.issue(work=PRICE, account=account, request=path.encode())
+        if self.balances[account] < self.price:
+            token = self.issuer.issue(work=self.price, account=account, request=path.encode())
             return 402, {"www-authenticate": asked(token)}
-        self.balances[account] -= PRICE
+        self.balances[account] -= self.price
         left = self.balances[account]
         told = {"pow-receipt": f"work={work}, balance={left}"}
         if left < self.low:
