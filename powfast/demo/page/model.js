@@ -55,6 +55,7 @@ export async function ask(image, { role = "visitor", maxWork = MAX_WORK, onProgr
     response = await powFetch(`/v1/predict?question=${answered[role]}`, {
       ...request(image, account.as(role)),
       maxWork,
+      prepay: false, // each answer shows its own price
       signal,
       onProgress(progress) {
         tried = before + progress.tried;
