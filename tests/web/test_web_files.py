@@ -208,7 +208,7 @@ def test_node_imports_the_package_by_name(installed: Path) -> None:
     node = shutil.which("node") or missing("no node here")
     script = 'import("powfast").then((module) => console.log(Object.keys(module).sort().join(" ")))'
     said = run(node, "-e", script, cwd=installed)
-    assert said == "PowError answer measure powFetch solve\n"
+    assert said == "PowError answer balance close measure powFetch solve\n"
 
 
 def test_the_package_has_the_version_of_powfast() -> None:
@@ -216,13 +216,16 @@ def test_the_package_has_the_version_of_powfast() -> None:
 
 
 TYPED = """
-import { answer, measure, powFetch, solve, PowError, type Progress } from "powfast";
+import { answer, balance, close, measure, powFetch, solve, PowError, type Progress } from "powfast";
 
 const seen: Progress[] = [];
 const header: string = await solve("token", { onProgress: (now) => seen.push(now), maxWork: 10n });
 const last: string = await solve("token", { maxTotalWork: 2 ** 40 });
 const again: string = await solve({ challenge: "token" }, { signal: new AbortController().signal });
 const response: Response = await powFetch("/v1", { method: "POST", body: "x", maxWork: 2 ** 30 });
+const free: Response = await powFetch("/v1", { prepay: false });
+const left: number | null = balance(new URL("https://model.example/"));
+close();
 const maybe: string | null = await answer(response, { workers: 2 });
 for (const { kernel, rate } of await measure({ seconds: 1 })) console.log(kernel, rate * 2);
 const code: string = new PowError("worker", "no").code;

@@ -9,7 +9,7 @@ import pytest
 from browsers import Chromium, Node, Site
 from chromium import chromium
 from served import served
-from till import MANY, PRICE, Till
+from till import MANY, PRICE, Till, asked
 
 KINDS = ["node", "chromium"]
 
@@ -156,8 +156,6 @@ def test_a_strange_offer_spoils_no_answer(here: Any, site: Any, offer: str) -> N
     bound = site.till.issuer.issue(work=PRICE, account="anonymous", request=b"another")
     dear = site.till.issuer.issue(work=66 * PRICE, account="anonymous")
     named = {"bound": bound, "dear": dear}
-    from till import asked
-
     site.till.offer = lambda account: asked(named[offer]) if offer in named else offer
     script = """
       const said = [await ask("/ask")];
