@@ -13,6 +13,7 @@ from powfast.challenge import Issuer, decode
 from powfast.errors import Refused
 from powfast.http import parse_solution, payment_required
 
+KEYS = {"2026a": bytes(range(32))}
 PRICE = 300
 MANY = 32 * PRICE  # what a prepaid challenge is worth
 
@@ -33,7 +34,8 @@ class Till:
     ) -> None:
         self.price, self.low, self.worth = price, low, worth
         self.moves = ""  # a path that leads elsewhere once it was answered
-        self.issuer = Issuer({"2026a": bytes(range(32))}, ttl=ttl)
+        self.issuer = Issuer(KEYS)
+        self._short = Issuer(KEYS, ttl=ttl)  # of prepaid challenges
         self.balances: defaultdict[str, int] = defaultdict(int)
         self.seen: list[tuple[str, str | None]] = []  # path, and what was solved with it
         self.statuses: list[int] = []
@@ -42,8 +44,7 @@ class Till:
         self._lock = threading.Lock()
 
     def prepaid(self, account: str) -> str:
-        token = self.issuer.issue(work=self.worth, account=account)
-        return asked(token)
+        return asked(self._short.issue(work=self.worth, account=account))
 
     def answer(self, path: str, account: str, header: str | None) -> tuple[int, dict[str, str]]:
         work, challenge = 0, None if header is None else decode(parse_solution(header)[0])

@@ -11,12 +11,14 @@ from chromium import chromium
 from served import served
 from till import MANY, PRICE, Till, asked
 
+from powfast.challenge import token_to_text
+
 KINDS = ["node", "chromium"]
 
-# `settled` waits until what was offered is solved, as far as anybody can tell from outside.
+# `settled` waits as long as the worker takes for much more than what was offered, in turn with it.
 ASK = """
 const ask = async (path, init) => (await powfast.powFetch(arg + path, init)).status;
-const settled = () => sleep(700);
+const settled = async () => (await powfast.solve("TOKEN", { workers: 1 }), await sleep(100));
 """
 
 
@@ -48,7 +50,8 @@ everywhere = pytest.mark.parametrize("here", KINDS, indirect=True)
 
 def run(here: Any, site: Any, script: str, **options: Any) -> Any:
     options = {} if isinstance(here, Node) else {"policy": "open", **options}
-    script = f"async () => {{ {ASK} {script} }}"
+    token = token_to_text(site.issuer.issue(work=20 * MANY))
+    script = f"async () => {{ {ASK.replace('TOKEN', token)} {script} }}"
     return here.run(script, site.origin + "/till", **options)
 
 
@@ -143,7 +146,7 @@ def test_nothing_is_solved_ahead_beyond_the_limits(
 ) -> None:
     script = f"""
       const said = [];
-      for (let i = 0; i < 2; i++, await settled()) said.push(await ask("/ask", {{ {limits} }}));
+      for (let i = 0; i < 2; i++, await sleep(700)) said.push(await ask("/ask", {{ {limits} }}));
       return said;
     """
     assert run(here, site, script) == [200, 200]
@@ -172,6 +175,7 @@ def test_what_has_expired_is_thrown_away(here: Any, site: Any) -> None:
     script = """
       await ask("/ask");
       await settled();
+      await sleep(700);
       return ask("/ask");
     """
     assert run(here, site, script) == 200
