@@ -1,10 +1,10 @@
-# make demo | test | lint | dist | docs | lab | lab-cifar10 | lab-smoke: each sets up what it needs in .venv.
+# make demo | test | lint | format | dist | docs | lab | lab-cifar10 | lab-smoke: each sets up what it needs in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.[ch]' -o -name '*.cpp' -o -name '*.def' -o -name 'capi_build.py')
 
-.PHONY: demo test lint dist docs lab lab-cifar10 lab-smoke clean
+.PHONY: demo test lint format dist docs lab lab-cifar10 lab-smoke clean
 
 demo: .venv/.demo
 	@$(BIN)/powfast demo
@@ -17,6 +17,12 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+
+# Python only: `git clang-format` lays out the lines of C that you changed
+format: .venv/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 # sdist and wheel, the wheel installed and used in an environment that has nothing else
 dist: .venv/.dev

@@ -1,7 +1,9 @@
 """Compile csrc once as a static library and link both extension modules to it."""
 
+import re
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ SOURCES += sorted(str(path) for path in Path("csrc/kernels").glob("*.c"))
 NO_DEBUG = ["-g0"]  # Python's own flags ask for debug information: four fifths of the wheel
 # under Python's own -fwrapv GCC unrolls less, and verification takes half as long again
 CFLAGS = ["-O3", "-fno-wrapv", "-fPIC", "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"]
-CFLAGS += NO_DEBUG
+CLANG_CL = ["/O2", "/clang:-O3", "/clang:-std=c11"]
 # hardening, each where the compiler and the linker take it
 COMPILING = [
     ["-fstack-protector-strong"],
@@ -26,16 +28,46 @@ COMPILING = [
     ["-fcf-protection"],
 ]
 LINKING = [["-Wl,-z,relro"], ["-Wl,-z,now"]]
+MISSING = (
+    "powfast is built from C and C++, and there is no {name} here. Install a compiler and Python's "
+    "headers: on Debian and Ubuntu apt install g++ python3-dev, on Fedora dnf install gcc-c++ "
+    "python3-devel, on Alpine apk add g++ python3-dev, on macOS xcode-select --install."
+)
+MSVC = (
+    "Microsoft's cl does not compile powfast, which needs the vector types of GCC and Clang. "
+    "Install LLVM (winget install LLVM.LLVM): its clang-cl is used where it is on the PATH."
+)
 
 
-def hardening(compiler: Any) -> tuple[list[str], list[str]]:
-    """Return the flags to compile, and to link, with that a build command's compiler takes."""
+def prepare(compiler: Any) -> None:
+    """Find the compiler before it is used, and let clang-cl stand in for Microsoft's cl."""
+    if compiler.compiler_type == "msvc":
+        clang_cl = shutil.which("clang-cl")
+        if clang_cl is None:
+            raise SystemExit(MSVC)
+        if not compiler.initialized:
+            compiler.initialize()
+        compiler.cc = clang_cl
+        return
+    for command in (compiler.compiler_so, compiler.compiler_so_cxx):
+        if shutil.which(command[0]) is None:
+            raise SystemExit(MISSING.format(name=command[0]))
+    include = sysconfig.get_path("include")
+    if not Path(include, "Python.h").is_file():
+        raise SystemExit(MISSING.format(name=f"Python.h in {include}"))
+
+
+def flags_of(compiler: Any) -> tuple[list[str], list[str], list[str]]:
+    """Return what a compiler takes: for the library, for what is linked to it, and to link."""
+    if compiler.compiler_type == "msvc":
+        return CLANG_CL, [], []
     with tempfile.TemporaryDirectory() as folder:
         source, compiled, linked = (Path(folder, name) for name in ("try.c", "try.o", "try.so"))
         source.write_text("int probe(void) { return 0; }\n")
         compiling = [*compiler.compiler_so, "-c", source, "-o", compiled]
+        hardening = [*NO_DEBUG, *_accepted(compiling, COMPILING)]
         linking = [*compiler.linker_so, compiled, "-o", linked]
-        return _accepted(compiling, COMPILING), _accepted(linking, LINKING)
+        return [*CFLAGS, *hardening], hardening, _accepted(linking, LINKING)
 
 
 def _accepted(command: list[Any], choices: list[list[str]]) -> list[str]:
@@ -45,14 +77,24 @@ def _accepted(command: list[Any], choices: list[list[str]]) -> list[str]:
     return [flag for flags in choices if takes(flags) for flag in flags]
 
 
+def readme() -> str:
+    """Return the README for a package index, where a relative link leads nowhere."""
+    source = "https://github.com/powfast/powfast"
+    text = re.sub(
+        r"(!\[[^]]*\])\((?!https?:)", rf"\1({source}/raw/main/", Path("README.md").read_text()
+    )
+    return re.sub(r"\]\((?!https?:|#)", f"]({source}/blob/main/", text)
+
+
 class BuildClib(build_clib):
-    """Harden the library."""
+    """Compile the library with the flags that the compiler takes."""
 
     def build_libraries(self, libraries: list[tuple[str, dict[str, Any]]]) -> None:
         """Compile."""
-        flags, _ = hardening(self.compiler)
+        prepare(self.compiler)
+        flags, _, _ = flags_of(self.compiler)
         for _, options in libraries:
-            options["cflags"] = [*options["cflags"], *flags]
+            options["cflags"] = flags
         super().build_libraries(libraries)
 
 
@@ -61,7 +103,8 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         """Compile and link, hardened."""
-        compiling, linking = hardening(self.compiler)
+        prepare(self.compiler)
+        _, compiling, linking = flags_of(self.compiler)
         for extension in self.extensions:
             extension.extra_compile_args = [*extension.extra_compile_args, *compiling]
             extension.extra_link_args = [*extension.extra_link_args, *linking]
@@ -72,13 +115,16 @@ class BuildExt(build_ext):
         self.run_command("build_clib")
         super().run()
         package = Path("." if self.inplace else self.build_lib) / "powfast"
-        library = Path(self.get_finalized_command("build_clib").build_clib, "libpowfast.a")
+        name = self.compiler.library_filename("powfast")
+        library = Path(self.get_finalized_command("build_clib").build_clib, name)
         for source, folder in ((Path("csrc/include/powfast.h"), "include"), (library, "lib")):
             self.mkpath(str(package / folder))
             shutil.copy(source, package / folder)
 
 
 setup(
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     cmdclass={"build_clib": BuildClib, "build_ext": BuildExt},
     libraries=[
         (
@@ -86,7 +132,6 @@ setup(
             {
                 "sources": SOURCES,
                 "include_dirs": ["csrc/include"],
-                "cflags": CFLAGS,
                 "obj_deps": {"": HEADERS},
             },
         )
@@ -101,7 +146,6 @@ setup(
                 *HEADERS,
                 *SOURCES,
             ],
-            extra_compile_args=NO_DEBUG,
             cxx_std=17,
         )
     ],

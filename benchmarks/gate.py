@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -39,7 +38,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from measure import warn_if_busy, write
+from measure import need, warn_if_busy, write
 from service import KEYS
 
 from powfast.accounts import account_of
@@ -310,8 +309,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     given.stores = given.stores.split(",")
-    if shutil.which("wrk") is None:
-        raise SystemExit("this benchmark needs wrk: apt install wrk")
+    need("wrk", *["redis-server"] * ("redis" in given.stores), packages=("slowapi", "uvicorn"))
     warn_if_busy()
     with tempfile.TemporaryDirectory() as folder:
         write(given.json, report(measured(given, Path(folder)), given.stores))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -16,6 +18,14 @@ BULK_PIECE = bytes(range(256)) * 4096  # stays in a cache: what is measured is h
 BULK_PIECES = 16
 
 Row = dict[str, Any]
+
+
+def need(*programs: str, packages: tuple[str, ...] = ()) -> None:
+    """End before anything is measured where something to measure with or against is missing."""
+    missing = [f"the program {name}" for name in programs if shutil.which(name) is None]
+    missing += [f"PyPI's {name}" for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(f"this benchmark needs {', '.join(missing)}")
 
 
 def seconds(call: Callable[[], object]) -> float:

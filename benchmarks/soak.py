@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from gate import CASES, Load, served
+from measure import need
 
 TURN = 5
 REQUESTS = 10_000
@@ -38,6 +39,7 @@ def resident(process: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
+    need("wrk", packages=("uvicorn",))
     end = time.monotonic() + 60 * parser.parse_args().minutes
     samples: list[tuple[int, float]] = []
     requests = 0

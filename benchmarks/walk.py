@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from measure import Row, bulk_rate, seconds, warn_if_busy, write
+from measure import Row, bulk_rate, need, seconds, warn_if_busy, write
 
 from powfast import _capi, _native
 from powfast.kernel import active_kernel, native_kernel
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    need("cc")
     warn_if_busy()
     found = kernels()
     with tempfile.TemporaryDirectory() as folder:

@@ -29,7 +29,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
 from kernels import kernels  # noqa: E402
-from measure import warn_if_busy, write  # noqa: E402
+from measure import need, warn_if_busy, write  # noqa: E402
 
 OURS = "powfast, WebAssembly"
 NODE = """
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    need("node", "chromium", packages=("playwright",))
     warn_if_busy()
     peers, result = options.node_modules.resolve(), {}
     for place, run in (("Node.js", in_node), ("Chromium", in_chromium)):

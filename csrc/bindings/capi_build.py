@@ -16,5 +16,4 @@ ffibuilder.set_source(
     '#include "powfast.h"',
     include_dirs=["csrc/include"],
     depends=["csrc/include/powfast.h"],
-    extra_compile_args=["-g0"],
 )
