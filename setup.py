@@ -28,6 +28,16 @@ COMPILING = [
     ["-fcf-protection"],
 ]
 LINKING = [["-Wl,-z,relro"], ["-Wl,-z,now"]]
+PKGCONFIG = """\
+prefix=${{pcfiledir}}/../..
+
+Name: powfast
+Description: Calibrated proof of work against model extraction
+URL: https://github.com/powfast/powfast
+Version: {version}
+Cflags: -I${{prefix}}/include
+Libs: ${{prefix}}/lib/{library}
+"""
 MISSING = (
     "powfast is built from C and C++, and there is no {name} here. Install a compiler and Python's "
     "headers: on Debian and Ubuntu apt install g++ python3-dev, on Fedora dnf install gcc-c++ "
@@ -120,6 +130,9 @@ class BuildExt(build_ext):
         for source, folder in ((Path("csrc/include/powfast.h"), "include"), (library, "lib")):
             self.mkpath(str(package / folder))
             shutil.copy(source, package / folder)
+        self.mkpath(str(package / "lib/pkgconfig"))
+        described = PKGCONFIG.format(version=self.distribution.get_version(), library=name)
+        Path(package, "lib/pkgconfig/powfast.pc").write_text(described)
 
 
 setup(

@@ -17,7 +17,8 @@ from pathlib import Path
 from measure import need
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = [*ROOT.glob("csrc/*.c"), *ROOT.glob("csrc/kernels/*.c"), ROOT / "examples/embed.c"]
+EMBED = ROOT / "examples/embedding/embed.c"
+SOURCES = [*ROOT.glob("csrc/*.c"), *ROOT.glob("csrc/kernels/*.c"), EMBED]
 STRICT = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'csrc/include'}"]
 RUNNERS = {
     "aarch64-linux-musl": "qemu-aarch64",

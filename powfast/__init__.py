@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import powfast.leakage as leakage
     import powfast.tariff as tariff
     from powfast.challenge import Challenge, Issuer, Receipt, decode, solve, verify
-    from powfast.embedding import get_include, get_library
+    from powfast.embedding import get_include, get_library, get_pkgconfig
     from powfast.errors import PowfastError
     from powfast.gate import Gate
     from powfast.puzzle import Puzzle
@@ -33,6 +33,7 @@ __all__ = [
     "errors",
     "get_include",
     "get_library",
+    "get_pkgconfig",
     "leakage",
     "solve",
     "tariff",
@@ -51,6 +52,7 @@ _HOME = {
     "decode": "challenge",
     "get_include": "embedding",
     "get_library": "embedding",
+    "get_pkgconfig": "embedding",
     "solve": "challenge",
     "verify": "challenge",
 }

@@ -10,7 +10,9 @@ from powfast.errors import MissingExtra
 
 installed = Path(powfast.__file__).parent
 assert "site-packages" in installed.parts, f"imported from {installed}, not from the wheel"
-assert (installed / "include" / "powfast.h").is_file()
+for place in ("include/powfast.h", "lib/pkgconfig/powfast.pc"):
+    assert (installed / place).is_file(), place
+assert Path(powfast.get_library()).is_file()
 assert (installed / "py.typed").is_file()
 assert (installed / "web" / "powfast.wasm").is_file()
 

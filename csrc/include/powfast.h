@@ -19,7 +19,7 @@
  *         assert(powfast_verify(kernel, &puzzle, nonces) == POWFAST_OK);
  *
  * A token wraps a puzzle for a client: who signs, what it is bound to and when it expires.
- * examples/embed.c is the whole exchange.
+ * examples/embedding/embed.c is the whole exchange.
  */
 #ifndef POWFAST_H
 #define POWFAST_H

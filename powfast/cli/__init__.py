@@ -48,14 +48,20 @@ def parser() -> argparse.ArgumentParser:
         const=client.version,
         help="print the version and the kernel in use",
     )
+    for option, text in client.PLACES.items():
+        parser.add_argument(
+            option, dest="places", action="append_const", const=option, help=f"print {text}"
+        )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=lambda arguments: _usage(parser))
+    parser.set_defaults(run=lambda arguments: _without_command(parser, arguments))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for module in (client, profile, operator, operations, serve, research):
         module.add_commands(commands)
     return parser
 
 
-def _usage(parser: argparse.ArgumentParser) -> int:
+def _without_command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if arguments.places:
+        return client.places(arguments)
     parser.print_help(sys.stderr)
     return 2

@@ -1,4 +1,4 @@
-"""For whoever solves and verifies: version, solve, verify."""
+"""For whoever solves, verifies and embeds: version, places of the library, solve, verify."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import time
 import powfast
 from powfast.cli import output
 from powfast.errors import InvalidInput
+
+PLACES = {
+    "--cflags": "what compiles a C program on the library in this package",
+    "--libs": "what links it",
+    "--pkgconfigdir": "the folder of powfast.pc",
+}
 
 
 def add_commands(commands: output.Commands) -> None:
@@ -41,6 +47,20 @@ def version(arguments: argparse.Namespace) -> int:
         output.print_json({"version": powfast.__version__, "kernel": kernel})
     else:
         print(f"powfast {powfast.__version__} (kernel {kernel})")
+    return 0
+
+
+def places(arguments: argparse.Namespace) -> int:
+    """Print where the C library is, in the order asked for, for a compiler's command line."""
+    words = {
+        "--cflags": f"-I{powfast.get_include()}",
+        "--libs": powfast.get_library(),
+        "--pkgconfigdir": powfast.get_pkgconfig(),
+    }
+    if arguments.json:
+        output.print_json({option.lstrip("-"): words[option] for option in arguments.places})
+    else:
+        print(*(words[option] for option in arguments.places))
     return 0
 
 

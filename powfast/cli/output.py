@@ -22,7 +22,8 @@ Run = Callable[[argparse.Namespace], int]
 def add_command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
     """Add a command with its description and `--json`."""
     added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    added.add_argument("--json", action="store_true", help="print JSON")
+    # suppressed: what `powfast --json COMMAND` said stays said
+    added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     added.set_defaults(run=run)
     return added
 

@@ -8,8 +8,6 @@ import pytest
 from conftest import ROOT
 from toolchain import CSRC, HERE, PASSED, SOURCES, STRICT, build, run, tool, wasi_flags
 
-from powfast import embedding
-
 VECTORS = [ROOT / "tests/vectors" / name for name in ("puzzle.json", "cachewalk.json")]
 SANITIZED = ["-g", "-fno-sanitize-recover=all"]
 
@@ -94,15 +92,6 @@ def test_hostile_bytes_find_no_way_out_of_bounds(tmp_path):
 )
 def test_header_compiles_alone(name, language):
     run(tool(name), language, *STRICT, "-fsyntax-only", CSRC / "include" / "powfast.h")
-
-
-@pytest.mark.parametrize("name", ["gcc", "clang"])
-def test_a_program_embeds_what_the_package_ships(tmp_path, name):
-    program = tmp_path / "embed"
-    source, include = ROOT / "examples" / "embed.c", f"-I{embedding.get_include()}"
-    run(tool(name), "-std=c11", *STRICT[:-1], include, source, embedding.get_library(),
-        "-o", program)  # fmt: skip
-    assert run(program).endswith("admitted after 2000000 expected evaluations\n")
 
 
 @pytest.mark.parametrize(

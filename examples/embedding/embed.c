@@ -1,8 +1,7 @@
 /*
  * The whole exchange in C: a server issues a challenge, a client solves it, the server verifies.
  *
- *     cc embed.c -I"$(python -c 'import powfast; print(powfast.get_include())')" \
- *         "$(python -c 'import powfast; print(powfast.get_library())')" -o embed
+ *     cc embed.c $(python -m powfast --cflags --libs) -o embed
  */
 #include <stdio.h>
 #include <time.h>
