@@ -161,3 +161,39 @@ def test_no_command_shows_the_usage() -> None:
     done = run()
     assert done.returncode == 2
     assert "usage: powfast" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["solve", "-"],
+        ["verify", "-"],
+        ["bench", "--out", "."],
+        ["profile", "show", "none.json"],
+        ["profile", "compare", "none.json"],
+        ["profile", "merge", "none.json"],
+        ["profile", "answer", "none.json"],
+        ["leakage", "report", "none.npz", "none.npz", "none.npz"],
+        ["calibrate", "none.npz", "--service-time", "1", "--hash-rate", "1"],
+        ["keys", "show", "none.json"],
+        ["account", "show", "alice"],
+        ["account", "reset", "alice"],
+        ["account", "group", "friends"],
+        ["demo", "--out", "/dev/null/none"],
+        ["paper", "table2", "--data", "none"],
+    ],
+    ids=" ".join,
+)
+def test_json_is_the_same_before_the_command_and_after_it(command: list[str]) -> None:
+    before, after = run("--json", *command), run(*command, "--json")
+    assert parsed(before) == parsed(after)
+    assert set(parsed(after)) == {"error", "detail"}
+    assert (before.returncode, before.stderr) == (after.returncode, "")
+    assert after.returncode in (1, 2)
+
+
+def test_places_of_the_library() -> None:
+    flags = run("--libs", "--cflags")
+    assert flags.stdout == f"{powfast.get_library()} -I{powfast.get_include()}\n"
+    said = {"cflags": f"-I{powfast.get_include()}", "pkgconfigdir": powfast.get_pkgconfig()}
+    assert parsed(run("--json", "--cflags", "--pkgconfigdir")) == said
