@@ -399,7 +399,7 @@ class Histories(Attacks):
         assert status != 503 or path == "/broken"
         assert status != 403 or self.refuse_above
         assert status != 409 or flight.headers["retry-after"] == "1"
-        if flight.run and flight.run.floor > (self.refuse_above or PRICES.most):
+        if flight.run and self.refuse_above and flight.run.floor > self.refuse_above:
             is_paid = (
                 flight.run.is_excused or status == 200 or flight.leaves
             )  # who left paid, maybe
