@@ -35,6 +35,7 @@ from powfast.tariff import EvidenceTariff, Iclr2022Tariff, calibrate
 MAX_OVERHEAD = 2.0
 _MARGIN = 0.02  # of the allowed overhead: held-out accounts are other accounts
 _LEAST_SOLVING = 0.1  # service times, where the gate takes nearly all that is allowed
+_OPENING = 2000  # service times, as ten seconds are to a model of 5 ms
 _SOLVERS, _SOLVED = 15, 960  # honest accounts and their queries that are really solved
 WANTED = (0.9, 0.95)  # of the victim's accuracy
 
@@ -88,7 +89,7 @@ def _calibrated(setting: Setting, seed: int) -> _Tariffs:
         service_time=times.service,
         hash_rate=times.hash_rate,
         max_overhead=1.0 + solving,
-        probation=False,
+        max_opening=_OPENING * times.service,
         seed=seed,
     )
     return _Tariffs(
