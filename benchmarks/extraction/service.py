@@ -63,7 +63,8 @@ class Service:
     def __init__(self, victim: Victim, tariff: EvidenceTariff) -> None:
         self._victim = victim
         self.ledger = MemoryLedger(tariff)
-        gate = Gate(Issuer({"lab": secrets.token_bytes(32)}), self.ledger)
+        issuer = Issuer({"lab": secrets.token_bytes(32)})
+        gate = Gate(issuer, self.ledger, max_unpaid_runs=2**20)  # prices are seen, not paid
         self._app = PowMiddleware(self._endpoint, gate, paths=("/v1",))
         self._shape: tuple[int, ...] = (-1,)
 
