@@ -20,12 +20,13 @@ _MARGIN = 0.5  # share of the allowed overhead that is spent: machines waver, an
 
 
 def calibrated(
-    victim: Victim, split: Split, *, rate: float, batch: int, seed: int
+    victim: Victim, split: Split, *, rate: float, batch: int, opening: float, seed: int
 ) -> tuple[EvidenceTariff, float]:
     """Return a tariff for requests of `batch` queries, and the seconds of a bare call per query.
 
-    `rate` is the evaluations a second of those whose wait is at most doubled. The second exchange
-    and the estimator are overhead as well: what is left goes into solving.
+    `rate` is the evaluations a second of those whose wait is at most doubled, `opening` is in base
+    prices, so that figures repeat whatever the machine. The second exchange and the estimator are
+    overhead as well: what is left goes into solving.
     """
     rng = np.random.default_rng([seed, 2])
     bare, guarded = _call_times(victim, split.images[:batch])
@@ -44,8 +45,9 @@ def calibrated(
         max_overhead=1.0 + _MARGIN * solving,
         seed=seed,
     )
-    tariff = calibration.tariff
-    return replace(tariff, max_work=_CEILING * tariff.base_work), bare / batch
+    base = calibration.tariff.base_work
+    tariff = replace(calibration.tariff, opening_work=opening * base, max_work=_CEILING * base)
+    return tariff, bare / batch
 
 
 def _call_times(victim: Victim, images: Images) -> tuple[float, float]:

@@ -99,18 +99,15 @@ class Caller:
     def _pay(self, images: Images) -> None:
         row = self._row
         affordable = max(1, int(min(self._left * self._hash_rate, 2.0**62)))
-        work, solving, asked = 0, 0.0, True
+        solving = 0.0
         started = time.perf_counter()
-        while asked:  # again where a first request costs more than the opening
-            try:
-                auth = PowAuth(max_work=affordable, policy=_is_of_a_request)
-                answer = self._post("/v1/predict", images, auth)
-                work += redeemed(answer)
-                asked = answer.status_code == 402
-            except TooMuchWork:
-                row.solved, asked = "part", False
-                unpaid = self._post("/v1/predict", images).json()["work"]
-                work, solving = work + unpaid, unpaid / self._hash_rate
+        try:
+            auth = PowAuth(max_work=affordable, policy=_is_of_a_request)
+            work = redeemed(self._post("/v1/predict", images, auth).raise_for_status())
+        except TooMuchWork:
+            row.solved = "part"
+            work = self._post("/v1/predict", images).json()["work"]
+            solving = work / self._hash_rate
         elapsed = time.perf_counter() - started
         self._left -= elapsed
         row.work += work

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from powfast.demo.caller import Row
-from powfast.demo.run import Result
+from powfast.demo.run import FIRST, Result
 
 mpl.use("Agg")
 
@@ -21,7 +21,8 @@ def table(result: Result) -> Table:
     """Return the rows as a table for a terminal."""
     drawn = Table(
         title="One model, served with proof of work",
-        caption="mean evidence: at most about 1 where honest; "
+        caption="first request: every request from a new account; "
+        "mean evidence: at most about 1 where honest; "
         "solved in part: for the stated seconds, beyond it the price is computed",
         title_justify="left",
         caption_justify="left",
@@ -52,14 +53,16 @@ def table(result: Result) -> Table:
 def sentence(result: Result) -> str:
     """Say what the table shows, and what it does not."""
     honest = max(row.multiple for row in result.rows if row.kind == "honest")
+    first = next(row.multiple for row in result.rows if row.name == FIRST)
     thieves = [row for row in result.rows if row.kind == "extractor"]
     cheapest, dearest = (pick(thieves, key=_multiple) for pick in (min, max))
     ahead = max(thieves, key=lambda row: row.curve[0]["accuracy"])
     start = ahead.curve[0]
     return (
-        f"Honest users took at most {honest:.1f} times as long as without the gate; copying the "
-        f"model took {cheapest.multiple:,.0f} times as long at the cheapest ({cheapest.name}, a "
-        f"copy with {_share(cheapest.accuracy)} accuracy) and {dearest.multiple:,.0f} times at "
+        f"Honest users took at most {honest:.1f} times as long as without the gate, {first:.1f} "
+        "times with the first request of a new account; copying the model took "
+        f"{cheapest.multiple:,.0f} times as long at the cheapest ({cheapest.name}, a copy with "
+        f"{_share(cheapest.accuracy)} accuracy) and {dearest.multiple:,.0f} times at "
         f"the dearest ({dearest.name}).\n"
         f"Whoever has what honest users send pays like them: the first {start['queries']:.0f} "
         f"queries of {ahead.name}, real digits among them, took {duration(start['seconds'])} "

@@ -20,6 +20,8 @@ from powfast.tariff import EvidenceTariff
 
 BATCH = 64
 QUERIES = 2048
+FIRST = "honest, first request"  # every request from an account that is new
+_OPENING = 1e5  # base prices: much less than the ten seconds that calibrate allows
 _CHECKPOINTS = (64, 256, 1024, QUERIES)
 
 
@@ -68,7 +70,9 @@ def run(seed: int = 0, budget: float = 2.0, say: Callable[[str], None] = print) 
     victim = Victim(splits["victim"], splits["reference"], seed)
     say("calibrating the price on honest accounts")
     rate = hash_rate(seconds=1.0)
-    tariff, service_time = calibrated(victim, splits["tariff"], rate=rate, batch=BATCH, seed=seed)
+    tariff, service_time = calibrated(
+        victim, splits["tariff"], rate=rate, batch=BATCH, opening=_OPENING, seed=seed
+    )
     rows = []
     with served(application(victim, tariff)) as url:
         for role in _cast(victim, tariff, splits, seed):
@@ -100,6 +104,7 @@ def _cast(
     return [
         Role("honest user", "honest", in_batches(everything, QUERIES, BATCH)),
         Role("honest, one digit only", "honest", in_batches(one_class, QUERIES, BATCH)),
+        Role(FIRST, "honest", in_batches(everything, QUERIES, BATCH), BATCH),
         Role("Jacobian augmentation", "extractor", jacobian(seeds, QUERIES, BATCH, rng)),
         Role("photographs (CopyCat)", "extractor", in_batches(patches, QUERIES, BATCH)),
         Role("random noise", "extractor", in_batches(noise(rng), QUERIES, BATCH)),

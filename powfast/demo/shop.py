@@ -17,6 +17,7 @@ from powfast.tariff import EvidenceTariff
 
 _DRAWN = {"victim": 700, "reference": 500, "tariff": 400}
 _PHOTOGRAPHS = 60
+_OPENING = 1e4  # base prices: some seconds of a browser
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def prepared(rate: float, seed: int = 0, say: Callable[[str], None] = print) -> 
     splits |= {name: _joined(splits[name], drawings(n, rng)) for name, n in _DRAWN.items()}
     victim = Victim(splits["victim"], splits["reference"], seed)
     say("calibrating the price on honest accounts")
-    tariff, _ = calibrated(victim, splits["tariff"], rate=rate, batch=1, seed=seed)
+    tariff, _ = calibrated(
+        victim, splits["tariff"], rate=rate, batch=1, opening=_OPENING, seed=seed
+    )
     return Shop(
         victim, tariff, _samples(victim, splits["honest"]), photo_patches(_PHOTOGRAPHS, rng)
     )

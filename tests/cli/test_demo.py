@@ -12,7 +12,7 @@ import pytest
 from powfast.cli import main
 
 NAMES = {
-    "honest": 2,
+    "honest": 3,
     "extractor": 4,
 }
 KEYS = {
@@ -62,6 +62,13 @@ def test_honest_users_solve_for_no_longer_than_they_are_served(shown: dict[str, 
         if entry["kind"] == "honest":
             assert entry["solved"] == "all"
             assert 0 < entry["work"] / shown["hash_rate"] <= served
+
+
+def test_new_honest_accounts_pay_no_opening_with_their_first_request(shown: dict[str, Any]) -> None:
+    first = row(shown, "first request")
+    assert first["accounts"] == 32
+    assert 2048 <= first["work"] / shown["base_work"] < 1.05 * 2048
+    assert shown["opening_work"] > 100 * first["work"] / 32
 
 
 def test_extractors_pay(shown: dict[str, Any]) -> None:
