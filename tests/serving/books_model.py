@@ -206,8 +206,9 @@ class Books:
         run = Run(len(self._runs), person, request, self.now, floor, solution)
         known = self._latest.get((person.who, request))
         if known and known.charge and not known.charge.is_read:
-            paid = known.charge.price * (1 - 1e-9) <= self._left(account)
-            known.is_excused |= paid  # and lost: the new run is in its place
+            price = known.charge.price
+            if price * (1 - 1e-9) <= self._left(account):  # and lost: the new run is in its place
+                known.is_excused, run.floor = True, min(floor, price)
         if solution is not None:
             solution.runs += 1
             run.is_excused = solution.runs <= RERUNS
