@@ -35,7 +35,7 @@ void powfast_account_age(powfast_account *account, double half_life, int shared,
     account->charged = now;
     for (int i = 1; i <= POWFAST_BETS; i++)
         account->state[i] *= left;
-    if (shared)
+    if (shared && account->unpaid < INFINITY) /* answers that were read: no time heals that */
         account->unpaid *= left;
 }
 
@@ -340,6 +340,10 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
         return POWFAST_OK;
     }
     int is_rerun = spent && spent->paid && is_same(spent->run, run);
+    if (is_rerun && mine->phase != POWFAST_RUNNING && !memcmp(spent->tag, tag, sizeof spent->tag)) {
+        *price = spent->price; /* a store was asked twice */
+        return POWFAST_OK;
+    }
     if (is_tagged(mine, tag)) {
         if (is_rerun)
             spent->reruns = POWFAST_RERUNS; /* its answer is read */

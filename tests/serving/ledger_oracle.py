@@ -129,7 +129,7 @@ class Oracle:
         h = halved(max(0.0, now - record.charged) / half_life)
         record.wealths = [wealth * h for wealth in record.wealths]
         if account and isinstance(account, SharedName):
-            record.unpaid *= h
+            record.unpaid *= 1.0 if math.isinf(record.unpaid) else h
         return record
 
     def _write(self, account: str, group: str, record: Account) -> None:
@@ -393,6 +393,9 @@ class Oracle:
                 del self.requests[key]
             return Charged(0.0, 0.0, a.balance)
         s = self._spent(paid.challenge_id) if paid else None
+        if s and not mine and (s.run, s.tag) == (run, tag_of(evidence)):
+            self._write(account, group, a)
+            return Charged(0.0, s.price, a.balance)
         if r.tag and r.tag == tag_of(evidence):
             if s and s.run == run:
                 s.reruns = RERUNS

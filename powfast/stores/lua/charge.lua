@@ -29,6 +29,10 @@ local function spend(price)  -- its solution has paid for this run, whose answer
   local record = {reruns = reruns, price = price, run = run, tag = tag}
   redis.call('SET', KEYS[3], packed_spent(record), 'KEEPTTL')
 end
+if spent and not is_mine and spent.run == run and spent.tag == tag then  -- sent twice
+  write_account(KEYS[1], own)
+  return reply(0, spent.price)
+end
 if request.tag == tag then  -- it has paid for this very evidence
   if spent and spent.run == run then spend(spent.price) end
   pay_off(own, request.counted)

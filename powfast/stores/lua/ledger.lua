@@ -37,7 +37,7 @@ end
 local function age(record, half_life, is_shared)
   local left = halved(max(0, now - record.charged) / half_life)
   for k = 2, #record.state do record.state[k] = record.state[k] * left end
-  if is_shared == 1 then record.unpaid = record.unpaid * left end
+  if is_shared == 1 and record.unpaid < math.huge then record.unpaid = record.unpaid * left end
 end
 
 local function read_account(key, half_life, is_shared)
