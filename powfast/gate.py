@@ -367,6 +367,8 @@ class Gate:
         except BaseException:  # the client is gone, or the server ends
             if bill.phase in (Phase.RUNNING, Phase.CHARGING):
                 await leave(request.run, Outcome.UNPAID)
+            elif bill.phase is Phase.FREE:
+                await bill.finish()
             raise
         if isinstance(bill.stopped, TooManyQueries | StoreUnavailable):
             await leave(request.run, Outcome.UNPAID)

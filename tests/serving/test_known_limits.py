@@ -100,13 +100,15 @@ def test_who_leaves_a_free_stream_of_flask_owes_nothing() -> None:
         until(lambda: service.ledger.account(ALICE_S).balance == 0)
 
 
-async def test_a_stream_that_its_server_cancels_costs_what_it_was_charged() -> None:
+@pytest.mark.parametrize("charged", [0, 3])
+async def test_a_stream_that_its_server_cancels_costs_what_it_was_charged(charged: int) -> None:
     ledger, begun = MemoryLedger(TARIFF), asyncio.Event()
     ledger.reset(ALICE_S)
     ledger.redeem(ALICE_S, "", b"", b"credit", time.time() + 60, 5 * BASE)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await bill_of(scope).charge([1.0] * 3)
+        if charged:
+            await bill_of(scope).charge([1.0] * charged)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         begun.set()
@@ -128,7 +130,7 @@ async def test_a_stream_that_its_server_cancels_costs_what_it_was_charged() -> N
         await serving
     record = ledger.account(ALICE_S)
     assert record is not None
-    assert (record.balance, record.unpaid_runs) == (2 * BASE, 0)
+    assert (record.balance, record.unpaid_runs) == ((5 - charged) * BASE, 0)
 
 
 def test_what_a_worker_does_not_hold_and_has_been_read_is_a_new_request_there() -> None:
