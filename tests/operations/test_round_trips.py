@@ -26,7 +26,7 @@ from powfast.accounts import account_of
 from powfast.challenge import Issuer, solve, token_from_text
 from powfast.errors import PowfastError
 from powfast.gate import Gate
-from powfast.http import Answer, format_solution
+from powfast.http import Answer, challenge_in, format_solution
 from powfast.servers.asgi import PowMiddleware, bill_of
 from powfast.stores import open_held, open_ledger
 from powfast.stores.base import Limits, Outcome, Verdict
@@ -72,12 +72,13 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 class Asking:
     """One client of one node, and how often the node asks Redis for each of its requests."""
 
-    def __init__(self, port: int, held: str) -> None:
+    def __init__(self, port: int, held: str, *, floor_first: bool = True) -> None:
         url = f"redis://127.0.0.1:{port}"
         self._redis = redis.Redis(port=port)
         self.ledger: Any = open_ledger(url, TARIFF, asynchronous=True, timeout=60)
         places = open_held(url if held == "redis" else held, asynchronous=True, timeout=60)
-        gate = Gate(Issuer({"a": bytes(32)}), self.ledger, places)
+        bounds = {} if floor_first else {"max_unpaid_runs": 256}
+        gate = Gate(Issuer({"a": bytes(32)}), self.ledger, places, **bounds)
         self._transport = httpx.ASGITransport(PowMiddleware(application, gate))
         self._close = [self.ledger.close, getattr(places, "close", None)]
 
@@ -105,7 +106,7 @@ async def test_each_phase_of_a_request_is_one_round_trip(
     port: int, held: str, asking: int, paying: int, refused: int
 ) -> None:
     """Entry and charge, the redemption; and with shared answers: the answer, and its release."""
-    ask = Asking(port, held)
+    ask = Asking(port, held, floor_first=False)
     await ask(0)  # connects, and loads the scripts
     response, _ = await ask(1)
     token = token_from_text(response.json()["challenge"])
@@ -125,14 +126,28 @@ async def test_each_phase_of_a_request_is_one_round_trip(
 
 
 @pytest.mark.parametrize("held", ["memory://", "redis"])
-async def test_what_credit_covers_takes_two_round_trips(port: int, held: str) -> None:
+async def test_an_ordinary_request_is_one_exchange_and_two_round_trips(
+    port: int, held: str
+) -> None:
+    """Entry and charge, of what was paid ahead; a third where a solution comes with it."""
     ask = Asking(port, held)
-    await ask(100)
+    await ask(100)  # connects, and loads the scripts
     account = account_of(ALICE["authorization"])
-    await ask.ledger.redeem(account, "", b"", os.urandom(16), time.time() + 60, 10**6)
+    await ask.ledger.reset(account, "")
+    await ask.ledger.redeem(account, "", b"", os.urandom(16), time.time() + 60, 6000)
+    left, ahead = 6000, None
     for x in range(101, 104):
         response, trips = await ask(x)
-        assert (response.text, trips) == ("answer", 2)  # entry and charge
+        left -= 2000
+        assert (response.text, trips) == ("answer", 2)
+        assert response.headers["pow-receipt"] == f"work=0, balance={left}"
+        ahead = challenge_in(402, response.headers["pow-challenge"])
+    assert ahead is not None
+    response, trips = await ask(104, format_solution(ahead, solve(ahead)))
+    assert (response.text, trips) == ("answer", 3)
+    assert response.headers["pow-receipt"] == "work=32000, balance=30000"
+    response, trips = await ask(105)
+    assert (response.text, trips, "pow-challenge" in response.headers) == ("answer", 2, False)
     await ask.close()
 
 

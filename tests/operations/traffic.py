@@ -60,7 +60,7 @@ class Traffic:
         self.ledger = FailingLedger(EvidenceTariff(base_work=BASE), clock=self.clock)
         held = HeldAnswers(clock=self.clock, observer=observer, **held_bounds)
         issuer = Issuer({"2026a": KEY}, clock=self.clock)
-        bounds = {"refuse_above": 100 * BASE, "max_queries": 4}
+        bounds = {"refuse_above": 100 * BASE, "max_queries": 4, "max_unpaid_runs": 256}
         gate = Gate(issuer, self.ledger, held, observer=observer, **bounds)
         self.app = PowMiddleware(application, gate)
         self.secrets = [

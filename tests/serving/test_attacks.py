@@ -21,7 +21,7 @@ from conftest import needs
 from fastapi import FastAPI, Request, Response
 from flask_service import FlaskService, threaded
 from ledgers import Clock
-from service import ALICE, BASE, KEYS, Service, served, token_of
+from service import ALICE, BASE, KEYS, UNPAID, Service, served, token_of
 from stores import RedisServer, until
 
 from powfast.accounts import address, bearer, header
@@ -49,7 +49,9 @@ def guarding(
     app: FastAPI, *, ledger: Any = None, held: Any = None, gate: Any = None, **options: Any
 ) -> Any:
     ledger = ledger or MemoryLedger(EvidenceTariff(base_work=BASE))
-    return PowMiddleware(app, Gate(Issuer(KEYS), ledger, held, **(gate or {})), **options)
+    return PowMiddleware(
+        app, Gate(Issuer(KEYS), ledger, held, **(UNPAID | (gate or {}))), **options
+    )
 
 
 # 1

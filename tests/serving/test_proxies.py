@@ -154,7 +154,7 @@ def test_a_client_pays_and_the_model_answers(site: Site) -> None:
         forged = {"pow-account": "bob", "pow-group": "his", "pow-request": "1"}
         response = client.post(f"{site.url}/v1/predict?n=1", content=b"me", headers=forged)
     assert (response.status_code, response.content) == (200, b"answer to me")
-    shown = f"work={BASE}" if site.proxy.shows_receipts else None
+    shown = f"work={BASE}, balance=0" if site.proxy.shows_receipts else None
     assert response.headers.get("pow-receipt") == shown
     (seen,) = site.model.seen[before:]
     assert seen["pow-account"] == account_of("Bearer alice")
