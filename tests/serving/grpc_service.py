@@ -86,6 +86,16 @@ class BlockingModel(Model):
         current_bill().charge(request["evidence"])
         yield {"answer": "at last"}
 
+    def tell(self, request: Any, context: Any) -> Iterator[Any]:
+        """Is charged at its end for what it has answered by then."""
+        self.runs += 1
+        answered: list[float] = []
+        current_bill().charge_at_end(lambda: answered)
+        for evidence in request["evidence"]:
+            answered.append(evidence)
+            yield {"answer": evidence}
+            self.may_end.wait(PATIENCE)
+
     def stream_beforehand(self, request: Any, context: Any) -> Iterator[Any]:
         current_bill().require(request["evidence"])
         self.runs += 1
@@ -166,6 +176,15 @@ class AwaitedModel(Model):
         await current_bill().charge(request["evidence"])
         yield {"answer": "at last"}
 
+    async def tell(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.runs += 1
+        answered: list[float] = []
+        current_bill().charge_at_end(lambda: answered)
+        for evidence in request["evidence"]:
+            answered.append(evidence)
+            yield {"answer": evidence}
+            await asyncio.to_thread(self.may_end.wait, PATIENCE)
+
     async def stream_beforehand(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await current_bill().require(request["evidence"])
         self.runs += 1
@@ -215,7 +234,8 @@ def handlers(model: Any) -> grpc.GenericRpcHandler:
     kinds = {
         **dict.fromkeys(("predict", "beforehand", "aborts", "fails", "hides", "plain"), unary),
         **dict.fromkeys(
-            ("stream", "stream_beforehand", "watchful", "waiting", "endless", "late"), stream
+            ("stream", "stream_beforehand", "watchful", "waiting", "endless", "late", "tell"),
+            stream,
         ),
         "talk": grpc.stream_stream_rpc_method_handler,
     }
