@@ -48,7 +48,7 @@ async function start(response) {
  * solved ahead goes along with the first request.
  */
 export async function paidFetch(solve, prepaid, input, init = {}) {
-  const { onProgress, maxWork, maxTotalWork, workers, prepay = true, ...rest } = init;
+  const { onProgress, onAhead, maxWork, maxTotalWork, workers, prepay = true, ...rest } = init;
   if (isStream(rest.body)) {
     throw new PowError("body-not-replayable", "a body that is a stream cannot be sent twice");
   }
@@ -63,7 +63,8 @@ export async function paidFetch(solve, prepaid, input, init = {}) {
     return send({ headers, redirect: request.redirect === "follow" ? "manual" : request.redirect });
   };
   const purse = prepaid.begin(request), limits = { maxWork, maxTotalWork };
-  const hear = (answer) => prepay && purse.hear(request, answer, limits);
+  const ahead = { ...limits, onProgress: onAhead };
+  const hear = (answer) => prepay && purse.hear(request, answer, ahead);
 
   const ready = prepay ? purse.take(request) : null;
   let response = await (ready ? sendPaid(ready) : send({}));

@@ -45,6 +45,8 @@ export type PowRequestInit = RequestInit &
   SolveOptions & {
     /** Whether to solve ahead what the answer offers; true by default. */
     prepay?: boolean;
+    /** Called as `onProgress` is, while what the answer offers is solved ahead. */
+    onAhead?: (progress: Progress) => void;
   };
 
 /**

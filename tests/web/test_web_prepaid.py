@@ -75,6 +75,20 @@ def test_credit_refills_by_itself(here: Any, site: Any) -> None:
 
 
 @everywhere
+def test_it_is_said_how_far_solving_ahead_is(here: Any, site: Any) -> None:
+    script = """
+      const own = [], ahead = [], share = ({ tried, expected }) => tried / expected;
+      const onProgress = (one) => own.push(share(one));
+      const onAhead = (one) => ahead.push(share(one));
+      await ask("/ask", { onProgress, onAhead });
+      const before = own.length;
+      await settled();
+      return [own.length === before, own.at(-1), ahead.at(-1)];
+    """
+    assert run(here, site, script) == [True, 1, 1]
+
+
+@everywhere
 def test_what_is_ready_is_for_one_origin_and_one_account(here: Any, site: Any) -> None:
     script = f"""
       const as = (name) => ({{ headers: {{ authorization: name }} }});
