@@ -59,7 +59,9 @@ def site(shop: Shop) -> App:
     @app.get("/demo/operator")
     async def operator(request: Request) -> dict[str, Any]:
         caller = Caller(request.headers.get, None, request.scope)
-        return view(ledger.entries(), account_of(caller).split()[1])
+        seen = view(ledger.entries(), account_of(caller).split()[1])
+        mine = ledger.account(account_of(caller))
+        return {**seen, "credit": 0.0 if mine is None else max(0.0, mine.balance)}
 
     return with_headers(app)
 

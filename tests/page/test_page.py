@@ -33,7 +33,7 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobil
 @pytest.fixture(scope="module")
 def shop() -> Shop:
     made = prepared(RATE, say=lambda line: None)
-    opening = 256 * made.tariff.base_work  # every visit pays one: the calibrated one takes seconds
+    opening = 256 * made.tariff.base_work  # of new accounts once one has extracted
     return replace(made, tariff=replace(made.tariff, opening_work=opening))
 
 
@@ -63,9 +63,10 @@ def page(browser: Any, url: str) -> Iterator[Any]:
 
 
 @contextmanager
-def opening(shop: Shop, work: float) -> Iterator[str]:
-    """Serve with another price for new accounts."""
-    with served(site(replace(shop, tariff=replace(shop.tariff, opening_work=work)))) as url:
+def priced(shop: Shop, work: float) -> Iterator[str]:
+    """Serve newcomers of its own, at another base price."""
+    tariff = replace(shop.tariff, base_work=work, opening_work=256 * work, max_work=1e6 * work)
+    with served(site(replace(shop, tariff=tariff))) as url:
         yield url
 
 
@@ -94,11 +95,10 @@ def answered(page: Any) -> str:
     return said
 
 
-def play(page: Any, queries: int) -> None:
-    """Let the extractor ask so often, then stop it."""
+def play(page: Any) -> None:
+    """Let the extractor ask until it gives up."""
     page.click("#extract")
-    page.wait_for_selector(f"#sent canvas >> nth={queries - 1}")
-    page.click("#extract")
+    page.wait_for_selector("#extracting:has-text('does not pay')")
     page.wait_for_selector("#extract:has-text('Play')")
 
 
@@ -146,10 +146,9 @@ def test_ordinary_digits_stay_at_the_base_price(page: Any) -> None:
 def test_an_extractor_s_price_climbs_while_ones_own_stays(page: Any) -> None:
     draw(page, 3)
     ask(page)
-    play(page, 8)
-    assert "does not pay" in page.inner_text("#extracting")
+    play(page)
     accounts = operator(page)
-    assert accounts["extractor"]["price"] > 1000
+    assert accounts["extractor"]["price"] > 2 * 256
     assert accounts["extractor"]["prices"] == sorted(accounts["extractor"]["prices"])
     assert accounts["visitor"]["prices"] == [1.0]
     label = page.locator("#chart").get_attribute("aria-label")
@@ -157,25 +156,36 @@ def test_an_extractor_s_price_climbs_while_ones_own_stays(page: Any) -> None:
     assert "your extractor" in page.inner_text("#accounts")
 
 
-def test_the_operator_sees_what_the_tariff_says(shop: Shop, url: str) -> None:
+def test_the_operator_sees_what_the_tariff_says(shop: Shop) -> None:
     images = shop.photographs[:3]
     headers = {"authorization": "Bearer visitor.somebody"}
-    with httpx.Client(base_url=url, headers=headers, auth=PowAuth(max_work=2**40)) as client:
+    auth = PowAuth(policy=lambda challenge: challenge.request != b"")  # nothing ahead
+    with (
+        priced(shop, shop.tariff.base_work) as url,
+        httpx.Client(base_url=url, headers=headers, auth=auth) as client,
+    ):
         for image in images:
-            answer = client.post("/v1/predict", json={"images": [image.tolist()]}, timeout=600)
-            assert answer.status_code == 200
+            status = 402
+            while status == 402:  # again where its price has risen
+                answer = client.post("/v1/predict", json={"images": [image.tolist()]}, timeout=600)
+                status = answer.status_code
+            assert status == 200
         view = client.get("/demo/operator").json()
-    prices, state = shop.tariff.work(shop.victim.evidence(images))
+    evidence = shop.victim.evidence(images)
+    prices, state = shop.tariff.work(evidence)
+    own = prices - [shop.tariff.opening_work, 0, 0]
+    due = np.maximum(own, shop.tariff.newcomers(evidence)[0] * shop.tariff.base_work).sum()
     (seen,) = [row for row in view["accounts"] if row["mine"]]
     assert seen["queries"] == 3
     assert seen["wealth"] == pytest.approx(state[1:].mean())
-    assert seen["price"] == pytest.approx(prices[-1] / shop.tariff.base_work)
-    assert seen["redeemed"] == pytest.approx(prices.sum(), rel=shop.tariff.step)
+    assert seen["price"] == pytest.approx(own[-1] / shop.tariff.base_work)
+    assert due <= seen["redeemed"] <= due * (1 + shop.tariff.step)
+    assert view["credit"] == pytest.approx(seen["redeemed"] - due)
     assert view["totals"]["redeemed"] >= seen["redeemed"]
 
 
 def test_solving_shows_how_far_it_is_and_can_be_cancelled(browser: Any, shop: Shop) -> None:
-    with opening(shop, 1e11) as url, visit(browser, url) as page:
+    with priced(shop, 1e11) as url, visit(browser, url) as page:
         draw(page, 5)
         page.click("#ask")
         page.wait_for_selector("text=/s left/")
@@ -189,11 +199,11 @@ def test_solving_shows_how_far_it_is_and_can_be_cancelled(browser: Any, shop: Sh
         page.wait_for_selector("#cancel")
         page.keyboard.press("Enter")
         page.wait_for_selector("#said:has-text('Cancelled')")
-        assert "visitor" not in operator(page)  # nothing runs before the opening is paid
+        assert "visitor" not in operator(page)  # nothing runs before it is paid for
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_a_first_question_is_paid_with_the_opening_and_a_dear_one_in_two(
+def test_a_first_question_costs_a_base_price_and_a_dear_one_is_paid_in_two(
     browser: Any, shop: Shop, images: int
 ) -> None:
     base = shop.tariff.base_work
@@ -202,7 +212,7 @@ def test_a_first_question_is_paid_with_the_opening_and_a_dear_one_in_two(
         (image,) = route.request.post_data_json["images"]
         route.continue_(post_data=json.dumps({"images": [image] * images}))
 
-    with opening(shop, base) as url, visit(browser, url) as page:
+    with priced(shop, base) as url, visit(browser, url) as page:
         answers: list[Any] = []
         page.on("response", lambda answer: answers.append(answer))
         page.route(lambda url: "/v1/predict" in url, repeated)
@@ -212,12 +222,46 @@ def test_a_first_question_is_paid_with_the_opening_and_a_dear_one_in_two(
         challenged = 1 if images == 1 else 3
         assert [answer.status for answer in asked] == [402] * challenged + [200]
         receipts = [answer.header_value("pow-receipt") for answer in asked[1::2]]
-        works = [int(receipt.removeprefix("work=")) for receipt in receipts]
-        # the opening and the price of the moment, then the rest; rounded up by an eighth at most
-        for work, due in zip(works, (2 * base, (images - 1) * base), strict=False):
+        works = [int(receipt.split(",")[0].removeprefix("work=")) for receipt in receipts]
+        # the price of the moment, then the rest; rounded up by an eighth at most
+        for work, due in zip(works, (base, (images - 1) * base), strict=False):
             assert due <= work <= 1.125 * due + 1
-        assert f"price was {sum(works):,} hashes" in page.inner_text("#explained")
+        assert f"price was {images * base:,.0f} hashes." in page.inner_text("#explained")
         assert operator(page)["visitor"]["queries"] == images
+
+
+def test_credit_refills_by_itself_and_pays_the_next_answers(browser: Any, shop: Shop) -> None:
+    base = shop.tariff.base_work
+    with priced(shop, base) as url, visit(browser, url) as page:
+        statuses: list[int] = []
+        page.on("response", lambda answer: "/v1/" in answer.url and statuses.append(answer.status))
+        assert page.inner_text("#credit-left") == "Credit left: 0 base prices"
+        page.click("#samples button >> nth=3")
+        ask(page)
+        page.wait_for_selector("#credit-left:has-text('more go along with the next question')")
+        assert page.get_by_role("meter", name="Credit left").get_attribute("max") == "40"
+        for _ in range(3):
+            ask(page)
+            assert f"price was {base:,.0f} hashes" in page.inner_text("#explained")
+        assert "paid from credit" in page.inner_text("#explained")
+        assert statuses == [402] + [200] * 4
+        assert operator(page)["visitor"]["redeemed"] >= 32 * base
+        left = page.inner_text("#credit-left")
+        assert 28 <= int(left.split()[2]) <= 32 and "more" not in left
+        assert int(left.split()[2]) == int(page.locator("#credit").evaluate("bar => bar.value"))
+        page.reload(wait_until="domcontentloaded")
+        page.wait_for_selector(f"#credit-left:has-text('{left}')")
+
+
+def test_newcomers_pay_more_while_one_extracts_and_it_is_explained(
+    browser: Any, shop: Shop
+) -> None:
+    with priced(shop, shop.tariff.base_work) as url, visit(browser, url) as page:
+        play(page)
+        page.click("#samples button >> nth=4")
+        ask(page)
+        assert "every new account pays more" in page.inner_text("#explained")
+        assert operator(page)["visitor"]["price"] == 1.0
 
 
 def test_a_reload_keeps_the_account(page: Any) -> None:
@@ -228,11 +272,10 @@ def test_a_reload_keeps_the_account(page: Any) -> None:
     ask(page)
     visitor = operator(page)["visitor"]
     assert visitor["queries"] == 2
-    assert "opening" not in page.inner_text("#explained")
     page.click("#anew")
+    assert page.inner_text("#credit-left") == "Credit left: 0 base prices"
     ask(page)
     assert operator(page)["visitor"]["queries"] == 1
-    assert "opening" in page.inner_text("#explained")
 
 
 def test_offline_nothing_is_lost(page: Any) -> None:
@@ -249,10 +292,15 @@ def test_offline_nothing_is_lost(page: Any) -> None:
 def test_without_webassembly(launch: Callable[..., Any], shop: Shop) -> None:
     browser = launch("--js-flags=--jitless")  # as in Edge's enhanced security; and slow
     try:
-        with opening(shop, 20_000) as url, visit(browser, url) as page:
+        with priced(shop, 500) as url, visit(browser, url) as page:
             assert page.evaluate("typeof WebAssembly") == "undefined"
             page.click("#samples button >> nth=6")
             assert ask(page).startswith("The model says 6")
+            page.wait_for_selector("#credit-left:has-text('more go along')")
+            ask(page)
+            assert "paid from credit" not in page.inner_text("#explained")  # what went along did
+            ask(page)
+            assert "paid from credit" in page.inner_text("#explained")
     finally:
         browser.close()
 
@@ -290,7 +338,7 @@ def test_on_a_phone(browser: Any, url: str) -> None:
         finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         assert page.evaluate("scrollY") == 0  # drawing does not scroll
         assert ask(page).startswith("The model says 1")
-        play(page, 3)
+        play(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         for button in page.get_by_role("button").all():
             if button.is_visible():
@@ -308,6 +356,7 @@ def test_axe_finds_nothing(browser: Any, url: str, scheme: str) -> None:
         draw(page, 8)
         ask(page)
         page.wait_for_selector("#accounts .mine")
+        page.wait_for_selector("#credit-left:has-text('more go along')")
         assert page.evaluate(run) == []
 
 

@@ -8,7 +8,7 @@ import { count, large, time, times } from "./words.js";
 
 const POLL = 1000; // milliseconds
 const LASTING = 250; // milliseconds after which an answer is worth a progress bar
-const OPENING = "A new account pays for its opening once, so that splitting queries over many accounts is dear: the next answers cost far less.";
+const OPENING = "Somebody extracts with a new account: until that is over every new account pays more, at most an opening in all.";
 const BARS = "http://www.w3.org/2000/svg";
 
 const find = (id) => document.getElementById(id);
@@ -46,8 +46,8 @@ on("ask", async () => {
   const lasting = setTimeout(begun, LASTING);
   try {
     const image = drawn;
-    const answer = await model.ask(image, { signal: asking.signal, onProgress: progressed });
-    tell({ ...answer, bare: await model.bareSeconds(image) });
+    const answer = await model.ask(image, { signal: asking.signal, onProgress: progressed, onCredit: showCredit });
+    tell({ ...answer, bare: await model.bareSeconds(image), own: ownPrice(await refresh()) });
   } catch (error) {
     say(reason(error));
   }
@@ -83,7 +83,24 @@ function reason(error) {
   return "No answer: the server cannot be reached.";
 }
 
-function tell({ probabilities, tried, work, seconds, bare }) {
+/** Price of the visitor's own queries in hashes: without what all new accounts owe. */
+function ownPrice(view) {
+  return (accountOf(view, "visitor")?.price ?? 1) * shop.base_work;
+}
+
+function accountOf(view, role) {
+  return view?.accounts.find(({ mine, name }) => mine && name.startsWith(role));
+}
+
+function showCredit() {
+  const { left, ahead, share } = model.credit.visitor;
+  const [paid, coming] = [left ?? 0, ahead].map((work) => Math.floor(work / shop.base_work));
+  const refill = share < 1 ? ", refilling" : `, ${count(coming)} more go along with the next question`;
+  find("credit").value = paid + coming * share;
+  find("credit-left").textContent = `Credit left: ${count(paid)} base prices${share > 0 ? refill : ""}`;
+}
+
+function tell({ probabilities, tried, price, work, seconds, bare, own }) {
   const best = probabilities.indexOf(Math.max(...probabilities));
   find("answer").hidden = false;
   find("classes").replaceChildren(...probabilities.map((share, digit) => bar(digit, share, digit === best)));
@@ -91,9 +108,9 @@ function tell({ probabilities, tried, work, seconds, bare }) {
   find("seconds").textContent = time(seconds);
   find("multiple").textContent = times(seconds / bare);
   find("explained").textContent = [
-    `The price was ${large(work)} hashes.`,
+    `The price was ${large(price)} hashes${work ? "" : ", paid from credit"}.`,
     `The bare call, the same model without the gate, takes ${time(bare)} here.`,
-    ...(work < shop.opening_work / 2 ? [] : [OPENING]),
+    ...(price > 2 * own ? [OPENING] : []),
   ].join(" ");
   say(`The model says ${best}, with ${Math.round(100 * probabilities[best])} per cent. It took ${time(seconds)}.`);
 }
@@ -172,10 +189,9 @@ async function sent({ image, index, paid }) {
   if (index === 0) find("sent").replaceChildren();
   find("sent").append(picture(image));
   const view = await refresh();
-  const account = view?.accounts.find(({ mine, name }) => mine && name.startsWith("extractor"));
-  const work = (account?.price ?? 1) * shop.base_work;
+  const work = (accountOf(view, "extractor")?.price ?? 1) * shop.base_work;
   const here = model.rate ? `, ${time(work / model.rate)} on this device` : "";
-  const verdict = paid ? "It pays." : "It does not pay that, and gets no answer; asking is charged all the same.";
+  const verdict = paid ? "It pays." : "It does not pay that, and gets no answer.";
   find("extracting").textContent = `Query ${index + 1} costs ${large(work)} hashes${here}. ${verdict}`;
 }
 
@@ -187,6 +203,7 @@ on("anew", async () => {
   find("sent").replaceChildren();
   find("extracting").textContent = "";
   find("extracted").textContent = "Two new accounts.";
+  showCredit();
   refresh();
 });
 
@@ -245,6 +262,9 @@ async function begin() {
     return;
   }
   find("samples").replaceChildren(...shop.samples.map(sampleButton));
+  const view = await refresh();
+  model.credit.visitor.left ??= view?.credit ?? 0;
+  showCredit();
   find("ask").disabled = find("extract").disabled = false;
   poll();
 }

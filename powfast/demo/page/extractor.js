@@ -6,7 +6,7 @@ const PAUSE = 350; // milliseconds between queries, so that one can watch
 
 /**
  * Ask about the photographs, from `start` on. `onQuery({image, index, paid})` hears of every query.
- * An answer that costs more than `maxWork` is not paid for; asking is charged all the same.
+ * It gives up before an answer that costs more than `maxWork`.
  */
 export async function extract(photographs, { start, maxWork, onQuery, signal }) {
   for (let index = start; index < start + QUERIES; index++) {
@@ -19,6 +19,7 @@ export async function extract(photographs, { start, maxWork, onQuery, signal }) 
       paid = false;
     }
     onQuery({ image, index: index - start, paid });
+    if (!paid) return;
     await pause(signal);
   }
 }

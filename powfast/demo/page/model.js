@@ -9,11 +9,22 @@ const answered = { visitor: 0, extractor: 0 };
 /** Hashes a second in the latest search that was long enough to tell. */
 export let rate;
 
+/**
+ * Credit by role, in hashes: what the last answer left, null where that is not known, and what is
+ * being solved ahead, its share that is done. What is done counts with the next question.
+ */
+export const credit = { visitor: fund(null), extractor: fund(null) };
+
+function fund(left) {
+  return { left, ahead: 0, share: 0 };
+}
+
 /** The visitor's two accounts; their key stays over reloads. */
 export const account = {
   key: stored() ?? fresh(),
   anew() {
     this.key = fresh();
+    for (const role in credit) credit[role] = fund(0);
   },
   as(role) {
     return { authorization: `Bearer ${role}.${this.key}` };
@@ -44,31 +55,51 @@ function request(image, headers) {
 /**
  * Ask what an image shows, and pay for the answer.
  *
- * Resolves to {probabilities, tried, work, seconds}: hashes tried, hashes expected, seconds in all.
+ * Resolves to {probabilities, tried, price, work, seconds}: hashes tried, hashes the answer was charged,
+ * hashes that came with it, seconds in all. `onCredit()` is called when `credit` has changed.
  * Rejects with PowError "too-much-work" beyond `maxWork`, with what aborted the signal, or TypeError offline.
  */
-export async function ask(image, { role = "visitor", maxWork = MAX_WORK, onProgress, signal } = {}) {
+export async function ask(image, { role = "visitor", maxWork = MAX_WORK, onProgress, onCredit, signal } = {}) {
   const started = performance.now();
-  let tried = 0, work = 0, response;
-  do { // again where a first question costs more than the opening has paid
+  const mine = credit[role];
+  let tried = 0, work = 0, left, offered = 0, response;
+  if (mine.share === 1) mine.share = mine.ahead = 0; // what is done goes along
+  do { // again where an answer costs more than the price of the moment
     const before = tried;
     response = await powFetch(`/v1/predict?question=${answered[role]}`, {
       ...request(image, account.as(role)),
       maxWork,
-      prepay: false, // each answer shows its own price
+      prepay: role === "visitor",
       signal,
       onProgress(progress) {
         tried = before + progress.tried;
         if (progress.seconds > 0.2) rate = progress.tried / progress.seconds;
         onProgress?.(progress);
       },
+      onAhead(progress) {
+        mine.ahead = offered;
+        mine.share = progress.tried / progress.expected;
+        onCredit?.();
+      },
     });
-    work += Number(/work=(\d+)/.exec(response.headers.get("pow-receipt") ?? "")?.[1] ?? 0);
+    const receipt = response.headers.get("pow-receipt") ?? "";
+    work += figure(/work=(\d+)/, receipt) ?? 0;
+    left = figure(/balance=(\d+)/, receipt);
+    offered = figure(/work="(\d+)"/, response.headers.get("pow-challenge") ?? "") ?? 0;
   } while (response.status === 402 && response.headers.has("pow-receipt"));
   const answer = await response.json();
   if (!response.ok) throw new PowError("refused", answer.detail ?? `status ${response.status}`);
   answered[role]++;
-  return { probabilities: answer[0], tried, work, seconds: (performance.now() - started) / 1000 };
+  const seconds = (performance.now() - started) / 1000;
+  const price = (mine.left ?? 0) + work - left;
+  mine.left = left;
+  onCredit?.();
+  return { probabilities: answer[0], tried, price, work, seconds };
+}
+
+function figure(pattern, text) {
+  const found = pattern.exec(text);
+  return found && Number(found[1]);
 }
 
 /** Seconds of the same call without the gate: the median of three. */
