@@ -119,12 +119,14 @@ def shared_ledger(d: Defences) -> Weakness:
     theirs = d.mnist.work(honest, state)[0].sum() / d.mnist.work(honest)[0].sum()
     ledger, alone = d.ledger(), d.ledger()
     charged(ledger, "extractor", d.extractor[:1000])
+    for each in (ledger, alone):
+        each.reset("user")  # its opening is paid: newcomers share a price
     trace = d.honest[0][:1000]
     ours = charged(ledger, "user", trace) / charged(alone, "user", trace)
     return Weakness(
         2,
         "one ledger for all clients",
-        "an honest user's price after an extractor's 4000 queries, over its own",
+        "an honest user's price, its opening paid, after an extractor's 4000 queries, over its own",
         f"{theirs:,.0f}x",
         f"{ours:.0f}x",
         theirs > 2,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from powfast.tariff.checks import FloatArray
+from powfast.tariff.evidence import EvidenceTariff
 from powfast.tariff.loading import Tariff
 
 
@@ -23,9 +24,10 @@ class Simulation:
     queries : (m,) int64
         Queries of each account.
     totals : (m,) float64
-        Work of each account, the opening included.
+        Work of each account, with the opening where it is asked first.
     mean_price : (m,) float64
-        Work per query in base prices, the opening included; NaN where there are no queries.
+        Work per query in base prices, with the opening where it is asked first; NaN where there
+        are no queries.
     max_price : (m,) float64
         Highest price that an account ever reached, in base prices, the opening aside.
     """
@@ -38,7 +40,7 @@ class Simulation:
 
 
 def simulate(tariff: Tariff, traces: Iterable[npt.ArrayLike]) -> Simulation:
-    """Price whole accounts, each new.
+    """Price whole accounts, each new and, on probation, among calm newcomers.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def simulate(tariff: Tariff, traces: Iterable[npt.ArrayLike]) -> Simulation:
     InvalidInput
         If a trace is not valid input of the tariff.
     """
+    if isinstance(tariff, EvidenceTariff) and tariff.probation:
+        tariff = replace(tariff, opening_work=0.0)  # nobody is asked for it
     work = tuple(tariff.work(trace)[0] for trace in traces)
     queries = np.array([len(account) for account in work], dtype=np.int64)
     totals = np.array([account.sum() for account in work])
