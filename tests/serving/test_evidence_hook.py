@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 from flask import Flask, request
-from service import ALICE, BASE, KEYS, served
+from service import ALICE, BASE, KEYS, UNPAID, served
 
 from powfast.challenge import Issuer
 from powfast.clients.httpx import PowAuth
@@ -29,7 +29,7 @@ Serve = Callable[..., Any]
 
 def gate() -> Gate:
     held = HeldAnswers(max_bytes=LARGEST_SHARE * (OVERHEAD + 1000))
-    return Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(base_work=BASE)), held)
+    return Gate(Issuer(KEYS), MemoryLedger(EvidenceTariff(base_work=BASE)), held, **UNPAID)
 
 
 class Quiet(WSGIRequestHandler):

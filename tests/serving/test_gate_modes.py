@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from service import ALICE, BASE, KEYS, served
+from service import ALICE, BASE, KEYS, UNPAID, served
 
 from powfast.accounts import account_of
 from powfast.bill import RequestIdentity
@@ -66,6 +66,7 @@ class Service:
         self.ledger = Leaving(MemoryLedger(tariff))
         self.held = Leaving(HeldAnswers()) if held is None else held
         self.notes = Notebook()
+        options = UNPAID | options
         gate = Gate(Issuer(KEYS), self.ledger, self.held, observer=self.notes, **options)  # type: ignore[arg-type]
         self.runs = 0
         self.app = FastAPI()
@@ -171,7 +172,7 @@ def test_a_request_waits_for_no_store_after_the_ledger(options: Any) -> None:
 
 def test_what_has_run_is_owed_though_its_charge_failed() -> None:
     ledger = Leaving(MemoryLedger(TARIFF))
-    gate, bill = Gate(Issuer(KEYS), ledger), BlockingBill()  # type: ignore[arg-type]
+    gate, bill = Gate(Issuer(KEYS), ledger, **UNPAID), BlockingBill()  # type: ignore[arg-type]
 
     async def endpoint() -> None:
         ledger.present = False
