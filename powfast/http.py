@@ -279,6 +279,20 @@ def challenge_in(status: int, www_authenticate: str | None) -> bytes | None:
     return token_from_text(found[1]) if found else None
 
 
+def surcharge_in(status: int, www_authenticate: str | None, receipt: str | None) -> bytes | None:
+    """Return the token that the answer to a paid request asks to be solved as well, or `None`.
+
+    A receipt beside a challenge says that the solution was redeemed, and that the answer, which is
+    held, has come to more than was asked for before it ran. Without one, the solution was refused.
+
+    Raises
+    ------
+    MalformedToken
+        There is a PoW challenge, but it is not one.
+    """
+    return None if receipt is None else challenge_in(status, www_authenticate)
+
+
 def format_solution(token: bytes, solution: Solution) -> str:
     """Value of the `PoW-Solution` header."""
     return f"{token_to_text(token)}.{solution_to_text(solution)}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from functools import cached_property
 
-from powfast.clients.flow import Payer
-from powfast.clients.prepaid import peer_of
+from powfast.clients.flow import MOST_CHALLENGES, Payer
+from powfast.clients.prepaid import Peer, peer_of
 from powfast.errors import BodyNotReplayable, MissingExtra
-from powfast.http import SOLUTION_HEADER, challenge_in
+from powfast.http import RECEIPT_HEADER, SOLUTION_HEADER, challenge_in, surcharge_in
 
 try:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
@@ -23,9 +23,10 @@ _REMEMBERED = 1024  # calls that go on after they were paid for
 
 
 class PowAuth(Payer):
-    """Answers one proof-of-work challenge per request; other headers, an API key's included, stay.
+    """Answers the proof-of-work challenge of a request; other headers, an API key's included, stay.
 
-    A request that is redirected, or that aiohttp sends again, is still one request. Solves off the
+    It pays one, and one more where the answer has come to more than the first. A request that is
+    redirected, or that aiohttp sends again, is still one request. Solves off the
     event loop; cancelling the request cancels the solving. A file is sent again from where it
     began; a generated body raises `BodyNotReplayable` when a challenge comes, before anything is
     solved.
@@ -36,25 +37,40 @@ class PowAuth(Payer):
         peer = peer_of(request)
         response = await self._send(request, handler, self.begin(peer))
         self.hear(peer, response.headers)
-        asked = ", ".join(response.headers.getall("WWW-Authenticate", ()))
-        token = challenge_in(response.status, asked)
+        token = challenge_in(response.status, _asked(response))
         # redirects and retries come here as new requests: what they have in common is their timer
-        if token is None or request._timer in self._paid:
+        if request._timer in self._paid:
             return response
+        for _ in range(MOST_CHALLENGES):
+            if token is None:
+                break
+            response = await self._pay(request, handler, response, token, peer)
+            self.hear(peer, response.headers)
+            receipt = response.headers.get(RECEIPT_HEADER)
+            token = surcharge_in(response.status, _asked(response), receipt)
+        return response
+
+    async def _pay(
+        self,
+        request: ClientRequest,
+        handler: ClientHandlerType,
+        response: ClientResponse,
+        token: bytes,
+        peer: Peer,
+    ) -> ClientResponse:
+        """Send a request again, with the solution of the token that its response asks for."""
         try:
             if getattr(request.body, "consumed", False):
                 raise BodyNotReplayable(
                     "the body was generated once, but has to be sent again with the solution:"
                     " pass bytes or a file"
                 )
-            await response.read()  # the connection is free for the second request
+            await response.read()  # the connection is free for the next request
             self._paid.append(request._timer)
             solution = await off_loop.pay(self, token, peer)
         finally:
             response.release()
-        response = await self._send(request, handler, solution)
-        self.hear(peer, response.headers)
-        return response
+        return await self._send(request, handler, solution)
 
     async def _send(
         self, request: ClientRequest, handler: ClientHandlerType, solution: str | None
@@ -72,3 +88,7 @@ class PowAuth(Payer):
     def _paid(self) -> deque[object]:
         """Timers of the calls that were paid for; held, so that no other takes their place."""
         return deque(maxlen=_REMEMBERED)
+
+
+def _asked(response: ClientResponse) -> str:
+    return ", ".join(response.headers.getall("WWW-Authenticate", ()))

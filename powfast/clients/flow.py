@@ -15,6 +15,9 @@ from powfast.puzzle import MAX_WORKS, Algorithm, CancelFlag, Progress
 
 DEFAULT_MAX_WORK = MAX_WORKS[Algorithm.SHA256]
 
+MOST_CHALLENGES = 2
+"""Of one call: what is asked before it runs, and what its answer has cost beyond that."""
+
 
 class Payer:
     """Solves the challenges that servers ask for, within the limits of its owner.

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from powfast.clients import off_loop
-from powfast.clients.flow import Payer
+from powfast.clients.flow import MOST_CHALLENGES, Payer
 from powfast.clients.prepaid import Peer
 from powfast.errors import MissingExtra
-from powfast.http import SOLUTION_HEADER, challenge_in
+from powfast.http import RECEIPT_HEADER, SOLUTION_HEADER, challenge_in, surcharge_in
 
 try:
     import grpc
@@ -24,12 +24,13 @@ Continuation = Callable[[grpc.ClientCallDetails, Any], Any]
 
 
 class PowInterceptor(Payer, grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
-    """Answers one challenge per call; other metadata, an API key's included, stays.
+    """Answers the challenge of a call; other metadata, an API key's included, stays.
 
-    Each of the two attempts has the call's timeout to itself, and the solving does not count. A
-    `future` is returned once its call is paid for; a stream pays when its first message is asked
-    for. One interceptor is for the channels of one server: gRPC does not tell it where a call
-    goes, and what is solved ahead goes along with the next one.
+    It pays one, and one more where the answer has come to more than the first. Each of the
+    attempts has the call's timeout to itself, and the solving does not count. A `future` is
+    returned once its call is paid for; a stream pays when its first message is asked for. One
+    interceptor is for the channels of one server: gRPC does not tell it where a call goes, and
+    what is solved ahead goes along with the next one.
     """
 
     def intercept_unary_unary(
@@ -39,10 +40,11 @@ class PowInterceptor(Payer, grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamCl
         peer, begun = _begun(self, client_call_details)
         call = continuation(begun, request)
         token = _heard(self, peer, call.code(), call.trailing_metadata())
-        if token is None:
-            return call
-        call = continuation(_Paid(client_call_details, self.pay(token, None, peer)), request)
-        _heard(self, peer, call.code(), call.trailing_metadata())
+        for _ in range(MOST_CHALLENGES):
+            if token is None:
+                break
+            call = continuation(_Paid(client_call_details, self.pay(token, None, peer)), request)
+            token = _heard(self, peer, call.code(), call.trailing_metadata(), is_paid=True)
         return call
 
     def intercept_unary_stream(
@@ -64,26 +66,31 @@ class _Stream(Iterator[Any]):
         self._payer = payer
         self._peer = peer
         self._call = call
-        self._again: Callable[[str], Any] | None = again
+        self._again = again
+        self._paid = 0
+        self._has_begun = False
         self._cancelled = threading.Event()
 
     def __next__(self) -> Any:
-        again, self._again = self._again, None
         try:
-            return next(self._call)
+            message = next(self._call)
         except StopIteration:
             self._heard()
             raise
         except grpc.RpcError:
             token = self._heard()
-            if again is None or token is None:
+            if token is None or self._has_begun or self._paid == MOST_CHALLENGES:
                 raise
-        self._call = again(self._payer.pay(token, self._cancelled, self._peer))
+        else:
+            self._has_begun = True
+            return message
+        self._call = self._again(self._payer.pay(token, self._cancelled, self._peer))
+        self._paid += 1
         return next(self)
 
     def _heard(self) -> bytes | None:
-        call = self._call
-        return _heard(self._payer, self._peer, call.code(), call.trailing_metadata())
+        call, is_paid = self._call, self._paid > 0
+        return _heard(self._payer, self._peer, call.code(), call.trailing_metadata(), is_paid)
 
     def cancel(self) -> Any:
         """Cancel the call, and the solving."""
@@ -115,11 +122,13 @@ class _AioUnary(grpc.aio.UnaryUnaryClientInterceptor):
         peer, begun = _begun(payer, client_call_details)
         call = await continuation(begun, request)
         token = _heard(payer, peer, await call.code(), await call.trailing_metadata())
-        if token is None:
-            return call
-        solution = await off_loop.pay(payer, token, peer)
-        call = await continuation(_Paid(client_call_details, solution), request)
-        _heard(payer, peer, await call.code(), await call.trailing_metadata())
+        for _ in range(MOST_CHALLENGES):
+            if token is None:
+                break
+            solution = await off_loop.pay(payer, token, peer)
+            call = await continuation(_Paid(client_call_details, solution), request)
+            told = await call.trailing_metadata()
+            token = _heard(payer, peer, await call.code(), told, is_paid=True)
         return call
 
 
@@ -133,17 +142,17 @@ class _AioStream(grpc.aio.UnaryStreamClientInterceptor):
         payer = self._payer
         peer, begun = _begun(payer, client_call_details)
         call = await continuation(begun, request)
-        messages = aiter(call)
-        try:
-            first = await anext(messages, None)
-        except grpc.aio.AioRpcError as error:
-            token = _heard(payer, peer, error.code(), error.trailing_metadata())
-            if token is None:
-                raise
-            solution = await off_loop.pay(payer, token, peer)
-            call = await continuation(_Paid(client_call_details, solution), request)
-            return _to_its_end(payer, peer, call, None, aiter(call))
-        return _to_its_end(payer, peer, call, first, messages)
+        for paid in range(MOST_CHALLENGES):
+            messages = aiter(call)
+            try:
+                return _to_its_end(payer, peer, call, await anext(messages, None), messages)
+            except grpc.aio.AioRpcError as error:
+                token = _heard(payer, peer, error.code(), error.trailing_metadata(), paid > 0)
+                if token is None:
+                    raise
+                solution = await off_loop.pay(payer, token, peer)
+                call = await continuation(_Paid(client_call_details, solution), request)
+        return _to_its_end(payer, peer, call, None, aiter(call))
 
 
 async def _to_its_end(
@@ -178,11 +187,15 @@ def _begun(payer: Payer, details: Any) -> tuple[Peer, Any]:
     return peer, details if solution is None else _Paid(details, solution)
 
 
-def _heard(payer: Payer, peer: Peer, code: grpc.StatusCode, trailing_metadata: Any) -> bytes | None:
+def _heard(
+    payer: Payer, peer: Peer, code: grpc.StatusCode, trailing_metadata: Any, is_paid: bool = False
+) -> bytes | None:
     """Return the token that a call asks to be solved; FAILED_PRECONDITION is gRPC's 402."""
     told: Any = tuple(trailing_metadata or ())
-    payer.hear(peer, dict(told))
+    said = dict(told)
+    payer.hear(peer, said)
     if code is not grpc.StatusCode.FAILED_PRECONDITION:
         return None
-    asked = [value for key, value in told if key == "www-authenticate"]
-    return challenge_in(402, ", ".join(asked))
+    asked = ", ".join([value for key, value in told if key == "www-authenticate"])
+    receipt = said.get(RECEIPT_HEADER.lower())
+    return surcharge_in(402, asked, receipt) if is_paid else challenge_in(402, asked)

@@ -7,43 +7,53 @@ from functools import cache
 from typing import Any
 
 from powfast.clients import off_loop
-from powfast.clients.flow import Payer
+from powfast.clients.flow import MOST_CHALLENGES, Payer
 from powfast.clients.prepaid import Peer, peer_of
-from powfast.http import SOLUTION_HEADER, challenge_in
+from powfast.http import RECEIPT_HEADER, SOLUTION_HEADER, challenge_in, surcharge_in
 
 
 class HttpxFlow(Payer):
-    """Pays one challenge per logical request, to whoever asks at the end of its redirects."""
+    """Pays for one logical request, to whoever asks at the end of its redirects.
 
-    requires_request_body = True  # the request is sent twice, so its body must be replayable
+    That is one challenge, and one more where the answer has come to more than the first.
+    """
+
+    requires_request_body = True  # the request is sent again, so its body must be replayable
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Send, pay where asked to, and send again."""
         request.read()
         response = yield self._begun(request)
         peer, token = self._heard(response)
-        if token is not None:
-            self._heard((yield _paid(response.request, self.pay(token, None, peer))))
+        for _ in range(MOST_CHALLENGES):
+            if token is None:
+                break
+            response = yield _paid(response.request, self.pay(token, None, peer))
+            peer, token = self._heard(response, is_paid=True)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do the same off the event loop; cancelling the request cancels the solving."""
         await request.aread()
         response = yield self._begun(request)
         peer, token = self._heard(response)
-        if token is not None:
-            self._heard((yield _paid(response.request, await off_loop.pay(self, token, peer))))
+        for _ in range(MOST_CHALLENGES):
+            if token is None:
+                break
+            response = yield _paid(response.request, await off_loop.pay(self, token, peer))
+            peer, token = self._heard(response, is_paid=True)
 
     def _begun(self, request: Any) -> Any:
         """Return the request, with a solution where one is ready."""
         solution = self.begin(peer_of(request))
         return request if solution is None else _paid(request, solution)
 
-    def _heard(self, response: Any) -> tuple[Peer, bytes | None]:
+    def _heard(self, response: Any, is_paid: bool = False) -> tuple[Peer, bytes | None]:
         """Return who has answered, and the token that the answer asks to be solved."""
-        peer = peer_of(response.request)
-        self.hear(peer, response.headers)
-        asked = response.headers.get("www-authenticate")
-        return peer, challenge_in(response.status_code, asked)
+        peer, headers = peer_of(response.request), response.headers
+        self.hear(peer, headers)
+        asked = response.status_code, headers.get("www-authenticate")
+        receipt = headers.get(RECEIPT_HEADER)
+        return peer, surcharge_in(*asked, receipt) if is_paid else challenge_in(*asked)
 
 
 def _paid(request: Any, solution: str) -> Any:
@@ -55,7 +65,7 @@ def _paid(request: Any, solution: str) -> Any:
         stream=request.stream,
         extensions=request.extensions,
     )
-    plain: Any = type(request.headers)
+    plain: Any = getattr(request.headers, "plain", type(request.headers))
     paid.headers = _paid_headers(plain)(request.headers, solution)
     paid.read()
     return paid
@@ -82,6 +92,7 @@ def _paid_headers(plain: Any) -> Any:
     def reading(name: str) -> Callable[..., Any]:
         return lambda headers, *args, **more: getattr(plain(headers.raw), name)(*args, **more)
 
+    PaidHeaders.plain = plain
     for name in ("keys", "values", "items", "multi_items", "get_list"):
         setattr(PaidHeaders, name, reading(name))
     for name in ("__getitem__", "__contains__", "__len__"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from powfast.clients.flow import Payer
-from powfast.clients.prepaid import peer_of
+from powfast.clients.flow import MOST_CHALLENGES, Payer
+from powfast.clients.prepaid import Peer, peer_of
 from powfast.errors import BodyNotReplayable, MissingExtra
-from powfast.http import SOLUTION_HEADER, challenge_in
+from powfast.http import RECEIPT_HEADER, SOLUTION_HEADER, challenge_in, surcharge_in
 
 try:
     from requests.auth import AuthBase
@@ -22,9 +22,10 @@ except ImportError as error:
 
 
 class PowAuth(Payer, AuthBase):
-    """Answers one proof-of-work challenge per request; other headers, an API key's included, stay.
+    """Answers the proof-of-work challenge of a request; other headers, an API key's included, stay.
 
-    A request that is redirected is still one request. A streamed body is sent again from where it
+    It pays one, and one more where the answer has come to more than the first. A request that is
+    redirected is still one request. A streamed body is sent again from where it
     began; one that cannot seek raises `BodyNotReplayable` when a challenge comes, before anything
     is solved.
     """
@@ -55,9 +56,20 @@ class _Watch:
             self._paid = False  # sent by its owner, perhaps once more
             self._headers.pop(SOLUTION_HEADER, None)  # solved ahead: no redirect carries it
         token = challenge_in(response.status_code, response.headers.get("www-authenticate"))
-        if token is None or self._paid or SOLUTION_HEADER in response.request.headers:
+        if self._paid or SOLUTION_HEADER in response.request.headers:
             return response
-        _ = response.content  # read to its end, the connection is free for the second request
+        for _ in range(MOST_CHALLENGES):
+            if token is None:
+                break
+            response = self._pay(response, token, peer, options)
+            headers = response.headers
+            asked, receipt = headers.get("www-authenticate"), headers.get(RECEIPT_HEADER)
+            token = surcharge_in(response.status_code, asked, receipt)
+        return response
+
+    def _pay(self, response: Response, token: bytes, peer: Peer, options: Any) -> Response:
+        """Send the request of a response again, with the solution of a token."""
+        _ = response.content  # read to its end, the connection is free for the next request
         response.close()
         request: Any = response.request.copy()
         _rewind(request)

@@ -4,6 +4,7 @@ import { PowError } from "./errors.js";
 const CHALLENGE = /\bPoW +challenge="([A-Za-z0-9_-]+)"/i;
 const PROBLEM = "urn:powfast:payment-required";
 const MAX_PROBLEM_BYTES = 64 * 1024;
+const MOST_CHALLENGES = 2; // of one call: before it runs, and what its answer costs beyond that
 
 /**
  * The challenge that a response asks to be solved, or null. Its body stays readable. A page of
@@ -43,8 +44,8 @@ async function start(response) {
 }
 
 /**
- * fetch, and where the answer asks for work, fetch once more with the solution. The same bytes are
- * sent both times. A solution goes to the URL that asked for it, and follows no redirect. What was
+ * fetch, and where the answer asks for work, fetch once more with the solution, and once again where
+ * the answer has come to more than that. The same bytes are sent each time. A solution goes to the URL that asked for it, and follows no redirect. What was
  * solved ahead goes along with the first request.
  */
 export async function paidFetch(solve, prepaid, input, init = {}) {
@@ -73,19 +74,22 @@ export async function paidFetch(solve, prepaid, input, init = {}) {
     if (!bodiless) throw new PowError("redirected", REDIRECTED);
     response = await send({}); // asked once more, as if nothing had been solved ahead
   }
-  const challenge = await asked(response);
-  if (challenge === null) return response;
-  if (response.redirected) {
+  let challenge = await asked(response);
+  if (challenge !== null && response.redirected) {
     const to = new URL(response.url).origin;
     throw new PowError("redirected", `a redirect to ${to} asks for work: ask there yourself`);
   }
-  response.body?.cancel();
   const { signal } = request;
-  const paid = await sendPaid(await solve(challenge, { onProgress, workers, signal, ...limits }));
-  purse.paid(challenge);
-  hear(paid);
-  if (leads(request, paid)) throw new PowError("redirected", REDIRECTED);
-  return paid;
+  for (let paid = 0; challenge !== null && paid < MOST_CHALLENGES; paid++) {
+    response.body?.cancel();
+    response = await sendPaid(await solve(challenge, { onProgress, workers, signal, ...limits }));
+    purse.paid(challenge);
+    hear(response);
+    if (leads(request, response)) throw new PowError("redirected", REDIRECTED);
+    // a receipt beside a challenge: the answer has come to more than was asked for before it ran
+    challenge = response.headers.has("pow-receipt") ? await asked(response) : null;
+  }
+  return response;
 }
 
 /** What is sent twice: text as it is, which Chromium sends sooner than what lies in a blob. */

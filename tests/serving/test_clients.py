@@ -34,6 +34,7 @@ from powfast.errors import (
     TooMuchTime,
     TooMuchWork,
 )
+from powfast.http import payment_required
 from powfast.puzzle import Puzzle, solve_counted
 from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
@@ -116,7 +117,37 @@ def test_what_is_not_asked_for_is_not_paid(post: Any) -> None:
 
 
 @every_client
-def test_a_second_challenge_is_handed_to_the_caller(post: Any) -> None:
+def test_what_an_answer_costs_beyond_its_floor_is_paid_as_well(post: Any) -> None:
+    service = Service(gate={"max_unpaid_runs": 0})  # nobody counts its two queries before it runs
+    seen = Seen(service.app)
+    with served(seen) as url:
+        assert post(url + "/v1/predict", ASK) == {"answer": 1}
+        with pytest.raises(TooMuchWork):
+            post(url + "/v1/predict", HARD | {"x": 2}, max_work=2 * BASE)
+    assert service.runs == 2
+    sent = ["pow-solution" in headers for headers in seen.headers]
+    assert sent == [False, True, True, False, True]
+
+
+@every_client
+def test_nobody_is_paid_more_than_twice_a_call(post: Any) -> None:
+    issuer, asked = Issuer(KEYS), []
+
+    async def greedy(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        asked.append(scope["headers"])
+        answer = payment_required(issuer.issue(work=BASE, request=b"%d" % len(asked)), "more")
+        headers = [*answer.headers, (b"pow-receipt", b"work=1000")]
+        await send({"type": "http.response.start", "status": 402, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    with served(greedy) as url:
+        assert post(url + "/v1/predict", ASK)["type"] == "urn:powfast:payment-required"
+    assert len(asked) == 3
+
+
+@every_client
+def test_a_challenge_after_a_refused_solution_is_handed_to_the_caller(post: Any) -> None:
     service = Service(ttl=0.001)  # every solution comes too late
     seen = Seen(service.app)
     with served(seen) as url:

@@ -51,6 +51,7 @@ def test_workers_behind_nginx_are_one_gate(
     command = [program("gunicorn"), "-c", "gunicorn.conf.py", "-b", f"127.0.0.1:{port}"]
     with store(tmp_path) as url:
         given = {"paths": "/v1/", "account": "address proxies=1", "hold_shared": "true"}
+        given["max_unpaid_runs"] = "256"
         environ = settings(tmp_path, url, BASE, **given)
         with (
             started([*command, *application], port, environ=environ, folder=FOLDER),
