@@ -59,7 +59,7 @@ _CODES = {
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-_SENT_ALONG = (b"www-authenticate", b"retry-after")
+_SENT_ALONG = (b"www-authenticate", b"retry-after", b"pow-receipt")
 
 _current: ContextVar[Bill] = ContextVar("powfast.bill")
 

@@ -84,6 +84,29 @@ def test_calls_and_streams_share_a_budget() -> None:
         asyncio.run(aio_calls(served, probe.spent))
 
 
+@both_servers
+def test_what_an_answer_costs_beyond_its_floor_is_paid_as_well(serve: Serve) -> None:
+    """Nobody counts the two queries of a call before it runs."""
+    floor_first = {"max_unpaid_runs": 0}
+
+    async def aio_calls(target: str) -> None:
+        async with grpc.aio.insecure_channel(target, interceptors=aio_interceptors()) as channel:
+            assert await unary(channel, "predict")(ASK, metadata=ALICE) == {"answer": 1}
+            bob = (("authorization", "Bearer bob"),)
+            assert [each async for each in streaming(channel, "stream")(ASK, metadata=bob)]
+
+    with serve(new_gate(**floor_first)) as served:
+        asyncio.run(aio_calls(served.target))
+    with serve(new_gate(**floor_first)) as served:
+        paying = PayingInterceptor()
+        with served.channel(paying) as channel:
+            assert unary(channel, "predict")(ASK, metadata=ALICE) == {"answer": 1}
+            assert paying.spent == 2 * BASE
+            assert list(
+                streaming(channel, "stream")(ASK, metadata=(("authorization", "Bearer c"),))
+            )
+
+
 def test_a_client_pays_once_and_leaves_metadata_alone() -> None:
     """The second challenge, of a server that never admits, is its caller's."""
     seen: list[Any] = []
