@@ -23,7 +23,7 @@ from ledger_oracle import Oracle, bits
 from ledgers import LIMITS, Clock
 from stores import redis_serving
 
-from powfast.bill import Bill, Event, Phase, RequestIdentity
+from powfast.bill import Bill, Event, RequestIdentity
 from powfast.challenge import Issuer, solve
 from powfast.errors import InvalidInput
 from powfast.gate import Gate, run
@@ -81,8 +81,6 @@ def paying(ledger: Any, solution: str) -> Any:
     async def endpoint() -> Answer:
         bill.advance(Event.CHARGE)
         await bill.charging([1.0])
-        if bill.phase is Phase.COVERED:
-            bill.advance(Event.ANSWER)
         return Answer(200, (), b"answer")
 
     gate = Gate(Issuer(KEYS), ledger, observer=seen)
