@@ -70,10 +70,12 @@ def one_gate(client: httpx.Client) -> None:
     assert len(replicas) == 2, "one replica answered everything"
 
     solution = paid(client, ASK)
+    first = client.post("/v1/predict", json=ASK, headers=solution)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(
+        again = list(
             pool.map(lambda _: client.post("/v1/predict", json=ASK, headers=solution), range(16))
         )
+    answers = [first, *again]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["replica"] for answer in answers}) == 1  # it is computed once
 

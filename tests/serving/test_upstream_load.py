@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import count, takewhile
 from pathlib import Path
 
 import httpx
@@ -90,15 +91,17 @@ async def app(scope, receive, send):
 
 
 async def test_the_model_is_killed_again_and_again(tmp_path: Path) -> None:
-    """1000 requests: no answer that nobody paid, and what was paid for comes, once."""
+    """1000 requests or more: no answer that nobody paid, and what was paid for comes, once."""
     (tmp_path / "model.py").write_text(APP)
     port, total = free_port(), 1000
     command = [sys.executable, "-m", "uvicorn", "model:app", "--port", str(port)]
     command += ["--log-level", "critical"]
     done = asyncio.Event()
 
-    async def kills() -> int:
-        times = 0
+    times = 0
+
+    async def kills() -> None:
+        nonlocal times
         while not done.is_set():
             model = subprocess.Popen(command, cwd=tmp_path)
             await asyncio.sleep(2.5)
@@ -106,7 +109,6 @@ async def test_the_model_is_killed_again_and_again(tmp_path: Path) -> None:
             model.wait()
             times += 1
             await asyncio.sleep(0.2)
-        return times
 
     store = f"sqlite:///{tmp_path}/ledger.db"
     url = f"http://127.0.0.1:{port}"
@@ -114,7 +116,7 @@ async def test_the_model_is_killed_again_and_again(tmp_path: Path) -> None:
     work = 0
     with proxied(url, tmp_path, store=store, workers=2) as proxy:
         killing = asyncio.ensure_future(kills())
-        numbers = iter(range(total))
+        numbers = takewhile(lambda number: number < total or times < 2, count())
 
         async def asks(name: int) -> None:
             nonlocal work
@@ -134,10 +136,10 @@ async def test_the_model_is_killed_again_and_again(tmp_path: Path) -> None:
 
         await asyncio.gather(*[asks(name) for name in range(8)])
         done.set()
-        assert await killing > 1
-    assert statuses[200] == total
+        await killing
+    assert statuses[200] >= total
     assert statuses.get(502, 0) > 0
-    assert work >= BASE * total  # every answer that was read is paid
+    assert work >= BASE * statuses[200]  # every answer that was read is paid
 
 
 def test_a_payment_survives_the_model(tmp_path: Path) -> None:
