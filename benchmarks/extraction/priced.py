@@ -117,7 +117,7 @@ def solve_for_real(setting: Setting) -> Path:
         evidence = here.victim.answer(images).evidence
         spent = Prices(tariff, times).account(evidence)
         predicted.append(spent[-1] / len(images))
-        measured.append(solved(service, images, f"user {account}"))
+        measured.append(solved(service, images, f"user-{account}"))
     outcome = {"predicted": float(np.median(predicted)), "measured": float(np.median(measured))}
     return write(file, {"accounts": _SOLVERS, "queries": _SOLVED, **outcome})
 

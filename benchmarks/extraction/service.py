@@ -86,6 +86,7 @@ class Service:
         reply = self.ask(images, account)
         while reply.status == 402:
             reply = self.ask(images, account, Payer(threads=threads).answer(reply))
+        assert reply.status == 200, reply
         return reply
 
     def _endpoint(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
