@@ -78,8 +78,8 @@ def targets(results: dict[str, Any]) -> list[Target]:
             35.0,
             FOREIGN,
             "best dilution",
-            "fresh accounts that hide each query among nine of the most ordinary ones: their pool stays "
-            "calm, for the evidence of honest queries averages well below 1",
+            "fresh accounts that hide each query among nine of the most ordinary ones: their pool "
+            "stays calm, for the evidence of honest queries averages well below 1",
         ),
         row(
             "mixtures of own and foreign images, best split",
