@@ -333,7 +333,7 @@ class Gate:
             self.require_few(len(queries))
             charged = await request.stores.charge(request.run, queries, request.paid)
             self._observer.event("charged", work=charged.price, queries=len(queries))
-            if not charged.due:
+            if charged.price and not charged.due:  # without a price nobody knows the balance
                 bill.receipt_headers = self._receipts.of(request.identity, bill.receipt, charged)
             return charged
 
