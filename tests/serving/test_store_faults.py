@@ -85,10 +85,10 @@ async def predict(body: dict, pow: Charge) -> dict:
 
 
 @contextmanager
-def node(folder: Path, store: str, mode: str, timeout: float = 60) -> Iterator[str]:
+def node(folder: Path, store: str, mode: str, timeout: float = 60, **more: str) -> Iterator[str]:
     (folder / "service.py").write_text(SERVICE)
     port = free_port()
-    environ = settings(folder, store, on_store_error=mode, store_timeout=str(timeout))
+    environ = settings(folder, store, on_store_error=mode, store_timeout=str(timeout), **more)
     (folder / "tariff.json").write_text(EvidenceTariff(BASE, OPENING, probation=False).to_json())
     command = [sys.executable, "-m", "uvicorn", "service:app", "--log-level", "error"]
     with started([*command, "--port", str(port)], port, environ=environ, folder=folder) as url:
@@ -325,7 +325,7 @@ def books_of_alice(url: str) -> tuple[int, float] | None:
 def test_a_node_killed_between_charge_and_answer(tmp_path: Path) -> None:
     die = tmp_path / "die"
     with redis_serving(tmp_path) as server:
-        with node(tmp_path, server.url, "closed") as url:
+        with node(tmp_path, server.url, "closed", max_unpaid_runs="256") as url:
             _, opening = challenge_and_solution(asked(url, 1))
             assert asked(url, 1, opening).json()["x"] == 1
             die.write_text("the answer")
@@ -333,7 +333,7 @@ def test_a_node_killed_between_charge_and_answer(tmp_path: Path) -> None:
                 asked(url, 2)
         die.unlink()
         assert books_of_alice(server.url) == (2, -BASE)
-        with node(tmp_path, server.url, "closed") as url:
+        with node(tmp_path, server.url, "closed", max_unpaid_runs="256") as url:
             work, solution = challenge_and_solution(asked(url, 2))
             answers = [asked(url, 2, solution) for _ in range(2)]
         assert books_of_alice(server.url) == (2, 0)  # charged once, however often it was asked
