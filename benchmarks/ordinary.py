@@ -25,20 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
+from fastapi import FastAPI
 from measure import seconds, warn_if_busy, write
+
+from powfast import Gate, Issuer, MemoryLedger
+from powfast.servers.asgi import PowMiddleware
+from powfast.servers.fastapi import Charge
+from powfast.tariff import EvidenceTariff
 
 SERVICE_TIME = 0.005
 
 
 def serve(port: int, base_work: float) -> None:
-    import uvicorn
-    from fastapi import FastAPI
-
-    from powfast import Gate, Issuer, MemoryLedger
-    from powfast.servers.asgi import PowMiddleware
-    from powfast.servers.fastapi import Charge
-    from powfast.tariff import EvidenceTariff
-
     gate = Gate(Issuer({"1": secrets.token_bytes(32)}), MemoryLedger(EvidenceTariff(base_work)))
     app = FastAPI()
     app.add_middleware(PowMiddleware, gate=gate, paths=("/v1/",))
@@ -96,9 +95,10 @@ def measure(url: str, requests: int, think: float) -> dict[str, Any]:
         nonlocal exchanges
         exchanges += 1
 
+    key, hooks = {"authorization": "Bearer key"}, {"request": [note]}  # an account of its own
     with (
-        httpx.Client(base_url=url) as plain,
-        httpx.Client(base_url=url, auth=PowAuth(), event_hooks={"request": [note]}) as paying,
+        httpx.Client(base_url=url, headers=key) as plain,
+        httpx.Client(base_url=url, headers=key, auth=PowAuth(), event_hooks=hooks) as paying,
     ):
         bare: list[float] = []
         guarded: list[float] = []
