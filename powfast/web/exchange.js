@@ -1,5 +1,6 @@
 // A fetch that pays: which response asks for work, and how the request is sent again.
 import { PowError } from "./errors.js";
+import { read } from "./token.js";
 
 const CHALLENGE = /\bPoW +challenge="([A-Za-z0-9_-]+)"/i;
 const PROBLEM = "urn:powfast:payment-required";
@@ -49,7 +50,7 @@ async function start(response) {
  * solved ahead goes along with the first request.
  */
 export async function paidFetch(solve, prepaid, input, init = {}) {
-  const { onProgress, onAhead, maxWork, maxTotalWork, workers, prepay = true, ...rest } = init;
+  const { onProgress, onPaid, onAhead, maxWork, maxTotalWork, workers, prepay = true, ...rest } = init;
   if (isStream(rest.body)) {
     throw new PowError("body-not-replayable", "a body that is a stream cannot be sent twice");
   }
@@ -84,6 +85,7 @@ export async function paidFetch(solve, prepaid, input, init = {}) {
     response.body?.cancel();
     response = await sendPaid(await solve(challenge, { onProgress, workers, signal, ...limits }));
     purse.paid(challenge);
+    onPaid?.(read(challenge).work);
     hear(response);
     if (leads(request, response)) throw new PowError("redirected", REDIRECTED);
     // a receipt beside a challenge: the answer has come to more than was asked for before it ran

@@ -45,6 +45,8 @@ export type PowRequestInit = RequestInit &
   SolveOptions & {
     /** Whether to solve ahead what the answer offers; true by default. */
     prepay?: boolean;
+    /** Called with the work of each challenge that this call has paid: one, or two. */
+    onPaid?: (work: bigint) => void;
     /** Called as `onProgress` is, while what the answer offers is solved ahead. */
     onAhead?: (progress: Progress) => void;
   };

@@ -219,9 +219,9 @@ def test_a_first_question_costs_a_base_price_and_a_dear_one_is_paid_in_two(
         page.click("#samples button >> nth=5")
         assert ask(page).startswith("The model says 5")
         asked = [answer for answer in answers if "/v1/" in answer.url]
-        challenged = 1 if images == 1 else 3
+        challenged = 1 if images == 1 else 2
         assert [answer.status for answer in asked] == [402] * challenged + [200]
-        receipts = [answer.header_value("pow-receipt") for answer in asked[1::2]]
+        receipts = [answer.header_value("pow-receipt") for answer in asked[1:]]
         works = [int(receipt.split(",")[0].removeprefix("work=")) for receipt in receipts]
         # the price of the moment, then the rest; rounded up by an eighth at most
         for work, due in zip(works, (base, (images - 1) * base), strict=False):

@@ -62,31 +62,32 @@ function request(image, headers) {
 export async function ask(image, { role = "visitor", maxWork = MAX_WORK, onProgress, onCredit, signal } = {}) {
   const started = performance.now();
   const mine = credit[role];
-  let tried = 0, work = 0, left, offered = 0, response;
+  let tried = 0, before = 0, work = 0, offered = 0;
   if (mine.share === 1) mine.share = mine.ahead = 0; // what is done goes along
-  do { // again where an answer costs more than the price of the moment
-    const before = tried;
-    response = await powFetch(`/v1/predict?question=${answered[role]}`, {
-      ...request(image, account.as(role)),
-      maxWork,
-      prepay: role === "visitor",
-      signal,
-      onProgress(progress) {
-        tried = before + progress.tried;
-        if (progress.seconds > 0.2) rate = progress.tried / progress.seconds;
-        onProgress?.(progress);
-      },
-      onAhead(progress) {
-        mine.ahead = offered;
-        mine.share = progress.tried / progress.expected;
-        onCredit?.();
-      },
-    });
-    const receipt = response.headers.get("pow-receipt") ?? "";
-    work += figure(/work=(\d+)/, receipt) ?? 0;
-    left = figure(/balance=(\d+)/, receipt);
-    offered = figure(/work="(\d+)"/, response.headers.get("pow-challenge") ?? "") ?? 0;
-  } while (response.status === 402 && response.headers.has("pow-receipt"));
+  const response = await powFetch(`/v1/predict?question=${answered[role]}`, {
+    ...request(image, account.as(role)),
+    maxWork,
+    prepay: role === "visitor",
+    signal,
+    onProgress(progress) {
+      tried = before + progress.tried;
+      if (progress.seconds > 0.2) rate = progress.tried / progress.seconds;
+      onProgress?.(progress);
+    },
+    onPaid(paid) { // more than once where an answer costs more than the price of the moment
+      before = tried;
+      work += Number(paid);
+    },
+    onAhead(progress) {
+      mine.ahead = offered;
+      mine.share = progress.tried / progress.expected;
+      onCredit?.();
+    },
+  });
+  const receipt = response.headers.get("pow-receipt") ?? "";
+  work ||= figure(/work=(\d+)/, receipt) ?? 0; // what was solved ahead, where nothing else was
+  const left = figure(/balance=(\d+)/, receipt);
+  offered = figure(/work="(\d+)"/, response.headers.get("pow-challenge") ?? "") ?? 0;
   const answer = await response.json();
   if (!response.ok) throw new PowError("refused", answer.detail ?? `status ${response.status}`);
   answered[role]++;
