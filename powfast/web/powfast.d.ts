@@ -52,7 +52,7 @@ export type PowRequestInit = RequestInit &
   };
 
 /**
- * fetch, which answers a challenge by itself, once. A second challenge is handed to the caller.
+ * fetch, which answers a challenge by itself, and a second one where the answer came to more than the first.
  * What answers offer is solved ahead, on one worker, and goes along with the next request.
  *
  * @throws PowError as `solve`, and body-not-replayable, redirected
