@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
 from operator import add
@@ -317,16 +318,20 @@ def test_published_work_fits_64_bits() -> None:
 # -- many accounts
 
 
-def test_simulate_totals() -> None:
+@pytest.mark.parametrize("probation", [False, True])
+def test_simulate_totals(probation: bool) -> None:
     traces = [[6.0] * 30, [0.5], [], [1.0, 40.0]]
-    result = simulate(TARIFF, traces)
+    result = simulate(replace(TARIFF, probation=probation), traces)
+    opening = 0.0 if probation else OPENING  # nobody is asked for it among calm newcomers
     assert result.queries.tolist() == [30, 1, 0, 2]
     for i, trace in enumerate(traces):
         expected = oracle(trace)
+        if trace:
+            expected[0] += opening - OPENING
         assert result.work[i] == pytest.approx(expected)
         assert result.totals[i] == pytest.approx(sum(expected))
         if trace:
             assert result.mean_price[i] == pytest.approx(sum(expected) / len(trace) / BASE)
-            expected[0] -= OPENING
+            expected[0] -= opening
             assert result.max_price[i] == pytest.approx(max(expected) / BASE)
     assert math.isnan(result.mean_price[2]) and result.max_price[2] == 0.0
