@@ -1,4 +1,4 @@
-"""The command `powfast`: one module per kind of user, each adding its commands."""
+"""The command `powfast`: a module for each of its commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,29 @@ import os
 import sys
 from collections.abc import Sequence
 
-from powfast.cli import client, operations, operator, profile, research, serve
+from powfast.cli import (
+    about,
+    account,
+    bench,
+    calibrate,
+    demo,
+    keys,
+    leakage,
+    paper,
+    profile,
+    serve,
+    solve,
+    verify,
+)
 from powfast.cli.output import print_json
 from powfast.errors import PowfastError, Refused, TooMuchWork
+
+# in the order of `powfast --help`
+COMMANDS = (
+    *(solve, verify, bench, profile),
+    *(leakage, calibrate, keys, account, serve),
+    *(demo, paper),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,23 +65,23 @@ def parser() -> argparse.ArgumentParser:
         "--version",
         dest="run",
         action="store_const",
-        const=client.version,
+        const=about.version,
         help="print the version and the kernel in use",
     )
-    for option, text in client.PLACES.items():
+    for option, text in about.PLACES.items():
         parser.add_argument(
             option, dest="places", action="append_const", const=option, help=f"print {text}"
         )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=lambda arguments: _without_command(parser, arguments))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (client, profile, operator, operations, serve, research):
-        module.add_commands(commands)
+    for command in COMMANDS:
+        command.add_to(commands)
     return parser
 
 
 def _without_command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     if arguments.places:
-        return client.places(arguments)
+        return about.places(arguments)
     parser.print_help(sys.stderr)
     return 2

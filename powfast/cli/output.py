@@ -22,10 +22,21 @@ Run = Callable[[argparse.Namespace], int]
 def add_command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
     """Add a command with its description and `--json`."""
     added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    # suppressed: what `powfast --json COMMAND` said stays said
-    added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    _add_json(added)
     added.set_defaults(run=run)
     return added
+
+
+def add_group(commands: Commands, name: str, text: str) -> Commands:
+    """Add a command that has actions of its own, and return what they are added to."""
+    group = commands.add_parser(name, help=text, description=text)
+    _add_json(group)
+    return group.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    # suppressed: what was said before, as in `powfast --json COMMAND`, stays said
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
 def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:

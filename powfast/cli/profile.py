@@ -1,43 +1,24 @@
-"""For whoever wants to know what solving costs on the devices people have: bench, profile."""
+"""`powfast profile`: what client profiles say, alone and as a fleet."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powfast.cli import output
+from powfast.cli.files import read_fleet
 from powfast.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from powfast.profile import ClientProfile, Fleet
+    from powfast.profile import ClientProfile
 
 
-def add_commands(commands: output.Commands) -> None:
-    """Add bench and profile."""
-    bench = output.add_command(
-        commands,
-        "bench",
-        _bench,
-        "Measure how fast this device solves: every kernel, a sustained minute, solve times. "
-        "Writes a client profile with --out.",
-    )
-    bench.add_argument("--quick", action="store_true", help="some seconds instead of two minutes")
-    bench.add_argument(
-        "--browser",
-        nargs="?",
-        const="",
-        metavar="PROGRAM",
-        help="measure a Chromium instead: this program, or one that is found",
-    )
-    bench.add_argument("--name", help="what to call this device (default: its processor)")
-    bench.add_argument("--out", type=Path, help="write the client profile into this file")
-
+def add_to(commands: output.Commands) -> None:
+    """Add the actions."""
     text = "Client profiles: show one, compare several, merge them into a fleet, ask the fleet."
-    profile = commands.add_parser("profile", help=text, description=text)
-    actions = profile.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = output.add_group(commands, "profile", text)
 
     show = output.add_command(actions, "show", _show, "Show a client profile or a fleet.")
     show.add_argument("file", type=Path)
@@ -76,76 +57,13 @@ def add_commands(commands: output.Commands) -> None:
     )
 
 
-def read_fleet(file: Path) -> Fleet:
-    """Return a fleet, or a client profile as a fleet of its own, from its file."""
-    from powfast.profile import Fleet
-
-    try:
-        return Fleet.from_json(file.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error}") from None
-    except InvalidInput as error:
-        raise InvalidInput(f"{file}: {error}") from None
-
-
-def _bench(arguments: argparse.Namespace) -> int:
-    if not arguments.json:
-        output.console()  # asks for its extra before anything is measured
-    if arguments.out:
-        _writable(arguments.out)
-    with output.status("measuring") as status:
-        profile = _measured(arguments, lambda what: status(f"measuring: {what}"))
-    if arguments.out:
-        arguments.out.write_text(profile.to_json())
-    if arguments.json:
-        output.print_json(profile.to_dict())
-    else:
-        _print_profile(profile)
-    return 0
-
-
-def _writable(file: Path) -> None:
-    """Find out before minutes are spent."""
-    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise InvalidInput(f"{file} cannot be written")
-
-
-def _measured(arguments: argparse.Namespace, status: Callable[[str], object]) -> ClientProfile:
-    asked: dict[str, Any] = {"name": arguments.name, "quick": arguments.quick, "status": status}
-    if arguments.browser is None:
-        from powfast.profile import measure_client
-
-        issue, verify = _server_calls()
-        return measure_client(**asked, issue=issue, verify=verify)
-    from powfast.profile.browser import measure_browser
-
-    return measure_browser(arguments.browser or None, **asked)
-
-
-def _server_calls() -> tuple[Callable[[], object], Callable[[], object]]:
-    """Return what issues one challenge, and what verifies one solution."""
-    from powfast.challenge import Issuer, solve
-
-    issuer = Issuer({"bench": bytes(range(32))}, ttl=3600.0)
-    token = issuer.issue(work=10_000, account="bench", request=bytes(32))
-    solution = solve(token)
-
-    def issue() -> object:
-        return issuer.issue(work=10_000, account="bench", request=bytes(32))
-
-    def verify() -> object:
-        return issuer.check(token, solution, account="bench", request=bytes(32))
-
-    return issue, verify
-
-
 def _show(arguments: argparse.Namespace) -> int:
     fleet = read_fleet(arguments.file)
     if arguments.json:
         devices = [profile.to_dict() for profile in fleet.profiles]
         output.print_json({"devices": devices, "shares": fleet.shares.tolist()})
     elif len(fleet.profiles) == 1:
-        _print_profile(fleet.profiles[0])
+        print_profile(fleet.profiles[0])
     else:
         rows = [
             (
@@ -259,7 +177,8 @@ def _answer(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_profile(profile: ClientProfile) -> None:
+def print_profile(profile: ClientProfile) -> None:
+    """Print a client profile: what was measured beside what is computed."""
     from powfast.profile import solve_seconds
 
     device, slices = profile.device, profile.sustained.hashes_per_second

@@ -1,4 +1,4 @@
-"""For whoever puts a proxy before a model server: the proxy itself, or a gate that one asks."""
+"""`powfast serve`: a proxy before a model server, or a gate that one asks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from powfast.cli import output
 from powfast.errors import InvalidInput, MissingExtra
 
 
-def add_commands(commands: output.Commands) -> None:
-    """Add serve."""
+def add_to(commands: output.Commands) -> None:
+    """Add the command."""
     serve = output.add_command(
         commands,
         "serve",

@@ -1,21 +1,19 @@
-"""For whoever wants to see it: the demo, and the paper's numbers."""
+"""`powfast demo`: see it, in a terminal or in a browser."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
-from dataclasses import asdict
 from pathlib import Path
 
 from powfast.cli import output
-from powfast.cli.profile import read_fleet
+from powfast.cli.files import read_fleet
 from powfast.errors import MissingExtra
 
 
-def add_commands(commands: output.Commands) -> None:
-    """Add demo and paper."""
+def add_to(commands: output.Commands) -> None:
+    """Add the command."""
     demo = output.add_command(
         commands, "demo", _demo, "Serve a model, use it, try to steal it, and compare the cost."
     )
@@ -35,19 +33,6 @@ def add_commands(commands: output.Commands) -> None:
     demo.add_argument(
         "--profile", type=Path, help="client profile of the page's visitors (default: estimated)"
     )
-
-    paper = output.add_command(
-        commands, "paper", _paper, "Recompute the paper's Table 2 from its published figures."
-    )
-    paper.add_argument("action", choices=["table2"])
-    paper.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("POWFAST_DATA"),
-        required="POWFAST_DATA" not in os.environ,
-        help="folder with paper/*.csv (default: POWFAST_DATA)",
-    )
-    paper.add_argument("--plot", type=output.picture, help="draw Figures 7 and 8 into this file")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -96,29 +81,3 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _slowest(file: Path) -> float:
     """Return the slowest client's hashes a second."""
     return float(read_fleet(file).hash_rate[0])
-
-
-def _paper(arguments: argparse.Namespace) -> int:
-    from powfast.paper import figures
-
-    rows = figures.table2(arguments.data)
-    if arguments.plot:
-        figures.plot(arguments.data, arguments.plot)
-    if arguments.json:
-        output.print_json({"rows": [{**asdict(row), "deviation": row.deviation} for row in rows]})
-        return 0
-    table = [
-        (
-            f"{row.dataset} {row.attack}",
-            f"{row.queries:.0f}",
-            f"{row.printed_seconds:g}",
-            f"{row.seconds:.2f}",
-            f"{row.printed_pow_seconds:g}",
-            f"{row.pow_seconds:.2f}",
-            f"{row.deviation:+.3%}",
-        )
-        for row in rows
-    ]
-    times = ("seconds, paper", "ours", "with proof of work, paper", "ours", "deviation")
-    output.print_table(("attack", "queries", *times), table)
-    return 0

@@ -1,14 +1,12 @@
-"""For whoever runs the servers: the ring of keys, and what the store remembers of an account."""
+"""`powfast account`: what the store remembers of an account, a group, the newcomers."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,29 +18,10 @@ if TYPE_CHECKING:
     from powfast.tariff import EvidenceTariff
 
 
-def add_commands(commands: output.Commands) -> None:
-    """Add keys and account."""
-    keys = output.add_command(
-        commands,
-        "keys",
-        _keys,
-        "Make the ring of signing keys (make), let its next key sign while the one before still "
-        "verifies (rotate), or list it without its secrets (show). Servers read the file again "
-        "by themselves.",
-    )
-    keys.add_argument("action", choices=["make", "rotate", "show"])
-    keys.add_argument("file", type=Path, help="the ring, readable by its owner only")
-    keys.add_argument(
-        "--overlap",
-        type=float,
-        default=300.0,
-        help="seconds between two rotations at least: the lifetime of a challenge, and until the "
-        "last server has read the ring (default 300)",
-    )
-
+def add_to(commands: output.Commands) -> None:
+    """Add the actions."""
     text = "What the store remembers of an account, or of a group that is charged together."
-    account = commands.add_parser("account", help=text, description=text)
-    actions = account.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = output.add_group(commands, "account", text)
     forgiven = "let it stand as one that has paid its opening and done nothing unusual"
     show = output.add_command(actions, "show", _show, "Show an account.")
     reset = output.add_command(actions, "reset", _reset, f"Reset an account: {forgiven}.")
@@ -65,31 +44,6 @@ def add_commands(commands: output.Commands) -> None:
     group.add_argument("--reset", action="store_true", help=forgiven)
     for action in (show, reset, group, newcomers):
         action.add_argument("--config", type=Path, help="the server's settings (POWFAST_CONFIG)")
-
-
-def _keys(arguments: argparse.Namespace) -> int:
-    from powfast import keyring
-
-    now = float(int(time.time()))
-    if arguments.action == "make":
-        ring = keyring.new_ring(now)
-        keyring.write(arguments.file, ring, replace_file=False)
-    elif arguments.action == "rotate":
-        ring = keyring.rotated(keyring.read(arguments.file), now, arguments.overlap)
-        keyring.write(arguments.file, ring, replace_file=True)
-    else:
-        ring = keyring.read(arguments.file)
-    rows = [
-        (key.key_id, str(key.stage), datetime.fromtimestamp(key.since, UTC).isoformat())
-        for key in ring
-    ]
-    if arguments.json:
-        names = ("id", "stage", "since")
-        output.print_json({"keys": [dict(zip(names, row, strict=True)) for row in rows]})
-    else:
-        for row in rows:  # no table: a server need not have rich
-            print("{:24}{:10}{}".format(*row))
-    return 0
 
 
 def _show(arguments: argparse.Namespace, *, reset: bool = False) -> int:

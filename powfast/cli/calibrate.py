@@ -1,4 +1,4 @@
-"""For whoever serves a model: does leakage separate, and what should it cost."""
+"""`powfast calibrate`: what queries should cost."""
 
 from __future__ import annotations
 
@@ -7,35 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powfast.cli import output
-from powfast.cli.profile import read_fleet
+from powfast.cli.files import read_fleet, read_text
 from powfast.errors import InvalidInput
 
 if TYPE_CHECKING:
     from powfast.leakage import LeakageEstimator
 
 
-def add_commands(commands: output.Commands) -> None:
-    """Add leakage and calibrate."""
-    text = "Does leakage mean anything for this model, and which layers could tell?"
-    leakage = commands.add_parser("leakage", help=text, description=text)
-    actions = leakage.add_subparsers(title="actions", metavar="ACTION", required=True)
-
-    report = output.add_command(
-        actions, "report", _report, "Compare honest with suspicious queries, score by score."
-    )
-    report.add_argument("training", type=Path, help=".npz with features and labels")
-    report.add_argument("honest", type=Path, help=".npz with features and probabilities")
-    report.add_argument("suspicious", type=Path, help=".npz with features and probabilities")
-    report.add_argument("--plot", type=output.picture, help="also draw it into this file")
-
-    layers = output.add_command(
-        actions,
-        "layers",
-        _layers,
-        "List the tensors of an ONNX model that can be features, with their shapes.",
-    )
-    layers.add_argument("model", type=Path, help=".onnx file")
-
+def add_to(commands: output.Commands) -> None:
+    """Add the command."""
     calibrate = output.add_command(
         commands,
         "calibrate",
@@ -68,39 +48,6 @@ def add_commands(commands: output.Commands) -> None:
         "--no-probation", action="store_true", help="new accounts pay the opening first"
     )
     calibrate.add_argument("--out", type=Path, default=Path("tariff.json"))
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from powfast.leakage.report import report_files
-
-    found = report_files(arguments.training, arguments.honest, arguments.suspicious)
-    if arguments.plot:
-        found.plot(arguments.plot)
-    if arguments.json:
-        output.print_json(found.to_dict())
-    else:
-        print(found)
-    return 0
-
-
-def _layers(arguments: argparse.Namespace) -> int:
-    from powfast.leakage.layers import onnx_layers
-
-    found = onnx_layers(arguments.model)
-    if arguments.json:
-        output.print_json({"layers": [layer._asdict() for layer in found]})
-        return 0
-    rows = [
-        (
-            layer.name,
-            layer.kind,
-            " x ".join("?" if size is None else str(size) for size in layer.shape),
-            "" if layer.channels is None else str(layer.channels),
-        )
-        for layer in found
-    ]
-    output.print_table(("layer", "operator", "shape", "axis of channels"), rows)
-    return 0
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
@@ -155,7 +102,7 @@ def _check(arguments: argparse.Namespace) -> int:
     """Report drift; the exit status is 1 where there is some. The tariff stays as it is."""
     from powfast.tariff import Calibration, check, load_traces
 
-    calibration = Calibration.from_json(_text(arguments.check))
+    calibration = Calibration.from_json(read_text(arguments.check))
     found = check(calibration, load_traces(arguments.honest))
     if arguments.json:
         output.print_json(found)
@@ -166,13 +113,6 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"{above} above the overhead (p = {found['p_value_overhead']:.3g})")
         print("honest use has drifted: calibrate anew" if found["drifted"] else "no drift")
     return int(found["drifted"])
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file} cannot be read: {error}") from None
 
 
 def _print_report(report: dict[str, Any]) -> None:
