@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from powfast.archives import read_npz
 from powfast.errors import InvalidInput, MissingExtra
 from powfast.leakage.arrays import Floats
 from powfast.leakage.estimator import LeakageEstimator
@@ -172,11 +173,4 @@ def auroc(honest: Floats, suspicious: Floats) -> float:
 
 def read(path: str | Path, *names: str) -> tuple[Any, ...]:
     """Return the named arrays of an .npz file."""
-    try:
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return tuple(file[name] for name in names)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        wanted = " and ".join(names)
-        raise InvalidInput(f"{path} is no .npz with {wanted}: {error}") from None
+    return tuple(read_npz(path, *names).values())

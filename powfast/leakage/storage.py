@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from powfast.archives import read_npz
 from powfast.errors import InvalidInput
 
 _FORMAT = "powfast.leakage"
@@ -49,15 +50,12 @@ class Stored:
         InvalidInput
             The file is not one of this class, of this version, or is damaged.
         """
+        arrays = read_npz(path)
         try:
-            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
             header = json.loads(str(arrays.pop("header")))
             known = header["format"] == _FORMAT and header["version"] == _VERSION
             loaded = cls._build("", header["content"], arrays) if known else None
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # damaged bytes make NumPy's and zip's readers raise many kinds
+        except Exception as error:  # what is wrong in it may be of any kind
             raise InvalidInput(f"{path} is no saved {cls.__name__}: {error}") from None
         if loaded is None:
             raise InvalidInput(f"{path} is of another format or version than {_FORMAT} {_VERSION}")

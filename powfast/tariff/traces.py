@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from powfast.archives import read_npz
 from powfast.errors import InvalidInput
 from powfast.tariff.checks import FloatArray, nonnegative_array
 
@@ -44,13 +45,10 @@ def load_traces(file: Path, kind: str = "evidence") -> list[FloatArray]:
     ------
     InvalidInput
         If the file is no such archive, holds another kind of input, or invalid values.
+    OSError
+        If the file cannot be read.
     """
-    try:
-        with Path(file).open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            members = [archive[name] for name in ("kind", "values", "queries")]
-    except Exception as error:  # damaged bytes make NumPy's and zip's readers raise many kinds
-        raise InvalidInput(f"{file} is no archive of traces: {error}") from None
-    found, values, queries = map(np.asarray, members)  # what is no array comes as bytes
+    found, values, queries = read_npz(file, "kind", "values", "queries").values()
     if found.shape != () or str(found) != kind:
         raise InvalidInput(f"{file} holds {str(found)!r}, the tariff takes {kind!r}")
     if queries.ndim != 1 or queries.dtype.kind not in "iu" or (queries < 0).any():

@@ -50,7 +50,7 @@ def test_report_from_files(files, tmp_path):
 
 
 def test_files_that_lack_something_raise(files, tmp_path):
-    with pytest.raises(InvalidInput, match="features and probabilities"):
+    with pytest.raises(InvalidInput, match="lacks probabilities"):
         report_files(files / "training.npz", files / "training.npz", files / "inverted.npz")
     (tmp_path / "text.npz").write_text("nothing")
     with pytest.raises(InvalidInput):

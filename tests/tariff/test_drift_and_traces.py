@@ -112,6 +112,12 @@ def test_refuses_other_files(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no")
     np.save(tmp_path / "one.npy", np.ones(3))
     np.savez(tmp_path / "less.npz", values=np.ones(3))
-    for name in ("text", "one.npy", "less.npz", "absent.npz"):
-        with pytest.raises(InvalidInput):
+    for name, said in {
+        "text": "text is not an .npz archive",
+        "one.npy": "one.npy is not an .npz archive",
+        "less.npz": "less.npz lacks kind and queries: it holds values",
+    }.items():
+        with pytest.raises(InvalidInput, match=said):
             load_traces(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        load_traces(tmp_path / "absent.npz")
