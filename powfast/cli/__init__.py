@@ -72,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
         parser.add_argument(
             option, dest="places", action="append_const", const=option, help=f"print {text}"
         )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON, errors too, on standard output"
+    )
     parser.set_defaults(run=lambda arguments: _without_command(parser, arguments))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:

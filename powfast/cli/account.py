@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def add_to(commands: output.Commands) -> None:
     """Add the actions."""
-    text = "What the store remembers of an account, or of a group that is charged together."
+    text = "Show or reset what the store remembers of an account, or of a group charged together."
     actions = output.add_group(commands, "account", text)
-    forgiven = "let it stand as one that has paid its opening and done nothing unusual"
+    forgiven = "treat it as one that has paid its opening and done nothing unusual"
     show = output.add_command(actions, "show", _show, "Show an account.")
     reset = output.add_command(actions, "reset", _reset, f"Reset an account: {forgiven}.")
     group = output.add_command(actions, "group", _group, "Show a group, or reset it.")
@@ -32,18 +32,25 @@ def add_to(commands: output.Commands) -> None:
         _newcomers,
         "Show the pool of accounts that have not paid their opening, or reset it.",
     )
-    newcomers.add_argument("name", nargs="?", default="", help="of several pools, which")
-    newcomers.add_argument("--reset", action="store_true", help="let it stand as if unsuspected")
+    newcomers.add_argument(
+        "name", nargs="?", default="", help="which of several pools (default: the only one)"
+    )
+    newcomers.add_argument("--reset", action="store_true", help="clear the pool of suspicion")
     for action in (show, reset):
         action.add_argument(
             "name",
-            help="the account, or - for that of the Authorization header's value on standard input",
+            help="the account; - reads an Authorization header's value from standard input, and "
+            "takes the account that it belongs to",
         )
-        action.add_argument("--group", default="", help="the group that the account is in")
+        action.add_argument(
+            "--group", default="", help="the group that the account is in (default: none)"
+        )
     group.add_argument("name", help="the group")
     group.add_argument("--reset", action="store_true", help=forgiven)
     for action in (show, reset, group, newcomers):
-        action.add_argument("--config", type=Path, help="the server's settings (POWFAST_CONFIG)")
+        action.add_argument(
+            "--config", type=Path, help="the server's settings (default: POWFAST_CONFIG)"
+        )
 
 
 def _show(arguments: argparse.Namespace, *, reset: bool = False) -> int:

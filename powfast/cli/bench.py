@@ -22,16 +22,18 @@ def add_to(commands: output.Commands) -> None:
         commands,
         "bench",
         _bench,
-        "Measure how fast this device solves: every kernel, a sustained minute, solve times. "
-        "Writes a client profile with --out.",
+        "Measure for two minutes how fast this device solves challenges: each kernel, a minute "
+        "without a pause, and how long solutions take. --out keeps the result as a client profile.",
     )
-    bench.add_argument("--quick", action="store_true", help="some seconds instead of two minutes")
+    bench.add_argument(
+        "--quick", action="store_true", help="take some seconds instead of two minutes"
+    )
     bench.add_argument(
         "--browser",
         nargs="?",
         const="",
         metavar="PROGRAM",
-        help="measure a Chromium instead: this program, or one that is found",
+        help="measure a Chromium instead of this process: PROGRAM, or the first one found",
     )
     bench.add_argument("--name", help="what to call this device (default: its processor)")
     bench.add_argument("--out", type=Path, help="write the client profile into this file")

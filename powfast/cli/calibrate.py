@@ -20,34 +20,80 @@ def add_to(commands: output.Commands) -> None:
         commands,
         "calibrate",
         _calibrate,
-        "Choose a tariff from honest accounts' evidence, and say what it is worth: status 1 where "
-        "no attack pays more than they do. Or, with --check, say whether recent honest accounts "
-        "are still those of a calibration.",
+        "Choose a tariff from honest accounts' evidence, and say what it is worth; the exit status "
+        "is 1 where no attack pays more than honest accounts do. Or, with --check, say whether "
+        "recent honest accounts are still like those of a calibration.",
     )
-    calibrate.add_argument("honest", type=Path, help=".npz written by powfast.tariff.save_traces")
-    calibrate.add_argument("--check", type=Path, metavar="TARIFF", help="compare with this one")
-    calibrate.add_argument("--service-time", type=float, help="seconds of the bare call per query")
+    calibrate.add_argument(
+        "honest", type=Path, help="honest accounts' evidence: .npz that save_traces wrote"
+    )
+    calibrate.add_argument(
+        "--check", type=Path, metavar="TARIFF", help="compare with this tariff, and choose none"
+    )
+    calibrate.add_argument(
+        "--service-time",
+        type=float,
+        metavar="SECONDS",
+        help="what a bare query takes, without powfast",
+    )
     rate = calibrate.add_mutually_exclusive_group()
-    rate.add_argument("--hash-rate", type=float, help="the clients' SHA-256 evaluations a second")
-    rate.add_argument("--profile", type=Path, help="what `powfast bench --out` wrote there")
-    rate.add_argument("--fleet", type=Path, help="what `powfast profile merge` wrote")
-    calibrate.add_argument("--suspicious", type=Path, help=".npz of extractors' evidence")
+    rate.add_argument(
+        "--hash-rate", type=float, metavar="N", help="hashes that a client does in a second"
+    )
+    rate.add_argument(
+        "--profile", type=Path, help="instead of --hash-rate: what `powfast bench` wrote"
+    )
+    rate.add_argument(
+        "--fleet", type=Path, help="instead of --hash-rate: what `profile merge` wrote"
+    )
+    calibrate.add_argument(
+        "--suspicious", type=Path, help="extractors' evidence: .npz, as the honest one"
+    )
     calibrate.add_argument("--estimator", type=Path, help=".npz that LeakageEstimator.save wrote")
     calibrate.add_argument(
         "--features",
         type=Path,
-        help=".npz with honest features: without --suspicious, attacks are made of them",
-    )
-    calibrate.add_argument("--ttl", type=float, default=120.0, help="a challenge's life, seconds")
-    calibrate.add_argument("--max-overhead", type=float, default=2.0)
-    calibrate.add_argument("--quantile", type=float, default=0.99)
-    calibrate.add_argument(
-        "--max-opening", type=float, default=10.0, help="seconds of the opening, on probation"
+        help=".npz with honest queries' features; without --suspicious, attacks are made of them, "
+        "which needs --estimator",
     )
     calibrate.add_argument(
-        "--no-probation", action="store_true", help="new accounts pay the opening first"
+        "--ttl",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long a challenge can be solved (default %(default)s)",
     )
-    calibrate.add_argument("--out", type=Path, default=Path("tariff.json"))
+    calibrate.add_argument(
+        "--max-overhead",
+        type=float,
+        default=2.0,
+        metavar="RATIO",
+        help="how long an honest call may take, as a multiple of a bare one (default %(default)s)",
+    )
+    calibrate.add_argument(
+        "--quantile",
+        type=float,
+        default=0.99,
+        help="share of the honest calls that this holds for (default %(default)s)",
+    )
+    calibrate.add_argument(
+        "--max-opening",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="what the opening may take a client, on probation (default %(default)s)",
+    )
+    calibrate.add_argument(
+        "--no-probation",
+        action="store_true",
+        help="new accounts pay the opening before their first answer",
+    )
+    calibrate.add_argument(
+        "--out",
+        type=Path,
+        default=Path("tariff.json"),
+        help="write the tariff into this file (default %(default)s)",
+    )
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:

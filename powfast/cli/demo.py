@@ -15,23 +15,42 @@ from powfast.errors import MissingExtra
 def add_to(commands: output.Commands) -> None:
     """Add the command."""
     demo = output.add_command(
-        commands, "demo", _demo, "Serve a model, use it, try to steal it, and compare the cost."
+        commands,
+        "demo",
+        _demo,
+        "Serve a model, use it, try to copy it, and compare what both cost.",
     )
-    demo.add_argument("--seed", type=output.number(int, 0, 2**32 - 1), default=0)
+    demo.add_argument(
+        "--seed",
+        type=output.number(int, 0, 2**32 - 1),
+        default=0,
+        help="of all that is drawn at random (default %(default)s)",
+    )
     demo.add_argument(
         "--budget",
         type=output.number(float, 0.1, 3600),
         default=2.0,
-        help="seconds that each extractor solves; beyond it prices are computed (default 2)",
+        metavar="SECONDS",
+        help="how long each extractor really solves; what it would pay after that is computed "
+        "(default %(default)s)",
     )
-    demo.add_argument("--out", type=Path, default=Path(), help="folder of demo.json and demo.png")
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        help="folder for demo.json and demo.png (default %(default)s)",
+    )
     demo.add_argument(
         "--serve", action="store_true", help="serve a page to try it in a browser, until Ctrl-C"
     )
-    demo.add_argument("--host", default="127.0.0.1", help="of the page (default 127.0.0.1)")
-    demo.add_argument("--port", type=output.PORT, default=8402, help="of the page (default 8402)")
+    demo.add_argument("--host", default="127.0.0.1", help="of the page (default %(default)s)")
     demo.add_argument(
-        "--profile", type=Path, help="client profile of the page's visitors (default: estimated)"
+        "--port", type=output.PORT, default=8402, help="of the page (default %(default)s)"
+    )
+    demo.add_argument(
+        "--profile",
+        type=Path,
+        help="client profile of the page's visitors (default: an estimate from this machine)",
     )
 
 

@@ -16,18 +16,19 @@ def add_to(commands: output.Commands) -> None:
         commands,
         "keys",
         _keys,
-        "Make the ring of signing keys (make), let its next key sign while the one before still "
-        "verifies (rotate), or list it without its secrets (show). Servers read the file again "
-        "by themselves.",
+        "Make a ring of signing keys (make), rotate it (rotate: the next key signs, the one before "
+        "still verifies), or list it without its secrets (show). Running servers read a changed "
+        "ring by themselves.",
     )
-    keys.add_argument("action", choices=["make", "rotate", "show"])
+    keys.add_argument("action", choices=["make", "rotate", "show"], help="what to do")
     keys.add_argument("file", type=Path, help="the ring, readable by its owner only")
     keys.add_argument(
         "--overlap",
         type=float,
         default=300.0,
-        help="seconds between two rotations at least: the lifetime of a challenge, and until the "
-        "last server has read the ring (default 300)",
+        metavar="SECONDS",
+        help="shortest time between two rotations: the lifetime of a challenge, and until the last "
+        "server has read the ring (default %(default)s)",
     )
 
 

@@ -10,16 +10,28 @@ from powfast.cli import output
 
 def add_to(commands: output.Commands) -> None:
     """Add the actions."""
-    text = "Does leakage mean anything for this model, and which layers could tell?"
+    text = (
+        "Find out whether leakage tells honest from suspicious queries of this model, and which of "
+        "its layers can be features."
+    )
     actions = output.add_group(commands, "leakage", text)
 
     report = output.add_command(
-        actions, "report", _report, "Compare honest with suspicious queries, score by score."
+        actions,
+        "report",
+        _report,
+        "Compare honest with suspicious queries, score by score: what of them stands apart?",
     )
-    report.add_argument("training", type=Path, help=".npz with features and labels")
-    report.add_argument("honest", type=Path, help=".npz with features and probabilities")
-    report.add_argument("suspicious", type=Path, help=".npz with features and probabilities")
-    report.add_argument("--plot", type=output.picture, help="also draw it into this file")
+    report.add_argument(
+        "training", type=Path, help=".npz with the training set's features and labels"
+    )
+    report.add_argument(
+        "honest", type=Path, help=".npz with honest queries' features and probabilities"
+    )
+    report.add_argument("suspicious", type=Path, help="the same of suspicious queries")
+    report.add_argument(
+        "--plot", type=output.picture, help="also draw it into this file: .png, .svg or .pdf"
+    )
 
     layers = output.add_command(
         actions,

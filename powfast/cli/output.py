@@ -36,7 +36,12 @@ def add_group(commands: Commands, name: str, text: str) -> Commands:
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     # suppressed: what was said before, as in `powfast --json COMMAND`, stays said
-    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print JSON, errors too, on standard output",
+    )
 
 
 def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:

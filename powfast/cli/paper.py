@@ -15,7 +15,7 @@ def add_to(commands: output.Commands) -> None:
     paper = output.add_command(
         commands, "paper", _paper, "Recompute the paper's Table 2 from its published figures."
     )
-    paper.add_argument("action", choices=["table2"])
+    paper.add_argument("action", choices=["table2"], help="what to recompute")
     paper.add_argument(
         "--data",
         type=Path,
@@ -23,7 +23,11 @@ def add_to(commands: output.Commands) -> None:
         required="POWFAST_DATA" not in os.environ,
         help="folder with paper/*.csv (default: POWFAST_DATA)",
     )
-    paper.add_argument("--plot", type=output.picture, help="draw Figures 7 and 8 into this file")
+    paper.add_argument(
+        "--plot",
+        type=output.picture,
+        help="draw Figures 7 and 8 into this file: .png, .svg or .pdf",
+    )
 
 
 def _paper(arguments: argparse.Namespace) -> int:

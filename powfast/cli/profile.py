@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 def add_to(commands: output.Commands) -> None:
     """Add the actions."""
-    text = "Client profiles: show one, compare several, merge them into a fleet, ask the fleet."
+    text = (
+        "What `bench` measured: show a client profile, compare several, merge them into a fleet, "
+        "ask how much work a fleet does in time."
+    )
     actions = output.add_group(commands, "profile", text)
 
     show = output.add_command(actions, "show", _show, "Show a client profile or a fleet.")
-    show.add_argument("file", type=Path)
+    show.add_argument("file", type=Path, help="a client profile, or a fleet")
 
     compare = output.add_command(
         actions,
@@ -29,31 +32,71 @@ def add_to(commands: output.Commands) -> None:
         _compare,
         "Compare devices: seconds for a given work, work for given seconds.",
     )
-    compare.add_argument("files", type=Path, nargs="+", metavar="FILE", help="profiles or fleets")
-    compare.add_argument("--work", type=int, default=1_000_000, help="default 1000000")
-    compare.add_argument("--seconds", type=float, default=1.0, help="default 1")
-    compare.add_argument("--parts", type=int, default=16, help="of the puzzle (default 16)")
-    compare.add_argument("--quantile", type=float, default=0.99, help="default 0.99")
-    compare.add_argument("--plot", type=output.picture, help="also draw it into this file")
+    compare.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="client profiles or fleets"
+    )
+    compare.add_argument(
+        "--work",
+        type=int,
+        default=1_000_000,
+        help="how long is this work, in expected hashes? (default %(default)s)",
+    )
+    compare.add_argument(
+        "--seconds",
+        type=float,
+        default=1.0,
+        help="how much work is done in this time? (default %(default)s)",
+    )
+    compare.add_argument(
+        "--parts", type=int, default=16, help="parts of the puzzle (default %(default)s)"
+    )
+    _add_quantile(compare)
+    compare.add_argument(
+        "--plot", type=output.picture, help="also draw it into this file: .png, .svg or .pdf"
+    )
 
     merge = output.add_command(
         actions, "merge", _merge, "Merge devices into a fleet, each with its share of the clients."
     )
-    merge.add_argument("files", nargs="+", metavar="FILE[=WEIGHT]", help="profiles or fleets")
-    merge.add_argument("--out", type=Path, default=Path("fleet.json"), help="default fleet.json")
+    merge.add_argument(
+        "files", nargs="+", metavar="FILE[=WEIGHT]", help="profiles or fleets (weight: 1)"
+    )
+    merge.add_argument(
+        "--out", type=Path, default=Path("fleet.json"), help="the fleet (default %(default)s)"
+    )
 
     answer = output.add_command(
         actions,
         "answer",
         _answer,
-        "Which work does a share of the clients solve in time, each at the quantile?",
+        "Say how much work a share of the clients does in the given time, by number of parts.",
     )
-    answer.add_argument("fleet", type=Path, help="a fleet or one profile")
-    answer.add_argument("--seconds", type=float, default=1.0, help="default 1")
-    answer.add_argument("--share", type=float, default=0.95, help="default 0.95")
-    answer.add_argument("--quantile", type=float, default=0.99, help="default 0.99")
+    answer.add_argument("fleet", type=Path, help="a fleet, or a client profile")
     answer.add_argument(
-        "--parts", type=int, nargs="+", default=[1, 4, 16, 64], help="default 1 4 16 64"
+        "--seconds", type=float, default=1.0, help="time to solve (default %(default)s)"
+    )
+    answer.add_argument(
+        "--share",
+        type=float,
+        default=0.95,
+        help="share of the clients that has to be done by then (default %(default)s)",
+    )
+    _add_quantile(answer)
+    answer.add_argument(
+        "--parts",
+        type=int,
+        nargs="+",
+        default=[1, 4, 16, 64],
+        help="parts of the puzzle, one number or several (default 1 4 16 64)",
+    )
+
+
+def _add_quantile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quantile",
+        type=float,
+        default=0.99,
+        help="share of a client's puzzles that are solved in the time (default %(default)s)",
     )
 
 

@@ -19,21 +19,24 @@ def add_to(commands: output.Commands) -> None:
         commands,
         "serve",
         _serve,
-        "Be the proxy before a model server (--upstream); or answer one (nginx, Traefik, Caddy, "
-        "Envoy) at /check: may this request pass, or what has it to pay first? Also /report, "
-        "/healthz and /metrics.",
+        "Run the proxy before a model server (--upstream), which prices its answers. Or, without "
+        "it, tell a proxy (nginx, Traefik, Caddy, Envoy) at /check whether a request may pass, or "
+        "what it has to pay first.",
+    )
+    serve.add_argument("--upstream", metavar="URL", help="the model server behind the proxy")
+    serve.add_argument("--config", type=Path, help="the settings (default: POWFAST_CONFIG)")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="listen on this address (default %(default)s)"
     )
     serve.add_argument(
-        "--upstream", metavar="URL", help="the model server whose answers are priced and passed on"
+        "--port", type=output.PORT, default=8402, help="listen on this port (default %(default)s)"
     )
-    serve.add_argument("--config", type=Path, help="the settings (POWFAST_CONFIG)")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=output.PORT, default=8402)
     serve.add_argument(
         "--workers",
         type=output.number(int, 1, 1024),
         default=1,
-        help="processes; they share the store",
+        metavar="N",
+        help="processes, which share the store (default %(default)s)",
     )
 
 

@@ -14,9 +14,21 @@ def add_to(commands: output.Commands) -> None:
     solve = output.add_command(
         commands, "solve", _solve, "Solve a challenge and print the PoW-Solution header's value."
     )
-    solve.add_argument("token", help="the challenge, or - to read it from standard input")
-    solve.add_argument("--max-work", type=int, help="refuse more (default 2^32: a laptop's minute)")
-    solve.add_argument("--threads", type=int, help="solver threads (default: all cores)")
+    solve.add_argument(
+        "token",
+        help='the challenge, as in challenge="..." of WWW-Authenticate; - reads it from standard '
+        "input",
+    )
+    solve.add_argument(
+        "--max-work",
+        type=int,
+        metavar="N",
+        help="refuse a challenge over more expected hashes than this (default 4294967296, about a "
+        "minute of a laptop)",
+    )
+    solve.add_argument(
+        "--threads", type=int, metavar="N", help="threads that solve (default: all cores)"
+    )
 
 
 def _solve(arguments: argparse.Namespace) -> int:

@@ -15,12 +15,20 @@ def add_to(commands: output.Commands) -> None:
         commands,
         "verify",
         _verify,
-        "Check a PoW-Solution header's value with the server's keys (POWFAST_KEYS_FILE, or "
-        "POWFAST_KEYS=id:hex,id:hex). Whether it was redeemed before only its ledger knows.",
+        "Check a PoW-Solution header's value with the server's keys, which POWFAST_KEYS_FILE or "
+        "POWFAST_KEYS=id:hex,id:hex names. Only the server's store knows whether it was used "
+        "before.",
     )
     verify.add_argument("solution", help="<token>.<nonces>, or - to read it from standard input")
-    verify.add_argument("--account", default="")
-    verify.add_argument("--request", default="", help="the request's digest in hexadecimal")
+    verify.add_argument(
+        "--account", default="", help="the account that the challenge is for (default: none)"
+    )
+    verify.add_argument(
+        "--request",
+        default="",
+        metavar="DIGEST",
+        help="digest of the request that the challenge is for, in hexadecimal (default: none)",
+    )
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import socket
@@ -15,8 +16,9 @@ import pytest
 import powfast
 from powfast import keyring
 from powfast.challenge import Issuer, token_to_text
+from powfast.cli import parser
 from powfast.http import parse_solution
-from powfast.tariff import EvidenceTariff
+from powfast.tariff import EvidenceTariff, save_traces
 
 SECRET = bytes(range(32))
 
@@ -163,33 +165,93 @@ def test_no_command_shows_the_usage() -> None:
     assert "usage: powfast" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["solve", "-"],
-        ["verify", "-"],
-        ["bench", "--out", "."],
-        ["profile", "show", "none.json"],
-        ["profile", "compare", "none.json"],
-        ["profile", "merge", "none.json"],
-        ["profile", "answer", "none.json"],
-        ["leakage", "report", "none.npz", "none.npz", "none.npz"],
-        ["calibrate", "none.npz", "--service-time", "1", "--hash-rate", "1"],
-        ["keys", "show", "none.json"],
-        ["account", "show", "alice"],
-        ["account", "reset", "alice"],
-        ["account", "group", "friends"],
-        ["demo", "--out", "/dev/null/none"],
-        ["paper", "table2", "--data", "none"],
-    ],
-    ids=" ".join,
-)
-def test_json_is_the_same_before_the_command_and_after_it(command: list[str]) -> None:
+# every command, with arguments that it takes and then fails with
+FAILING = {
+    "solve": ["-"],
+    "verify": ["-"],
+    "bench": ["--out", "."],
+    "profile show": ["none.json"],
+    "profile compare": ["none.json"],
+    "profile merge": ["none.json"],
+    "profile answer": ["none.json"],
+    "leakage report": ["none.npz", "none.npz", "none.npz"],
+    "leakage layers": ["none.onnx"],
+    "calibrate": ["none.npz", "--service-time", "1", "--hash-rate", "1"],
+    "keys": ["show", "none.json"],
+    "account show": ["alice"],
+    "account reset": ["alice"],
+    "account group": ["friends"],
+    "account newcomers": [],
+    "serve": [],
+    "demo": ["--out", "/dev/null/none"],
+    "paper": ["table2", "--data", "none"],
+}
+
+
+def parsers(root: argparse.ArgumentParser, name: str = "") -> dict[str, argparse.ArgumentParser]:
+    """Every parser below this one, by the words that lead to it."""
+    found = {}
+    for action in root._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, below in action.choices.items():
+                words = f"{name} {word}".strip()
+                found |= {words: below} | parsers(below, words)
+    return found
+
+
+def test_every_command_is_among_those_that_are_tested() -> None:
+    commands = {words for words, found in parsers(parser()).items() if found.get_default("run")}
+    assert commands == set(FAILING)
+
+
+@pytest.mark.parametrize("words", FAILING)
+def test_json_is_asked_for_before_a_command_or_after_it(words: str) -> None:
+    command = [*words.split(), *FAILING[words]]
+    asked = [[*command[:at], "--json", *command[at:]] for at in range(len(words.split()) + 1)]
+    heard = [vars(parser().parse_args(line)) for line in [*asked, [*command, "--json"]]]
+    heard = [{name: value for name, value in found.items() if name != "run"} for found in heard]
+    assert all(found == heard[0] for found in heard)
+    assert heard[0]["json"] is True
+    assert parser().parse_args(command).json is False
+
+
+@pytest.mark.parametrize("words", FAILING)
+def test_json_is_the_same_before_the_command_and_after_it(words: str) -> None:
+    command = [*words.split(), *FAILING[words]]
     before, after = run("--json", *command), run(*command, "--json")
     assert parsed(before) == parsed(after)
     assert set(parsed(after)) == {"error", "detail"}
     assert (before.returncode, before.stderr) == (after.returncode, "")
     assert after.returncode in (1, 2)
+
+
+@pytest.mark.parametrize("words", parsers(parser()))
+def test_help_explains_every_argument(words: str) -> None:
+    found = parsers(parser())[words]
+    assert found.description
+    for action in found._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), action
+        if action.option_strings and action.default not in (None, False, "", argparse.SUPPRESS):
+            assert "default" in action.help, action
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["leakage", "report", "{file}", "{file}", "{file}"],
+        ["calibrate", "{file}", "--service-time", "1", "--hash-rate", "1"],
+        ["calibrate", "{traces}", "--service-time=1", "--hash-rate=1", "--suspicious", "{file}"],
+        ["calibrate", "{traces}", "--service-time=1", "--hash-rate=1", "--estimator", "{file}"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_no_npz_is_named_as_such(command: list[str], tmp_path: Path) -> None:
+    file, traces = tmp_path / "features.csv", tmp_path / "traces.npz"
+    file.write_text("0.25,0.75\n")
+    save_traces(traces, [[1.0]])
+    done = run(*(word.format(file=file, traces=traces) for word in command))
+    said = f"powfast: {file} is not an .npz archive, as numpy.savez writes them\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_places_of_the_library() -> None:
