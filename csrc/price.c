@@ -39,7 +39,7 @@ static double bet(double *wealth, const powfast_tariff *tariff, double queries, 
 /* The same of a pool of newcomers. Above what they pay at most, wealth is thrown away: a pool that was
  * hot cools down as soon as it can. */
 static double pool_bet(double *wealth, const powfast_tariff *tariff, double evidence) {
-    double count = (double)tariff->bet_count, gain = evidence - 1, total = 0;
+    double count = (double)tariff->bet_count, gain = evidence / tariff->honest_mean - 1, total = 0;
     double most = count * (tariff->opening_work / tariff->base_work);
     for (size_t i = 0; i < tariff->bet_count; i++) {
         double after = POOL_KEEPS * (wealth[i] + POOL_SHARE) * (1 + tariff->bets[i] * gain);
@@ -72,7 +72,8 @@ static int are_valid(const double *state, const powfast_tariff *tariff, const do
 
 powfast_status powfast_newcomers(double *heats, double *state, const powfast_tariff *tariff,
                                  const double *evidence, size_t count) {
-    if (!are_valid(state, tariff, evidence, count))
+    if (!are_valid(state, tariff, evidence, count) || !(tariff->honest_mean > 0) ||
+        !(tariff->honest_mean <= 1))
         return POWFAST_INVALID_ARGUMENT;
     for (size_t i = 0; i < count; i++, state[0]++) {
         double heat = pool_bet(state + 1, tariff, evidence[i]);

@@ -31,7 +31,7 @@ _DECAY = 2.0 ** (-1.0 / 5000.0)
 _RESTART = 1.0 - _DECAY  # d / N
 _CAP = 2.0**100  # of wealth, and of a price: those of the tariff
 _HIGHEST = 2.0**63
-_HIDING = 10  # one query in so many is wanted, where it hides
+_HIDING = (3, 10, 30)  # one query in so many is wanted, where it hides
 _LAMBDAS = np.array(LAMBDAS)
 
 
@@ -60,6 +60,7 @@ def stream(
     share: float,
     leave_after: int,
     opening: float,
+    honest_mean: float,
     wanted: int,
     seed: int = 0,
 ) -> Stream:
@@ -73,13 +74,14 @@ def stream(
     share : part of the stream that is the extractor's
     leave_after : queries of each of its accounts
     opening : base prices after which an account has left the pool
+    honest_mean : the tariff's
     wanted : queries it wants answered
     """
     rng = np.random.default_rng(seed)
     asked = wanted * period
     gaps = rng.geometric(share, asked) - 1
     drawn = rng.choice(honest, int(gaps.sum()))
-    paid, noticed, prices = _simulated(drawn, sent, gaps, leave_after, opening)
+    paid, noticed, prices = _simulated(drawn, sent, gaps, leave_after, opening, honest_mean)
     accounts = len(prices) // HONEST_QUERIES
     of_accounts = prices[: accounts * HONEST_QUERIES].reshape(accounts, HONEST_QUERIES)
     first = float(noticed) if noticed >= 0 else np.inf
@@ -96,6 +98,7 @@ class Newcomers:
     wanted : (m,) evidence of the queries that the extractor wants answered
     ordinary : evidence of the most ordinary queries
     opening : base prices
+    honest_mean : the tariff's
     queries : how many it asks
     """
 
@@ -103,19 +106,32 @@ class Newcomers:
     wanted: Floats
     ordinary: float
     opening: float
+    honest_mean: float
     queries: int
 
     def streams(self, share: float) -> list[Stream]:
         """Return what came of every way to ask at one share of the stream."""
         filtered = self.wanted[self.wanted <= np.median(self.wanted)]
-        hidden = np.full((len(self.wanted), _HIDING), self.ordinary)
-        hidden[:, -1] = self.wanted
-        ways = ((self.wanted, 1), (filtered, 1), (hidden.ravel(), _HIDING))
+        ways = [(self.wanted, 1), (filtered, 1), *((self._hidden(k), k) for k in _HIDING)]
         return [
-            stream(self.honest, sent, period, share, leave, self.opening, self.queries // period)
+            stream(
+                self.honest,
+                sent,
+                period,
+                share,
+                leave,
+                self.opening,
+                self.honest_mean,
+                max(1, self.queries // period),
+            )
             for sent, period in ways
             for leave in ACCOUNTS
         ]
+
+    def _hidden(self, period: int) -> Floats:
+        among = np.full((len(self.wanted), period), self.ordinary)
+        among[:, -1] = self.wanted
+        return among.ravel()
 
 
 @njit(cache=True)
@@ -128,7 +144,7 @@ def _bet(wealth, evidence, most):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _simulated(drawn, sent, gaps, leave_after, opening):  # type: ignore[no-untyped-def]
+def _simulated(drawn, sent, gaps, leave_after, opening, mean):  # type: ignore[no-untyped-def]
     """Return what the extractor paid, its queries until the alarm or -1, and honest prices."""
     pool = np.zeros(len(_LAMBDAS))
     wealth = np.zeros((2, len(_LAMBDAS)))  # of the honest account and the extractor's
@@ -149,7 +165,7 @@ def _simulated(drawn, sent, gaps, leave_after, opening):  # type: ignore[no-unty
             price = min(max(1.0, _bet(wealth[who], evidence, _CAP)), _HIGHEST)
             if surcharges[who] < opening:
                 pool[:] = _DECAY * pool + _RESTART
-                surplus = min(_bet(pool, evidence, len(pool) * opening), opening) - price
+                surplus = min(_bet(pool, evidence / mean, len(pool) * opening), opening) - price
                 surplus = min(max(surplus, 0.0), opening - surcharges[who])
                 surcharges[who] += surplus
                 price += surplus

@@ -149,7 +149,8 @@ def _attack(
     honest = np.concatenate(usual)
 
     def streams(part: Floats) -> dict[str, list[Stream]]:
-        newcomers = Newcomers(honest, part, ordinary[0], prices.opening, len(part))
+        mean = prices.tariff.honest_mean
+        newcomers = Newcomers(honest, part, ordinary[0], prices.opening, mean, len(part))
         return {f"{share:.1%}": newcomers.streams(share) for share in SHARES}
 
     def multiple(part: Floats) -> dict[str, float]:

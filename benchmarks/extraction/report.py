@@ -306,9 +306,9 @@ def _newcomers(results: dict[str, Any]) -> Iterator[str]:
         "has an extractor among them, with this part of the queries. Seen after: its queries until "
         "newcomers pay 100 base prices, each query from a fresh account (a dash: not in every "
         "seed). Pays: the cheapest of fresh accounts left after 1 to 1000 queries, with all its "
-        "queries, the half that looks more ordinary, or one in ten among ordinary ones, and of "
-        "accounts that paid the opening, split or diluted. Honest: mean price of the newcomers "
-        "meanwhile, and that of the dearest hundredth of them."
+        "queries, the half that looks more ordinary, or one in 3, 10 or 30 among ordinary ones, "
+        "and of accounts that paid the opening, split or diluted. Honest: mean price of the "
+        "newcomers meanwhile, and that of the dearest hundredth of them."
     )
     yield ""
     yield from _table(

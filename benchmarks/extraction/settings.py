@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.extraction.data import ROOT
 
 # Of the results of each kind, 1 where none is given: raised when a change of code changes them.
-_REVISIONS = {"priced": 3, "solved": 3}
+_REVISIONS = {"priced": 4, "solved": 3}
 
 
 def cache() -> Path:

@@ -78,9 +78,10 @@ def targets(results: dict[str, Any]) -> list[Target]:
             35.0,
             FOREIGN,
             "best dilution",
-            "fresh accounts that hide each query among nine of the most ordinary ones: their pool "
-            "stays calm, for the evidence of honest queries averages well below 1",
+            "an extractor that sends half a percent of the newcomers' queries, and hides in some "
+            "fresh accounts among ordinary ones: honest newcomers differ by as much",
         ),
+        _hidden(attacks),
         row(
             "mixtures of own and foreign images, best split",
             150.0,
@@ -96,3 +97,24 @@ def targets(results: dict[str, Any]) -> list[Target]:
             "small steps from real images stay within what honest users send",
         ),
     ]
+
+
+def _hidden(attacks: dict[str, Any]) -> Target:
+    """Return the row of foreign images in all but the smallest share of a stream."""
+    ours = {
+        name: min(
+            share["at_hash_rate"]["1x"]["lowest"]
+            for share in list(attacks[name]["newcomers"].values())[1:]
+        )
+        for name in FOREIGN
+    }
+    by, least = min(ours.items(), key=lambda price: price[1])
+    return Target(
+        "... any strategy at 2 % of the newcomers' queries and more",
+        35.0,
+        True,
+        least,
+        None,
+        by=by,
+        limit="fresh accounts that hide each query among ordinary ones",
+    )

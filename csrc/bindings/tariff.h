@@ -9,17 +9,18 @@
 
 class Tariff {
   public:
-    // numbers: base, most, opening, step, wealth cap and credit limit; volume: (start, multiple)s.
-    Tariff(const std::array<double, 6> &numbers, std::vector<double> bets,
+    // numbers: base, most, opening, step, wealth cap, credit limit, honest mean; volume: (start, multiple)s.
+    Tariff(const std::array<double, 7> &numbers, std::vector<double> bets,
            const std::vector<std::pair<double, double>> &volume, bool probation)
         : bets_(std::move(bets)) {
         if (bets_.size() != POWFAST_BETS)
             throw std::invalid_argument("a tariff has seven bets");
         for (auto [start, multiple] : volume)
             volume_.push_back({start, multiple});
-        auto [base, most, opening, step, cap, credit] = numbers;
-        tariff_ = {base,         most,         opening,        step,          cap, credit,
-                   bets_.data(), bets_.size(), volume_.data(), volume_.size(), probation};
+        auto [base, most, opening, step, cap, credit, mean] = numbers;
+        tariff_ = {base,         most,         opening,        step,           cap,
+                   credit,       mean,         bets_.data(),   bets_.size(),   volume_.data(),
+                   volume_.size(), probation};
     }
 
     Tariff(const Tariff &) = delete;

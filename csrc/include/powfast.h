@@ -275,6 +275,7 @@ typedef struct powfast_tariff {
     double step;         /* of the published work, relative: a power of two, 2^-20 .. 1/2 */
     double wealth_cap;   /* of each bet: above every price there can be, such as 2^100 */
     double credit_limit; /* above which an account's balance is not raised */
+    double honest_mean;  /* of newcomers' evidence, in (0, 1]: their pool divides by it */
     const double *bets;  /* each in 0 .. 1 */
     size_t bet_count;    /* at least 1 */
     const powfast_volume *volume; /* ascending */

@@ -178,6 +178,13 @@ def _print_report(report: dict[str, Any]) -> None:
         for n, found in honest["first_queries"].items()
     ]
     output.print_table(("first queries, at 99 %", "in peace", "while newcomers pay most"), lengths)
+    newcomers = honest.get("newcomers")
+    if newcomers:
+        print(
+            f"newcomers' evidence averages {newcomers['mean_evidence']:.3g}, and may average "
+            f"{newcomers['honest_mean']:.3g}: among themselves they pay at most "
+            f"{newcomers['highest_price']:.3g} base prices"
+        )
     slowest = honest.get("slowest_tenth_of_devices")
     if slowest:
         shown = ", ".join(f"{q}: {x:.3f}x" for q, x in slowest["overhead"].items())

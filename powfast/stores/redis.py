@@ -65,7 +65,7 @@ class _Commands:
             *(tariff.base_work, tariff.max_work, tariff.opening_work),
             *(WEALTH_CAP, tariff.credit_limit, RERUNS, CLOCK_SKEW),
             *(HALVING_TERMS, NO_HALF_LEFT, math.log(2.0)),
-            *(tariff.probation, POOL_KEEPS, POOL_SHARE),
+            *(tariff.probation, POOL_KEEPS, POOL_SHARE, tariff.honest_mean),
         )
         volume = [number for step in tariff.volume for number in step]
         self._rules = [_doubles(rules), _doubles(LAMBDAS), _doubles(volume)]

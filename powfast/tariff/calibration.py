@@ -23,7 +23,9 @@ from powfast.tariff.honest import (
     Running,
     extended,
     first,
+    hottest,
     mean_logs,
+    newcomers_mean,
     read,
     usable,
 )
@@ -105,8 +107,9 @@ def calibrate(
 
     One half of the accounts chooses, the other half is reported on. On probation nobody pays the
     opening in peace, so that base works have the whole overhead, from an account's first query on,
-    and the opening is what `max_opening` allows. Without, every account pays it: its size in base
-    prices then depends on the evidence alone, and service time and hash rate scale both works.
+    and the opening is what `max_opening` allows; the evidence of newcomers may average what that of
+    nineteen in twenty accounts does at most. Without, every account pays the opening: its size in
+    base prices then depends on the evidence alone, and service time and hash rate scale both works.
 
     Parameters
     ----------
@@ -174,7 +177,12 @@ def calibrate(
         )
     if probation:
         opening = math.floor(max_opening * float(rates[0])) / base_work
-    tariff = EvidenceTariff(float(base_work), opening * base_work, probation=probation)
+    tariff = EvidenceTariff(
+        float(base_work),
+        opening * base_work,
+        probation=probation,
+        honest_mean=newcomers_mean(chosen_on) if probation else 1.0,
+    )
 
     per_base_price = base_work / (seconds * rate)
     pool = np.concatenate(long_enough)
@@ -290,6 +298,12 @@ def _honest_report(
         },
         "share_above_max_overhead": float(np.mean(overhead > max_overhead)),
     }
+    if tariff.probation:
+        report["newcomers"] = {
+            "mean_evidence": float(np.concatenate(accounts).mean()),
+            "honest_mean": tariff.honest_mean,
+            "highest_price": hottest(tariff, accounts, rng),
+        }
     if len(rates) > 1:
         tenth = max(1, len(rates) // 10)
         report["slowest_tenth_of_devices"] = {

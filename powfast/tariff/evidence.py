@@ -73,6 +73,9 @@ class EvidenceTariff:
         `half_life` is not given; their unpaid runs halve as well. A day by default.
     probation : bool
         Whether accounts that have not paid the opening share a price instead of paying it first.
+    honest_mean : float
+        What the evidence of honest newcomers averages at most, in [0.001, 1]; `newcomers` divides
+        by it.
     volume : sequence of (int, float)
         From an account's such-and-such query on, counted from 1, every price is multiplied by at
         least 1; counts ascend, and the last one reached counts.
@@ -91,6 +94,7 @@ class EvidenceTariff:
     shared_half_life: float | None = 86_400.0
     volume: tuple[tuple[int, float], ...] = ()
     probation: bool = True
+    honest_mean: float = 1.0
 
     input: ClassVar[str] = "evidence"
 
@@ -100,6 +104,7 @@ class EvidenceTariff:
             ("opening_work", 0.0, MOST_WORK),
             ("max_work", 1.0, MOST_WORK),
             ("step", 2.0**-20, 0.5),
+            ("honest_mean", 0.001, 1.0),
         ):
             object.__setattr__(self, name, number(getattr(self, name), name, low, high))
         if self.max_work < self.base_work:
@@ -148,7 +153,7 @@ class EvidenceTariff:
     def native(self) -> _native.Tariff:
         """The same tariff for the native code: what prices arrays, and accounts in ledgers."""
         numbers = (self.base_work, self.max_work, self.opening_work, self.step)
-        limits = WEALTH_CAP, self.credit_limit
+        limits = WEALTH_CAP, self.credit_limit, self.honest_mean
         return _native.Tariff((*numbers, *limits), LAMBDAS, self.volume, self.probation)
 
     def newcomers(
@@ -156,12 +161,15 @@ class EvidenceTariff:
     ) -> tuple[FloatArray, FloatArray]:
         r"""Advance the pool of accounts that have not paid their opening by their next queries.
 
-            R_λ <- d (R_λ + 1/N) (1 + λ (e - 1)),    d = 2^(-1/5000),  N = d/(1 - d) = 7213
+            R_λ <- d (R_λ + 1/N) (1 + λ (e/m - 1)),    d = 2^(-1/5000),  N = d/(1 - d) = 7213
 
         A newcomer pays at least `base_work` min(R, O), R the mean over λ and O the opening in base
-        prices, until what it has paid beyond its own price is the opening. R is at most 1 on
-        average while all newcomers are honest, and they make at least c N queries on average until
-        it reaches c: an e-detector, see Shin, Ramdas, Rinaldo, "E-detectors" (2022).
+        prices, until what it has paid beyond its own price is the opening. While the evidence of
+        newcomers averages at most m = `honest_mean` given the past, R is at most 1 on average, and
+        they make at least c N queries on average until it reaches c: an e-detector, see Shin,
+        Ramdas, Rinaldo, "E-detectors" (2022). Evidence promises an average of at most 1 in every
+        class, and is well below in most: dividing by what it is lets a pool notice an extractor
+        who hides among ordinary queries.
 
         Parameters
         ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,6 +15,8 @@ from powfast.tariff.evidence import EvidenceTariff
 # The overhead is that of a whole account of at least so many queries.
 ACCOUNT_QUERIES = 1000
 SHORTEST = 50
+
+_NEWCOMER_QUERIES, _POOL_QUERIES = 30, 100_000
 
 LENGTHS = (1, 3, 10, 30, 100, 300, 1000, 4000)
 """Queries of accounts whose overhead is reported, and kept within the bound, from the first on."""
@@ -70,6 +73,27 @@ def first(accounts: list[FloatArray], queries: int, opening: float = 0.0) -> Flo
     surcharges = [min(opening, np.maximum(0.0, opening - price).sum()) for price in prices]
     totals: FloatArray = np.array([price.sum() for price in prices]) + surcharges
     return totals / queries
+
+
+def newcomers_mean(accounts: list[FloatArray]) -> float:
+    """Return the mean evidence that nineteen in twenty accounts keep below.
+
+    Newcomers may all be like the twentieth. At most 1, which evidence promises by itself.
+    """
+    means = [float(trace.mean()) for trace in accounts]
+    return float(np.clip(np.quantile(means, 0.95, method="higher"), 0.001, 1.0))
+
+
+def hottest(tariff: EvidenceTariff, accounts: list[FloatArray], rng: np.random.Generator) -> float:
+    """Return the highest price, in base prices, of a pool whose newcomers are these accounts.
+
+    Each asks its first 30 queries, one account after the other in random order, over and over.
+    """
+    firsts = [trace[:_NEWCOMER_QUERIES] for trace in accounts]
+    rounds = math.ceil(_POOL_QUERIES / sum(map(len, firsts)))
+    order = np.concatenate([rng.permutation(len(firsts)) for _ in range(rounds)])
+    heat, _ = tariff.newcomers(np.concatenate([firsts[i] for i in order])[:_POOL_QUERIES])
+    return max(1.0, min(float(heat.max()), tariff.opening_work / tariff.base_work))
 
 
 def mean_logs(accounts: list[FloatArray]) -> list[float]:

@@ -22,6 +22,7 @@ static const powfast_tariff on_probation = {.base_work = BASE,
                                             .step = 0.125,
                                             .wealth_cap = 0x1p100,
                                             .credit_limit = 1000 * BASE,
+                                            .honest_mean = 1,
                                             .bets = bets,
                                             .bet_count = POWFAST_BETS,
                                             .probation = 1};
@@ -194,6 +195,14 @@ static void test_probation(void) {
     CHECK(powfast_newcomers(NULL, pool.state, &on_probation, (double[]){-1}, 1) ==
           POWFAST_INVALID_ARGUMENT);
     CHECK(pool.state[0] == 21);
+    powfast_tariff refused = on_probation;
+    double means[] = {0, -1, 1.5, NAN};
+    for (size_t i = 0; i < sizeof means / sizeof *means; i++) {
+        refused.honest_mean = means[i];
+        CHECK(powfast_newcomers(NULL, pool.state, &refused, ordinary, 1) ==
+              POWFAST_INVALID_ARGUMENT);
+        CHECK(pool.state[0] == 21);
+    }
 }
 
 static void test_refusals(void) {

@@ -35,8 +35,8 @@ def test_an_account_is_kept_as_a_ledger_keeps_it():
     tariff = ffi.new("powfast_tariff *", {
         "base_work": TARIFF.base_work, "max_work": TARIFF.max_work,
         "opening_work": TARIFF.opening_work, "step": TARIFF.step, "wealth_cap": WEALTH_CAP,
-        "credit_limit": TARIFF.credit_limit, "bets": bets, "bet_count": len(LAMBDAS),
-        "probation": TARIFF.probation,
+        "credit_limit": TARIFF.credit_limit, "honest_mean": TARIFF.honest_mean,
+        "bets": bets, "bet_count": len(LAMBDAS), "probation": TARIFF.probation,
     })  # fmt: skip
     limits = ffi.new("powfast_limits *", [8.0, float("inf"), 10.0])
     account, pool, request, spent = (

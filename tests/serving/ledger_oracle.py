@@ -177,8 +177,9 @@ class Oracle:
 
     def _heat_up(self, pool: Account, e: float) -> None:
         most = len(BETS) * (self.tariff.opening_work / self.tariff.base_work)
+        gain = e / self.tariff.honest_mean - 1
         for i, bet in enumerate(BETS):
-            heat = POOL_KEEPS * (pool.wealths[i] + POOL_SHARE) * (1 + bet * (e - 1))
+            heat = POOL_KEEPS * (pool.wealths[i] + POOL_SHARE) * (1 + bet * gain)
             pool.wealths[i] = min(heat, most)
         pool.queries += 1
 

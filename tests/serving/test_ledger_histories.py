@@ -32,7 +32,7 @@ from powfast.tariff import EvidenceTariff
 
 ON_PROBATION = [
     EvidenceTariff(1000.0, 50_000.0),
-    EvidenceTariff(1000.0, 50_000.0, half_life=3600.0, max_work=1e7),
+    EvidenceTariff(1000.0, 50_000.0, half_life=3600.0, max_work=1e7, honest_mean=0.3),
     EvidenceTariff(777.0, half_life=7.0, volume=((1, 1.1), (9, 3.0))),
     EvidenceTariff(10.0, 100.0, shared_half_life=30.0),
     EvidenceTariff(10.0, 100.0, shared_half_life=None, volume=((3, 1.7), (70, 2.5))),

@@ -63,6 +63,20 @@ def test_the_opening_takes_the_slowest_client_so_long(
     assert attacked == pytest.approx(1 + 10 / SECONDS, rel=0.01)
 
 
+def test_honest_newcomers_stay_calm_among_themselves(
+    honest: list[np.ndarray], on_probation: Calibration
+) -> None:
+    """Even where all are like the one account in twenty whose evidence is highest."""
+    found = on_probation.report["honest"]["newcomers"]
+    means = sorted(trace.mean() for trace in honest if len(trace) >= 1000)
+    assert means[len(means) // 2] < found["honest_mean"] <= min(1.0, means[-1])
+    assert on_probation.tariff.honest_mean == found["honest_mean"]
+    assert found["highest_price"] <= 2
+    low = calibrate([0.1 * trace for trace in honest], service_time=SECONDS, hash_rate=RATE)
+    assert low.tariff.honest_mean == pytest.approx(0.1 * means[int(0.95 * len(means))], rel=0.2)
+    assert low.report["honest"]["newcomers"]["highest_price"] <= 2
+
+
 def test_new_honest_accounts_keep_to_the_overhead(calibration: Calibration) -> None:
     fresh = [trace for trace in honest_accounts(2000, 4) if len(trace) >= 1000]
     result = simulate(calibration.tariff, fresh)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,24 +26,29 @@ def honest() -> np.ndarray:
     return calibrator(1 - np.random.default_rng(SEED).random((POOLS, QUERIES)))
 
 
-@pytest.fixture(scope="module")
-def heat(honest: np.ndarray) -> np.ndarray:
-    return np.stack([TARIFF.newcomers(pool)[0] for pool in honest])
+@pytest.fixture(scope="module", params=[1.0, 0.25])
+def heat(request: pytest.FixtureRequest, honest: np.ndarray) -> np.ndarray:
+    """Of pools whose evidence averages the tariff's honest mean."""
+    mean: float = request.param
+    tariff = replace(TARIFF, honest_mean=mean)
+    return np.stack([tariff.newcomers(mean * pool)[0] for pool in honest])
 
 
-def test_the_recursion_in_plain_python() -> None:
+@pytest.mark.parametrize("mean", [1.0, 0.4])
+def test_the_recursion_in_plain_python(mean: float) -> None:
     evidence, d = [1.0, 0.3, 50.0, 9.0, 0.0], 2 ** (-1 / 5000)
+    tariff = replace(TARIFF, honest_mean=mean)
     heat, wealths = [], [0.0] * len(LAMBDAS)
     for e in evidence:
         wealths = [
-            d * (r + (1 - d) / d) * (1 + bet * (e - 1))
+            d * (r + (1 - d) / d) * (1 + bet * (e / mean - 1))
             for r, bet in zip(wealths, LAMBDAS, strict=True)
         ]
         heat.append(sum(wealths) / len(wealths))
-    found, state = TARIFF.newcomers(evidence)
+    found, state = tariff.newcomers(evidence)
     assert found == pytest.approx(heat)
     assert state == pytest.approx([5, *wealths])
-    halves = TARIFF.newcomers(evidence[2:], TARIFF.newcomers(evidence[:2])[1])
+    halves = tariff.newcomers(evidence[2:], tariff.newcomers(evidence[:2])[1])
     assert np.array_equal(halves[1], state)
 
 
@@ -83,6 +90,16 @@ def test_an_extractor_with_fresh_accounts_heats_its_pool(
     heat, _ = TARIFF.newcomers(np.where(its, evidence, honest[0]))
     assert its[: (heat >= 100).argmax() + 1].sum() <= queries
     assert heat[QUERIES // 2 :].min() > 100
+
+
+def test_a_pool_notices_who_hides_among_ordinary_queries(honest: np.ndarray) -> None:
+    """Evidence averages 0.3 where queries are honest; one in 500 is an extractor's."""
+    evidence = 0.3 * honest[1]
+    evidence[::500] = 180.0
+    calm, _ = TARIFF.newcomers(evidence)
+    assert calm.max() < 10
+    heat, _ = replace(TARIFF, honest_mean=0.3).newcomers(evidence)
+    assert heat[-1] > 100
 
 
 def test_ordinary_queries_bank_nothing_for_an_extractor() -> None:

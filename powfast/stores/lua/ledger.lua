@@ -15,7 +15,7 @@ local function doubles(text)
 end
 
 local base, most, opening, cap, credit_limit, reruns, clock_skew, terms, none_left, ln2,
-  probation, pool_keeps, pool_share = unpack(doubles(ARGV[1]))
+  probation, pool_keeps, pool_share, honest_mean = unpack(doubles(ARGV[1]))
 local bets, volume = doubles(ARGV[2]), doubles(ARGV[3])
 local now, remember, half_life, group_half_life, is_shared = unpack(doubles(ARGV[4]))
 
@@ -173,7 +173,7 @@ local function charged_for(own, group, before, is_paid, evidence)
     for at = 1, #evidence, 8 do
       local query = string.sub(evidence, at, at + 7)
       local price = advance(own, query)
-      local heat = heat_up(pool, unpack_from('<d', query) - 1)
+      local heat = heat_up(pool, unpack_from('<d', query) / honest_mean - 1)
       owed = owed + price
       more = more + min(surcharge(heat, price, 1), max(0, left - more))
     end
