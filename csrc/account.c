@@ -86,8 +86,10 @@ static void open_if_paid(powfast_account *account, const powfast_tariff *tariff)
 }
 
 static void forgive(powfast_account *account, const powfast_tariff *tariff) {
-    if (account->balance >= 0)
+    if (account->balance >= 0) {
         account->unpaid = 0;
+        account->cleared += 1;
+    }
     open_if_paid(account, tariff);
 }
 
@@ -116,8 +118,18 @@ static void credit(powfast_account *account, const powfast_tariff *tariff, doubl
     forgive(account, tariff);
 }
 
+/* Whether it is one of the unpaid runs: those from before a forgiveness are not. */
+static int is_counted(const powfast_account *account, const powfast_request *request) {
+    return request->counted == account->cleared + 1;
+}
+
+static void count_run(powfast_account *account, powfast_request *request) {
+    account->unpaid += !is_counted(account, request);
+    request->counted = account->cleared + 1;
+}
+
 static void paid_run(powfast_account *account, const powfast_request *request) {
-    account->unpaid = higher(0, account->unpaid - request->counted);
+    account->unpaid = higher(0, account->unpaid - is_counted(account, request));
 }
 
 /* A challenge has paid for a run: sent again, its solution is good for the same answer. */
@@ -214,8 +226,8 @@ static powfast_verdict enter_new(double *work, powfast_account *account,
     request->authorized = higher(price, *prepaid);
     account->balance -= request->authorized - *prepaid;
     request->covered = lower(funds, request->authorized);
-    request->counted = request->covered < price;
-    account->unpaid += request->counted;
+    if (request->covered < price)
+        count_run(account, request);
     *work = 0;
     return POWFAST_RUN;
 }
@@ -372,14 +384,14 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
     }
     if (is_rerun && mine->settled > 0)
         memset(spent, 0, sizeof *spent); /* what it has paid counts for this run now */
-    account->unpaid += !mine->counted;
+    count_run(account, mine);
     if (!mine->tagged)
         mine->authorized = mine->price; /* of the moment, which stays a debt in any case */
     else
         mine->surcharge = mine->surcharged;
     mine->surcharged = surcharged;
     mine->phase = POWFAST_DUE;
-    mine->counted = mine->tagged = 1;
+    mine->tagged = 1;
     mine->price = debit;
     mine->due = *due;
     mine->covered = mine->settled = mine->until = 0;

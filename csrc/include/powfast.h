@@ -307,6 +307,7 @@ typedef struct powfast_account {
     double state[1 + POWFAST_BETS];
     double balance; /* work redeemed less work charged: below 0 a debt */
     double unpaid;  /* runs that nobody has paid for; infinity: answers were read unpaid */
+    double cleared; /* how often these were none, since all that was charged was paid */
     double opened;  /* 1: the opening is paid */
     double surcharged; /* what was charged towards the opening, on probation */
     double charged; /* seconds since 1970: when it was last charged */
@@ -328,7 +329,7 @@ typedef struct powfast_request {
     double authorized; /* what was debited when it began to run */
     double covered;    /* what is paid for it: by credit, or by work redeemed for it alone */
     double settled;    /* what was debited and paid for it before, and nothing was read for */
-    double counted;    /* 1: it is one of the account's unpaid runs */
+    double counted;    /* one of the account's unpaid runs, while it is `cleared` + 1; or 0 */
     double price, due; /* of the moment, then what its charge debited; what is to be redeemed */
     double surcharge;  /* towards the opening, in the price of the moment */
     double surcharged; /* the same, in what its charge debited */

@@ -147,7 +147,7 @@ class _Commands:
     def _reset(self, account: str, group: str) -> Any:
         state = [1.0, *(0.0 for _ in LAMBDAS)]
         now = self._clock()
-        record = _doubles([*state, 0.0, 0.0, 1.0, 0.0, now, now])
+        record = _doubles([*state, 0.0, 0.0, 0.0, 1.0, 0.0, now, now])
         return self._client.set(self._record(account, group), record)
 
     def _newcomers(self, key: str) -> Any:
@@ -155,7 +155,7 @@ class _Commands:
 
     def _reset_newcomers(self, key: str) -> Any:
         now = self._clock()
-        return self._client.set(key, _doubles([0.0] * 12 + [now, now]))
+        return self._client.set(key, _doubles([0.0] * 13 + [now, now]))
 
     def _ask(
         self, operation: str, keys: list[str], account: str, group: str, given: list[Any]
@@ -427,7 +427,7 @@ def _redeemed(reply: Any) -> Redeemed:
 def _account_record(reply: Any) -> AccountRecord | None:
     if reply is None:
         return None
-    *state, balance, unpaid_runs, opened, surcharged, charged, _ = _numbers(reply)
+    *state, balance, unpaid_runs, _, opened, surcharged, charged, _ = _numbers(reply)
     return AccountRecord(np.array(state), balance, unpaid_runs, bool(opened), surcharged, charged)
 
 

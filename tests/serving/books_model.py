@@ -153,8 +153,6 @@ class Account:
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
         self.redeemed = 0.0
-        self.paid_again = 0
-        """Solutions for what was covered before: each makes room for a run, see threats.md."""
         self.charges: list[Charge] = []
         self.runs: list[Run] = []
 
@@ -195,14 +193,12 @@ class Books:
         if not solution.sent:
             solution.sent = True
             account = self.account(solution.person.who)
-            left = self._left(account)
             account.redeemed += solution.work
             if solution.request is None:
                 return
             latest = self._latest.get((solution.person.who, solution.request))
             if latest is not None and latest.charge is not None and not latest.charge.is_read:
                 solution.charge = latest.charge
-                account.paid_again += latest.charge.price * (1 - 1e-9) <= left
 
     def began(
         self, person: Person, request: Request, solution: Solution | None, queries: int
@@ -290,8 +286,7 @@ class Books:
     def _bound(self, who: tuple[str, str]) -> None:
         account = self.account(who)
         unpaid = self._unpaid(account, self._left(account), who[0] in self._shared)
-        most = self._limit + account.paid_again if self._limit else 0
-        assert unpaid <= most, f"3: {unpaid} runs of {who} are unpaid"
+        assert unpaid <= self._limit, f"3: {unpaid} runs of {who} are unpaid"
 
     def _streamed(self, account: Account) -> float:
         """What may have been read before it was paid: what prices were above their floors."""

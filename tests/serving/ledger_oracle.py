@@ -45,6 +45,7 @@ class Account:
     wealths: list[float] = field(default_factory=lambda: [0.0] * len(BETS))
     balance: float = 0.0
     unpaid: float = 0.0
+    cleared: float = 0.0
     opened: bool = False
     surcharged: float = 0.0
     since: float = 0.0
@@ -257,12 +258,25 @@ class Oracle:
         request.since = account.since
         self.requests[key] = request
 
+    def _forgive(self, a: Account) -> None:
+        if a.balance >= 0:
+            a.unpaid = 0.0
+            a.cleared += 1.0
+        self._open_if_paid(a)
+
+    def _count(self, a: Account, r: Request) -> None:
+        if r.counted != a.cleared + 1.0:
+            a.unpaid += 1.0
+            r.counted = a.cleared + 1.0
+
+    def _pay_off(self, a: Account, r: Request) -> None:
+        if r.counted == a.cleared + 1.0:
+            a.unpaid = max(0.0, a.unpaid - 1.0)
+
     def _credit(self, a: Account, work: float) -> None:
         limit = max(CREDIT_LIMIT * self.tariff.base_work, work)
         a.balance = max(a.balance, min(a.balance + work, limit))
-        if a.balance >= 0:
-            a.unpaid = 0.0
-        self._open_if_paid(a)
+        self._forgive(a)
 
     def _spent(self, challenge_id: bytes) -> Spent | None:
         spent = self.spent.get(challenge_id)
@@ -284,9 +298,7 @@ class Oracle:
         now, key = self.clock(), (account, group, digest)
         a = self._aged(account, group)
 
-        if a.balance >= 0:
-            a.unpaid = 0.0
-        self._open_if_paid(a)
+        self._forgive(a)
         r = self._request(key)
 
         def runs(request: Request) -> None:
@@ -359,11 +371,12 @@ class Oracle:
             return refuse(Verdict.DEBT, floor - (theirs + prepaid))
         authorized = max(floor, prepaid)
         covered = min(funds, authorized)
-        counted = 1.0 if covered < floor else 0.0
         a.balance -= authorized - prepaid
-        a.unpaid += counted
-        request = Request(authorized=authorized, covered=covered, counted=counted, price=floor)
-        runs(replace(request, surcharge=surcharge))
+        request = Request(authorized=authorized, covered=covered, price=floor)
+        request.surcharge = surcharge
+        if covered < floor:
+            self._count(a, request)
+        runs(request)
         return Entry(Verdict.RUN, 0.0, run)
 
     def charge(
@@ -389,7 +402,7 @@ class Oracle:
         if not len(evidence):
             if mine:
                 a.balance += r.authorized
-                a.unpaid = max(0.0, a.unpaid - r.counted)
+                self._pay_off(a, r)
                 self._write(account, group, a)
                 del self.requests[key]
             return Charged(0.0, 0.0, a.balance)
@@ -400,7 +413,7 @@ class Oracle:
         if r.tag and r.tag == tag_of(evidence):
             if s and s.run == run:
                 s.reruns = RERUNS
-            a.unpaid = max(0.0, a.unpaid - r.counted)
+            self._pay_off(a, r)
             self._write(account, group, a)
             del self.requests[key]
             return Charged(0.0, r.price, a.balance)
@@ -414,19 +427,18 @@ class Oracle:
         if due == 0:
             if s and s.run in (b"", run):
                 s.run, s.tag, s.price, s.reruns = run, tag_of(evidence), debit, RERUNS
-            a.unpaid = max(0.0, a.unpaid - r.counted)
+            self._pay_off(a, r)
             self._open_if_paid(a)
             if mine:
                 del self.requests[key]
         else:
             if s and s.run == run and r.settled > 0:
                 s.run, s.tag, s.price, s.reruns = b"", b"", 0.0, 0
-            if not r.counted:
-                a.unpaid += 1.0
+            self._count(a, r)
             if mine or not is_there:
                 tag = tag_of(evidence)
                 moment = r.authorized if r.tag else r.price
-                due_for_it = Request(DUE, run, moment, 0.0, 1.0, debit, due, tag)
+                due_for_it = Request(DUE, run, moment, 0.0, r.counted, debit, due, tag)
                 due_for_it.surcharge = r.surcharged if r.tag else r.surcharge
                 due_for_it.surcharged = surcharged
                 self._put(key, due_for_it, a)
@@ -442,7 +454,7 @@ class Oracle:
         if outcome is Outcome.FREE:
             a.balance += r.authorized if r.phase == RUNNING else r.price
             self._uncount(a, r.surcharged)
-            a.unpaid = max(0.0, a.unpaid - r.counted)
+            self._pay_off(a, r)
         elif outcome is Outcome.UNPAID and r.phase == DUE:
             a.balance += r.price - r.authorized
             self._keep_moment(a, r)
@@ -481,7 +493,7 @@ class Oracle:
             r.due -= done
             owed = r.due if a.unpaid < math.inf else -a.balance
             if owed <= 0 or a.balance >= 0:
-                a.unpaid = max(0.0, a.unpaid - r.counted)
+                self._pay_off(a, r)
                 s.run, s.tag, s.price = r.run, r.tag, r.price
                 del self.requests[key]
                 redeemed = Redeemed(Verdict.PAID, r.run, 0.0)

@@ -152,32 +152,6 @@ def test_what_a_worker_does_not_hold_and_has_been_read_is_a_new_request_there() 
     assert (record.state[0], record.balance, record.unpaid_runs) == (4, -2 * BASE, 1)
 
 
-def test_a_request_that_was_covered_and_is_paid_again_makes_room_for_one_unpaid_run() -> None:
-    ledger, limits = MemoryLedger(TARIFF), Limits(3.0, math.inf, 10.0)
-    ledger.reset("a")
-    expires, stale = time.time() + 60, [b"stale %d" % n for n in range(5)]
-
-    def redeem(work: int, challenge: bytes, digest: bytes = b"") -> None:
-        ledger.redeem("a", "", digest, challenge, expires, work)
-
-    def runs(digest: bytes) -> bool:
-        run = digest.ljust(16)
-        return ledger.enter("a", "", digest, run, limits).verdict == Verdict.RUN
-
-    for digest in stale:  # all but 1 of its price is credit, and then that as well
-        redeem(BASE - 1, b"credit " + digest)
-        assert runs(digest)
-        assert ledger.charge("a", "", digest, digest.ljust(16), [1.0]).due == 1
-        redeem(1, b"rest " + digest)
-    numbers = itertools.count()
-    count = sum(1 for _ in iter(lambda: runs(b"%d" % next(numbers)), False))
-    for digest in stale:
-        redeem(1, b"again " + digest, digest)
-        count += sum(1 for _ in iter(lambda: runs(b"%d" % next(numbers)), False))
-    assert count == 3 + len(stale)
-    assert ledger.account("a").balance == len(stale) - count * BASE  # which stays a debt
-
-
 def test_a_large_answer_that_is_priced_runs_twice_for_one_payment_and_is_read_once() -> None:
     app, runs = FastAPI(), itertools.count()
     held = HeldAnswers(max_bytes=LARGEST_SHARE * (OVERHEAD + 1000))

@@ -114,9 +114,11 @@ OF_AN_ACCOUNT = DAMAGES | {
     "negative wealth": with_double(24, MINUS_ONE),
     "no balance": with_double(64, NAN),
     "negative runs": with_double(72, MINUS_ONE),
-    "half opened": with_double(80, MINUS_ONE),
-    "no charge": with_double(88, NAN),
-    "no beginning": with_double(96, NAN),
+    "negative clearings": with_double(80, MINUS_ONE),
+    "half opened": with_double(88, MINUS_ONE),
+    "negative surcharge": with_double(96, MINUS_ONE),
+    "no charge": with_double(104, NAN),
+    "no beginning": with_double(112, NAN),
 }
 OF_A_REQUEST = DAMAGES | {
     "another phase": lambda record: b"x" + record[1:],

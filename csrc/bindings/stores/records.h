@@ -43,7 +43,7 @@ inline bool is_whole(const powfast_account &account, const powfast_tariff *tarif
         if (!(value >= 0 && value <= tariff->wealth_cap))
             return false;
     return account.state[0] == std::floor(account.state[0]) && account.balance == account.balance &&
-           account.unpaid >= 0 && account.surcharged >= 0 &&
+           account.unpaid >= 0 && account.cleared >= 0 && account.surcharged >= 0 &&
            (account.opened == 0 || account.opened == 1) && account.charged == account.charged &&
            account.since == account.since;
 }

@@ -18,7 +18,7 @@ end
 if evidence == '' then
   if is_mine then
     own.balance = own.balance + request.authorized
-    pay_off(own, request.counted)
+    pay_off(own, request)
     write_account(KEYS[1], own)
     delete_request()
   end
@@ -35,7 +35,7 @@ if spent and not is_mine and spent.run == run and spent.tag == tag then  -- sent
 end
 if request.tag == tag then  -- it has paid for this very evidence
   if spent and spent.run == run then spend(spent.price) end
-  pay_off(own, request.counted)
+  pay_off(own, request)
   write_account(KEYS[1], own)
   delete_request()
   return reply(0, request.price)
@@ -49,19 +49,19 @@ local due = max(0, debit - max(request.covered, max(0, own.balance)))
 own.balance = own.balance - debit
 if due == 0 then
   if spent and (spent.run == '' or spent.run == run) then spend(debit) end
-  pay_off(own, request.counted)
+  pay_off(own, request)
   if is_mine then delete_request() end
   open_if_paid(own)
 else
   if spent and spent.run == run and request.settled > 0 then
     redis.call('SET', KEYS[3], '', 'KEEPTTL')  -- what it has paid counts for this run now
   end
-  if request.counted == 0 then own.unpaid = own.unpaid + 1 end
+  count_run(own, request)
   if is_mine or not known then
     local is_first = request.tag == ''
     local moment = is_first and request.price or request.authorized
     local moments = is_first and request.surcharge or request.surcharged
-    write_request({phase = DUE, run = run, authorized = moment, counted = 1,
+    write_request({phase = DUE, run = run, authorized = moment, counted = request.counted,
       price = debit, due = due, surcharge = moments, surcharged = surcharged, tag = tag}, own)
   end
 end

@@ -76,8 +76,8 @@ if own.unpaid >= unpaid_runs and funds < floor then
 end
 local authorized = max(floor, prepaid)
 local covered = min(funds, authorized)
-local counted = covered < floor and 1 or 0
-own.balance, own.unpaid = own.balance - (authorized - prepaid), own.unpaid + counted
-begin({authorized = authorized, covered = covered, counted = counted, price = floor,
-  surcharge = more})
+own.balance = own.balance - (authorized - prepaid)
+request = {authorized = authorized, covered = covered, price = floor, surcharge = more}
+if covered < floor then count_run(own, request) end
+begin(request)
 return reply('RUN', 0, run)

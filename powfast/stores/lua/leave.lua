@@ -14,7 +14,7 @@ end
 if outcome == 'FREE' then
   own.balance = own.balance + (is_due and request.price or request.authorized)
   uncount(own, request.surcharged)
-  pay_off(own, request.counted)
+  pay_off(own, request)
 elseif outcome == 'UNPAID' and is_due then
   own.balance = own.balance + (request.price - request.authorized)
   keep_moment()

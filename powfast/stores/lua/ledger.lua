@@ -23,8 +23,8 @@ local function require_whole(holds)
   if not holds then error('a record of the ledger is damaged', 0) end
 end
 
--- Accounts, groups and pools: the state's eight doubles, balance, unpaid, opened, surcharged,
--- charged, since.
+-- Accounts, groups and pools: the state's eight doubles, balance, unpaid, cleared, opened,
+-- surcharged, charged, since.
 
 local function halved(half_lives)
   if half_lives >= none_left then return 0 end
@@ -42,21 +42,23 @@ end
 
 local function read_account(key, half_life, is_shared)
   local text = redis.call('GET', key)
-  local record = {is_there = text, balance = 0, unpaid = 0, opened = 0, surcharged = 0,
-    charged = now, since = now}
+  local record = {is_there = text, balance = 0, unpaid = 0, cleared = 0, opened = 0,
+    surcharged = 0, charged = now, since = now}
   record.state = {0}
   for k = 1, #bets do record.state[k + 1] = 0 end
   if text then
-    require_whole(#text == 8 * (#bets + 7))
+    require_whole(#text == 8 * (#bets + 8))
     local values = doubles(text)
     for k, value in ipairs(values) do
       require_whole(value == value and (k > #bets + 1 or value >= 0 and value <= cap))
     end
     record.since, record.charged = table.remove(values), table.remove(values)
     record.surcharged, record.opened = table.remove(values), table.remove(values)
-    record.unpaid, record.balance = table.remove(values), table.remove(values)
+    record.cleared, record.unpaid = table.remove(values), table.remove(values)
+    record.balance = table.remove(values)
     record.state = values
-    require_whole(record.state[1] % 1 == 0 and record.unpaid >= 0 and record.surcharged >= 0)
+    require_whole(record.state[1] % 1 == 0 and record.unpaid >= 0 and record.cleared >= 0)
+    require_whole(record.surcharged >= 0)
     require_whole(record.opened == 0 or record.opened == 1)
   end
   if half_life > 0 then age(record, half_life, is_shared) end
@@ -64,9 +66,11 @@ local function read_account(key, half_life, is_shared)
 end
 
 local function packed_account(record)
-  local format = '<' .. string.rep('d', #record.state + 6)
+  local format = '<' .. string.rep('d', #record.state + 7)
   local values = {unpack(record.state)}
-  for _, name in ipairs({'balance', 'unpaid', 'opened', 'surcharged', 'charged', 'since'}) do
+  for _, name in ipairs(
+    {'balance', 'unpaid', 'cleared', 'opened', 'surcharged', 'charged', 'since'}
+  ) do
     table.insert(values, record[name])
   end
   return pack(format, unpack(values))
@@ -192,12 +196,21 @@ local function owed(own, request)  -- everything, where answers were read that a
   return own.unpaid < math.huge and request.due or -own.balance
 end
 
-local function pay_off(record, counted)
-  record.unpaid = max(0, record.unpaid - counted)
+local function is_counted(record, request)  -- those from before a forgiveness are not
+  return request.counted == record.cleared + 1
+end
+
+local function count_run(record, request)
+  if not is_counted(record, request) then record.unpaid = record.unpaid + 1 end
+  request.counted = record.cleared + 1
+end
+
+local function pay_off(record, request)
+  if is_counted(record, request) then record.unpaid = max(0, record.unpaid - 1) end
 end
 
 local function forgive(record)  -- everything that was charged is paid
-  if record.balance >= 0 then record.unpaid = 0 end
+  if record.balance >= 0 then record.unpaid, record.cleared = 0, record.cleared + 1 end
   open_if_paid(record)
 end
 

@@ -31,7 +31,7 @@ if own.balance < 0 and owed(own, request) > 0 then
   write_request(request, own)
   return reply('OWED', '', owed(own, request))
 end
-pay_off(own, request.counted)
+pay_off(own, request)
 spend(packed_spent({reruns = 0, price = request.price, run = request.run, tag = request.tag}))
 delete_request()
 return reply('PAID', request.run)
