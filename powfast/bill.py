@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from threading import Lock
 from typing import Any
 
@@ -65,10 +65,8 @@ def _is_name(name: str) -> bool:
         return False
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Where a request stands."""
-
-    __hash__ = object.__hash__  # of one object each; Enum's own is Python
 
     ARRIVED = "nothing runs yet"
     RUNNING = "the endpoint runs and has charged nothing"
@@ -81,10 +79,8 @@ class Phase(Enum):
     FREE = "an answer that costs nothing is on its way out"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What moves a request on."""
-
-    __hash__ = object.__hash__
 
     RUN = "run"
     CHARGE = "charge"
@@ -159,10 +155,10 @@ class Bill:
         self._finish: Callable[[Answer | None], Awaitable[None]] | None = None
         self._may_stream: Callable[[], bool] = _never
         self._is_deferred = False
-        self.phase = Phase.ARRIVED
-        self.work = 0.0
+        self.phase: Phase = Phase.ARRIVED
+        self.work: float = 0.0
         """Price of the request: expected SHA-256 evaluations."""
-        self.due = 0.0
+        self.due: float = 0.0
         """What of it is still to be redeemed."""
         self.receipt: Receipt | None = None
         """Of the solution that came with the request."""

@@ -275,7 +275,7 @@ class Issuer:
             raise InvalidInput(f"ttl must be positive seconds, not {ttl!r}")
         if not algorithms or not set(algorithms) <= set(Algorithm):
             raise InvalidInput(f"algorithms must be some of {list(Algorithm)}, not {algorithms!r}")
-        self.algorithms = frozenset(map(Algorithm, algorithms))
+        self.algorithms: frozenset[Algorithm] = frozenset(map(Algorithm, algorithms))
         walks = Algorithm.CACHEWALK in self.algorithms
         self._wrong = SpentChallenges(clock=clock) if walks else None
         self._use(keys)

@@ -143,7 +143,7 @@ class Gate:
         )
         self._max_queries = require_int("max_queries", max_queries, 1, 2**53)
         self._hold_shared = hold_shared
-        self._on_store_error = on_store_error
+        self._on_store_error: OnStoreError = on_store_error
         self._fallback = fallback
         self._walks = walks
         self._streams = Streams()

@@ -181,15 +181,14 @@ def _key(path: Path, key_id: str, fields: Any) -> Key:
     try:
         secret, since = bytes.fromhex(fields["secret"]), fields["since"].timestamp()
         stage = Stage(fields["stage"])
-        sound = len(fields) == 3 and len(secret) >= 32 and _ID.fullmatch(key_id)
+        if len(fields) == 3 and len(secret) >= 32 and _ID.fullmatch(key_id):
+            return Key(key_id, secret, stage, since)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise InvalidInput(
-            f"key {key_id[:64]!r} of {path} needs stage (signs, next or retired), since (a time)"
-            " and secret (32 bytes or more in hexadecimal)"
-        )
-    return Key(key_id, secret, stage, since)
+        pass
+    raise InvalidInput(
+        f"key {key_id[:64]!r} of {path} needs stage (signs, next or retired), since (a time)"
+        " and secret (32 bytes or more in hexadecimal)"
+    )
 
 
 class FileIssuer(Issuer):

@@ -60,6 +60,7 @@ class CancelFlag(Protocol):
 
     def is_set(self) -> bool:
         """Whether to stop."""
+        ...
 
 
 def default_parts(work: int) -> int:

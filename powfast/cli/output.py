@@ -85,10 +85,10 @@ def console(stream: TextIO | None = None) -> Console:
         from rich.console import Console
     except ImportError as error:
         raise MissingExtra("this output needs rich: pip install 'powfast[cli]'") from error
-    stream = sys.stdout if stream is None else stream
+    out = sys.stdout if stream is None else stream
     # A pipe has no width: let nothing be cut there. Names come from files: nothing is markup.
-    width = None if stream.isatty() else 140
-    return Console(file=stream, width=width, highlight=False, markup=False)
+    width = None if out.isatty() else 140
+    return Console(file=out, width=width, highlight=False, markup=False)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

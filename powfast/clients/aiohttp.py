@@ -12,10 +12,10 @@ from powfast.http import RECEIPT_HEADER, SOLUTION_HEADER, challenge_in, surcharg
 
 try:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtra(
         "powfast.clients.aiohttp needs aiohttp 3.12 or newer: pip install 'powfast[client]'"
-    ) from error
+    ) from _missing
 
 from powfast.clients import off_loop
 

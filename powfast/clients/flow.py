@@ -69,7 +69,7 @@ class Payer:
         self.policy = policy
         self.threads = threads
         self.progress = progress
-        self.prepaid = Prepaid()
+        self.prepaid: Prepaid = Prepaid()
         self._spent = 0
 
     @property
@@ -252,7 +252,7 @@ class _Patience:
         self.seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
         self._cancel = cancel
-        self.over = False
+        self.over: bool = False
 
     def is_set(self) -> bool:
         if self._cancel is not None and self._cancel.is_set():

@@ -17,8 +17,10 @@ from powfast.http import RECEIPT_HEADER, SOLUTION_HEADER, challenge_in, surcharg
 try:
     import grpc
     import grpc.aio
-except ImportError as error:
-    raise MissingExtra("powfast.clients.grpc needs grpcio: pip install 'powfast[grpc]'") from error
+except ImportError as _missing:
+    raise MissingExtra(
+        "powfast.clients.grpc needs grpcio: pip install 'powfast[grpc]'"
+    ) from _missing
 
 Continuation = Callable[[grpc.ClientCallDetails, Any], Any]
 

@@ -7,10 +7,10 @@ from powfast.errors import MissingExtra
 
 try:
     import httpx
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtra(
         "powfast.clients.httpx needs httpx: pip install 'powfast[client]'"
-    ) from error
+    ) from _missing
 
 
 class PowAuth(HttpxFlow, httpx.Auth):

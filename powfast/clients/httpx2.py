@@ -7,10 +7,10 @@ from powfast.errors import MissingExtra
 
 try:
     import httpx2
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtra(
         "powfast.clients.httpx2 needs httpx2: pip install 'powfast[client]'"
-    ) from error
+    ) from _missing
 
 
 class PowAuth(HttpxFlow, httpx2.Auth):

@@ -10,8 +10,10 @@ from powfast.errors import MissingExtra
 
 try:
     from anyio import to_thread
-except ImportError as error:
-    raise MissingExtra("asynchronous clients need anyio: pip install 'powfast[client]'") from error
+except ImportError as _missing:
+    raise MissingExtra(
+        "asynchronous clients need anyio: pip install 'powfast[client]'"
+    ) from _missing
 
 
 async def pay(payer: Payer, token: bytes, peer: Peer) -> str:

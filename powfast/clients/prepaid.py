@@ -100,7 +100,7 @@ class Prepaid:
         self._clock = clock
         self._purses: OrderedDict[Peer, _Purse] = OrderedDict()
         self.is_closed = False
-        self.has_solver = False
+        self.has_solver: bool = False
         """Whether somebody takes what is pending, until there is nothing."""
         _ALL.add(self)
 

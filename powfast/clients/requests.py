@@ -15,10 +15,10 @@ try:
     from requests.exceptions import UnrewindableBodyError
     from requests.models import PreparedRequest, Response
     from requests.utils import rewind_body
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtra(
         "powfast.clients.requests needs requests: pip install 'powfast[client]'"
-    ) from error
+    ) from _missing
 
 
 class PowAuth(Payer, AuthBase):

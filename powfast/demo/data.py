@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -28,7 +29,7 @@ def digits(rng: Generator) -> dict[str, Split]:
     """Split the 1797 digits: victim (its training data), reference and tariff (what calibrates),
     honest (what users send), seeds (what an extractor owns), test (what judges a copy).
     """
-    bunch = load_digits()
+    bunch: Any = load_digits()
     order = rng.permutation(len(bunch.target))
     images, labels = bunch.data[order] / 16.0, bunch.target[order].astype(np.int64)
     splits, start = {}, 0
@@ -45,7 +46,7 @@ def redrawn(images: Images, rng: Generator) -> Images:
     for i, image in enumerate(images.reshape(-1, 8, 8)):
         angle, scale = rng.uniform(-0.12, 0.12), rng.uniform(0.95, 1.05)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
-        offset = centre - turn @ centre + rng.uniform(-0.3, 0.3, 2)
+        offset: Any = centre - turn @ centre + rng.uniform(-0.3, 0.3, 2)
         drawn[i] = affine_transform(image, turn, offset=offset, order=1).ravel()
     return drawn
 

@@ -25,7 +25,8 @@ class Copy:
 
     def __init__(self, images: Images, answers: Probabilities) -> None:
         self._images = images
-        self._model = KernelRidge(kernel="rbf", gamma=_WIDTH, alpha=0.01).fit(images, answers)
+        self._model = KernelRidge(kernel="rbf", gamma=_WIDTH, alpha=0.01)  # pyright: ignore[reportArgumentType]
+        self._model.fit(images, answers)
 
     def predict(self, images: Images) -> NDArray[np.int64]:
         """Return the (n,) classes that the copy answers."""

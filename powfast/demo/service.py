@@ -44,7 +44,7 @@ class Victim:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._model.fit(images, labels)
-        self.estimator = LeakageEstimator(seed=seed).fit(images, labels)
+        self.estimator: LeakageEstimator = LeakageEstimator(seed=seed).fit(images, labels)
         honest = np.vstack([redrawn(reference.images, rng) for _ in range(8)])
         self.estimator.calibrate(honest, self.probabilities(honest))
 

@@ -43,9 +43,9 @@ class Accountant(Stored):
     def __init__(self, sigma: float = 10.0, metric: Composed = "eps") -> None:
         if metric not in ("eps", "iclr2022", "iclr2022-pknn"):
             raise InvalidInput(f"metric must be eps, iclr2022 or iclr2022-pknn, not {metric!r}")
-        self.sigma = _checks.positive(sigma, "sigma")
+        self.sigma: float = _checks.positive(sigma, "sigma")
         self.metric = metric
-        self.queries = 0
+        self.queries: int = 0
         self.total: Floats = np.zeros(len(gnmax.conversion(metric, 0.5)[0]))
 
     def add(self, votes: ArrayLike, *, engine: Engine | None = None) -> Self:

@@ -30,6 +30,12 @@ class ClassDensity(Parameters, Stored):
     logdets_ : (C or 1,) log determinants of the classes' covariances
     """
 
+    mean_: Floats
+    whiten_: Floats
+    means_: Floats
+    factors_: Floats
+    logdets_: Floats
+
     _arrays = ("mean_", "whiten_", "means_", "factors_", "logdets_")
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> ClassDensity:

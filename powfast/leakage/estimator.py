@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -72,7 +72,12 @@ class LeakageEstimator(Parameters, Stored):
         "reference_": HonestReference,
     }
 
-    score_names = ("logq", "entropy", "distance", "roots")
+    teachers_: TeacherEnsemble
+    density_: ClassDensity
+    root_density_: ClassDensity
+    reference_: HonestReference
+
+    score_names: ClassVar[tuple[str, ...]] = ("logq", "entropy", "distance", "roots")
 
     def __init__(
         self,
@@ -86,9 +91,9 @@ class LeakageEstimator(Parameters, Stored):
     ) -> None:
         self.teachers = teachers
         self.ridge = ridge
-        self.split = split
+        self.split: Literal["shards", "bootstrap"] = split
         self.sigma = sigma
-        self.weights = weights
+        self.weights: Sequence[float] = weights
         self.seed = seed
 
     def fit(self, features: ArrayLike, labels: ArrayLike) -> Self:

@@ -10,6 +10,7 @@ so the import compiles everything and no request ever waits for a compiler.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import float64, int64, njit, types, uint64
@@ -28,7 +29,7 @@ _MOST = gnmax.MOST_VOTES
 _LOWEST = gnmax.TABLE_LOWEST
 
 
-def _kernel(*arguments, result=types.void):
+def _kernel(*arguments: Any, result: Any = types.void) -> Any:
     return njit(result(*arguments), nogil=True, error_model="numpy")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks
@@ -41,6 +41,12 @@ class NeighbourVotes(Parameters, Stored):
     points_ : (r, d) float64 standardised reference points
     codes_ : (r,) indices of their labels
     """
+
+    classes_: NDArray[Any]
+    mean_: Floats
+    spread_: Floats
+    points_: Floats
+    codes_: Integers
 
     _settings = ("neighbours", "metric", "subsample", "approximate", "seed")
     _arrays = ("classes_", "mean_", "spread_", "points_", "codes_")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from powfast.errors import InvalidInput
 from powfast.leakage import _checks
@@ -41,6 +41,12 @@ class TeacherEnsemble(Parameters, Stored):
     classes_ : (C,) the labels, sorted
     weights_ : (d + 1, K * C) float64, the last row the intercepts
     """
+
+    classes_: NDArray[Any]
+    mean_: Floats
+    spread_: Floats
+    map_: Floats
+    weights_: Floats
 
     _settings = ("teachers", "ridge", "split", "random_features", "seed")
     _arrays = ("classes_", "mean_", "spread_", "map_", "weights_")

@@ -156,13 +156,13 @@ class Scorer:
     ) -> None:
         if metric not in METRICS:
             raise InvalidInput(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
-        self.sigma = _checks.positive(sigma, "sigma")
-        self.order = _checks.positive(order, "order")
+        self.sigma: float = _checks.positive(sigma, "sigma")
+        self.order: float = _checks.positive(order, "order")
         if self.order <= 1.0:
             raise InvalidInput(f"order must be above 1, not {order!r}")
         self.metric = metric
         self._conversion = gnmax.conversion(metric, _checks.probability(delta, "delta"))
-        self._engine = _engine(engine)
+        self._engine: Engine = _engine(engine)
         self._kernels = _kernels() if self._engine == "numba" else None
         self._table = None if exact or metric not in _CELLS else self._tabulate(_CELLS[metric])
         self._tails = gnmax.tail_table(self.sigma).copy()

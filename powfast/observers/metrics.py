@@ -12,8 +12,10 @@ from powfast.errors import MissingExtra
 try:
     import prometheus_client as prometheus
     from prometheus_client import multiprocess
-except ImportError as error:
-    raise MissingExtra("metrics need prometheus-client: pip install 'powfast[metrics]'") from error
+except ImportError as _missing:
+    raise MissingExtra(
+        "metrics need prometheus-client: pip install 'powfast[metrics]'"
+    ) from _missing
 
 _LATENCIES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # An honest account pays two base prices a query at most, on average: up to 2 is its range.

@@ -9,8 +9,8 @@ from powfast.errors import MissingExtra
 
 try:
     from opentelemetry import trace
-except ImportError as error:
-    raise MissingExtra("tracing needs OpenTelemetry: pip install 'powfast[tracing]'") from error
+except ImportError as _missing:
+    raise MissingExtra("tracing needs OpenTelemetry: pip install 'powfast[tracing]'") from _missing
 
 
 class Tracing:

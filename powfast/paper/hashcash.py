@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from typing import Literal
 
 from powfast.errors import (
@@ -126,12 +125,13 @@ def solve(
     """
     limit = _limit(bits, algorithm, zeros)
     prefix = hashlib.new(algorithm, challenge.encode(), usedforsecurity=False)
-    for counter in count():
+    counter = 0
+    while True:
         digest = prefix.copy()
         digest.update(b"%x" % counter)
         if int.from_bytes(digest.digest()) < limit:
-            break
-    return f"{challenge}{counter:x}"
+            return f"{challenge}{counter:x}"
+        counter += 1
 
 
 def mint(

@@ -18,10 +18,10 @@ from powfast.errors import MissingExtra, UpstreamFailed, UpstreamTimeout
 
 try:
     import httptools
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtra(
         "powfast.servers.upstream needs httptools: pip install 'powfast[server]'"
-    ) from error
+    ) from _missing
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -51,11 +51,11 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._error: UpstreamFailed | None = None
         self._is_reading = True
-        self.is_busy = False
-        self.is_lost = False
-        self.has_ended = False
+        self.is_busy: bool = False
+        self.is_lost: bool = False
+        self.has_ended: bool = False
         """Whether the whole answer has come."""
-        self.moved_at = 0.0
+        self.moved_at: float = 0.0
         """When something was last sent or received, on the loop's clock."""
 
     # -- one exchange
@@ -64,9 +64,9 @@ class Connection(asyncio.Protocol):
         """Send a request, or its head; the answer before it has ended."""
         self.is_busy = True
         self.has_ended = False
-        self.heard = 0
+        self.heard: int = 0
         """Bytes that came before the answer's body."""
-        self.status = 0
+        self.status: int = 0
         self.fields: Fields = []
         self._error = None
         self._is_head = method == "HEAD"
@@ -291,9 +291,11 @@ class Upstream:
         self._port = parts.port or (443 if is_tls else 80)
         self._tls = ssl.create_default_context() if is_tls else None
         self._timeout = timeout
-        self.authority = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
-        self.prefix = parts.path.rstrip("/").encode()
-        self.places = asyncio.Semaphore(connections)
+        self.authority: bytes = parts.netloc.encode(
+            "idna" if not parts.netloc.isascii() else "ascii"
+        )
+        self.prefix: bytes = parts.path.rstrip("/").encode()
+        self.places: asyncio.Semaphore = asyncio.Semaphore(connections)
         """One for each exchange at a time."""
         self.idle: list[Connection] = []
         self._open: set[Connection] = set()

@@ -8,10 +8,10 @@ from powfast.errors import MissingExtra
 
 try:
     from fastapi import Depends, Request
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtra(
         "powfast.servers.fastapi needs FastAPI: pip install 'powfast[server]'"
-    ) from error
+    ) from _missing
 
 from powfast.servers import asgi
 from powfast.servers.charge import AsyncBill

@@ -44,10 +44,10 @@ try:
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
     from starlette.routing import Route
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtra(
         "powfast.servers.gateway needs Starlette: pip install 'powfast[server]'"
-    ) from error
+    ) from _missing
 
 _PLAIN = "!#$&'()*+,/:;=?@[]~"  # what stands in a header as it is, beside letters and digits
 _PASSED = re.compile(r"([0-9a-f]{32})\.([0-9]{1,24})")  # PoW-Request: an id, and what was paid
@@ -129,7 +129,7 @@ class Gateway:
             routes.append(Route("/report", self._report, methods=["POST"]))
         if metrics is not None:
             routes.append(Route("/metrics", self._scraped))
-        self.app = Starlette(routes=routes)
+        self.app: Starlette = Starlette(routes=routes)
         """The ASGI application."""
 
     async def _check_forwarded(self, request: Request) -> Response:
@@ -272,6 +272,6 @@ def from_environment() -> Starlette:
         bind=settings.bind,
         queries_header=settings.queries_header,
         report_secret=settings.report_secret,
-        metrics=next((each.asgi for each in listening if hasattr(each, "asgi")), None),
+        metrics=next(filter(None, (getattr(each, "asgi", None) for each in listening)), None),
         max_body=settings.max_body,
     ).app

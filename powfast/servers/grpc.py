@@ -47,8 +47,10 @@ from powfast.servers.charge import AsyncBill, BlockingBill
 try:
     import grpc
     import grpc.aio
-except ImportError as error:
-    raise MissingExtra("powfast.servers.grpc needs grpcio: pip install 'powfast[grpc]'") from error
+except ImportError as _missing:
+    raise MissingExtra(
+        "powfast.servers.grpc needs grpcio: pip install 'powfast[grpc]'"
+    ) from _missing
 
 _OK = 200
 _CODES = {

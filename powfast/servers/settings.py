@@ -171,12 +171,17 @@ def _resolver(given: Any) -> Callable[[Caller], str]:
 def _upstream(given: Any) -> str:
     try:
         parts = urlsplit(_text(given))
-        is_fit = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        has_more = parts.username or parts.password or parts.query or parts.fragment
+        if (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and not has_more
+        ):
+            return str(given)
     except ValueError:
-        is_fit = False
-    if not is_fit or parts.username or parts.password or parts.query or parts.fragment:
-        raise InvalidInput("has to be http://host:port or https://host, with a path or without")
-    return str(given)
+        pass
+    raise InvalidInput("has to be http://host:port or https://host, with a path or without")
 
 
 def _secret(given: Any) -> str:

@@ -361,6 +361,6 @@ def from_environment() -> ReverseProxy:
             timeout=settings.upstream_timeout,
             connections=settings.upstream_connections,
         ),
-        metrics=next((each.asgi for each in listening if hasattr(each, "asgi")), None),
+        metrics=next(filter(None, (getattr(each, "asgi", None) for each in listening)), None),
         **options,
     )

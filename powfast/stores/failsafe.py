@@ -7,7 +7,7 @@ this process takes over ("local"), or requests pass without a price ("open").
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from powfast.challenge import Receipt
 from powfast.errors import StoreUnavailable
@@ -136,8 +136,9 @@ class FailsafeStores:
         if self._away != "ledger":
             try:
                 with self._observer.span("ledger"):
-                    result = call(self._ledger)
-                    return await result if hasattr(result, "__await__") else result
+                    either: Any = call(self._ledger)
+                    result: T = await either if hasattr(either, "__await__") else either
+                    return result
             except StoreUnavailable:
                 self._note("ledger", operation)
                 if self._mode == "closed":
@@ -153,7 +154,6 @@ class FailsafeStores:
 
 
 async def _result(given: Maybe[T]) -> T:
-    if hasattr(given, "__await__"):
-        awaited: T = await given
-        return awaited
-    return given
+    either: Any = given
+    result: T = await either if hasattr(either, "__await__") else either
+    return result

@@ -83,6 +83,7 @@ class HeldAnswers:
         observer: Observer | None = None,
     ) -> None:
         self._lifetime = require_lifetime(lifetime)
+        self.max_answer: int
         answer_bytes, self.max_answer = shares(max_bytes)
         self._clock = clock
         self._observer = observer

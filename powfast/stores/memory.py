@@ -69,7 +69,7 @@ class MemoryLedger:
         max_accounts: int = 1_000_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.tariff = require_evidence_tariff(tariff)
+        self.tariff: EvidenceTariff = require_evidence_tariff(tariff)
         most = require_int("max_accounts", max_accounts, 1, 2**62)
         half_lives = half_life_of(tariff, ""), half_life_of(tariff, SharedName())
         self._clock = clock

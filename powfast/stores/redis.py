@@ -60,7 +60,7 @@ class _Commands:
         prefix: str = "powfast:",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        tariff = self.tariff = require_evidence_tariff(tariff)
+        self.tariff: EvidenceTariff = require_evidence_tariff(tariff)
         rules = (
             *(tariff.base_work, tariff.max_work, tariff.opening_work),
             *(WEALTH_CAP, tariff.credit_limit, RERUNS, CLOCK_SKEW),

@@ -51,6 +51,7 @@ class _Commands:
         observer: Observer | None = None,
     ) -> None:
         self._lifetime = require_lifetime(lifetime)
+        self.max_answer: int
         answer_bytes, self.max_answer = shares(max_bytes)
         self._bounds = (max_bytes, answer_bytes, EVICT_AT_ONCE)
         names = ("ends", "order", "shares", "sizes", "answers")

@@ -87,7 +87,7 @@ class SQLiteLedger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
-        self.tariff = require_evidence_tariff(tariff)
+        self.tariff: EvidenceTariff = require_evidence_tariff(tariff)
         self._accounting = tariff.native
         self._remember = remember
         self._timeout = timeout

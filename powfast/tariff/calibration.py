@@ -47,6 +47,7 @@ class HasHashRate(Protocol):
     @property
     def hash_rate(self) -> float | FloatArray:
         """SHA-256 evaluations per second; of a fleet (m,), each that of equally many clients."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +169,7 @@ def calibrate(
     if probation:
         means += [first(chosen_on, queries) for queries in LENGTHS if queries < ACCOUNT_QUERIES]
     price = max(_high_quantile(mean, quantile) for mean in means)
-    slow_price = max(_high_quantile(np.outer(mean, slowness), quantile) for mean in means)
+    slow_price = max(_high_quantile(mean[:, None] * slowness, quantile) for mean in means)
     base_work = math.floor(affordable / slow_price)
     if base_work < 1:
         raise InvalidInput(
@@ -252,7 +253,7 @@ def _best_opening(
     worth = np.array(
         [
             np.exp(np.mean([np.log(split.best(opening)) for split in splits]))
-            / _high_quantile(np.outer(running.highest(opening), slowness), quantile)
+            / _high_quantile(running.highest(opening)[:, None] * slowness, quantile)
             for opening in _OPENINGS
         ]
     )
@@ -275,10 +276,10 @@ def _honest_report(
     per_device = per_base_price * rates[-1] / rates
     opening = tariff.opening_work / tariff.base_work
     always = 0.0 if tariff.probation else opening
-    overhead = 1.0 + np.outer(Running(accounts).highest(always), per_device)
+    overhead = 1.0 + Running(accounts).highest(always)[:, None] * per_device
 
     def of_first(queries: int, opening: float) -> dict[str, float]:
-        values = 1.0 + np.outer(first(accounts, queries, opening), per_device)
+        values = 1.0 + first(accounts, queries, opening)[:, None] * per_device
         return {f"{q:.0%}": _high_quantile(values, q) for q in _LEVELS}
 
     drawn = rng.choice(len(accounts), (1000, len(accounts)))

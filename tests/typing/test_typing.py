@@ -14,7 +14,8 @@ HERE = Path(__file__).parent
 
 
 def checked(*command: str | Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": here}
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -32,6 +33,14 @@ def test_mypy_sees_what_users_should() -> None:
 
 def test_pyright_sees_what_users_should() -> None:
     checked("pyright", "--pythonpath", sys.executable, HERE / "surface.py")
+
+
+def test_pyright_finds_nothing_wrong_in_the_package() -> None:
+    checked("pyright", "--pythonpath", sys.executable, ROOT / "powfast")
+
+
+def test_every_public_name_has_a_type() -> None:
+    checked("pyright", "--verifytypes", "powfast", "--ignoreexternal")
 
 
 def test_the_stub_describes_the_native_module() -> None:
