@@ -30,11 +30,14 @@ class Attacks(RuleBasedStateMachine):
     solutions: list[Solution]
     flights: list[Any]
     newcomers: int
+    busy: dict[tuple[tuple[str, str], Request], float]
+    clock: Any
     send: Any
     over: Any
     buy: Any
     crowd: Any
     wait: Any
+    kill: Any
     wire: Any
 
     def newcomer(self) -> Person:
@@ -49,7 +52,9 @@ class Attacks(RuleBasedStateMachine):
         del self.solutions[known:]
 
     def is_idle(self, person: Person, request: Request) -> bool:
-        return all((f.person.who, f.request) != (person.who, request) for f in self.flights)
+        known = [(flight.person.who, flight.request) for flight in self.flights]
+        asked = person.who, request
+        return asked not in known and self.clock.now >= self.busy.get(asked, 0.0)
 
     @rule(index=INDEX, node=NODES, otherwise=st.sampled_from(OTHERWISE))
     def pay_for_another(self, index: int, node: int, otherwise: dict[str, str]) -> None:
@@ -95,6 +100,17 @@ class Attacks(RuleBasedStateMachine):
             for solution in self.solutions[-count:]:
                 self.send(person, dear, node, solution)
 
+    @rule(node=NODES, body=st.sampled_from("cd"))
+    def heat(self, node: int, body: str) -> None:
+        """Strangers who come for one unusual answer each raise what the next newcomers pay."""
+        with self.aside():
+            for _ in range(4):
+                person, request = self.newcomer(), Request("/exact", body)
+                flight = self.send(person, request, node, None)
+                for _ in range(3):
+                    if flight.status == 402:
+                        flight = self.send(person, request, node, self.solutions[-1])
+
     @rule(
         index=INDEX,
         node=NODES,
@@ -115,6 +131,28 @@ class Attacks(RuleBasedStateMachine):
                 flight = self.send(person, request, node, None, stop_at)
                 if flight in self.flights:
                     self.over(flight, lambda flight: self.wire.hang_up(flight, how))
+
+    @rule(
+        index=INDEX,
+        node=NODES,
+        path=st.sampled_from(["/exact", "/sample", "/tell", "/free"]),
+        body=st.sampled_from("ac"),
+        stop_at=st.sampled_from(["before", "after", "answering"]),
+        seconds=st.sampled_from([1.0, 120.0]),
+    )
+    def be_answered_by_one_that_is_killed(
+        self, index: int, node: int, path: str, body: str, stop_at: str, seconds: float
+    ) -> None:
+        """Once and again; the other server then answers, or a new one in its place."""
+        person, request = self.people[index % len(self.people)], Request(path, body)
+        if self.is_idle(person, request):
+            flight = self.send(person, request, node, None, stop_at)
+            solution = self.solutions[-1] if flight.status == 402 else None
+            for server in (node, 1 - node, node):
+                self.send(person, request, server, solution, stop_at)
+                self.kill(server)
+                self.wait(seconds)
+            self.send(person, request, node, solution)
 
     @rule(node=NODES)
     def come_before_a_crowd(self, node: int) -> None:

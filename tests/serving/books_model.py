@@ -13,7 +13,6 @@ they hold the gate to are six promises, by number:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +21,8 @@ from powfast.accounts import SharedName
 BETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 MOST_WEALTH = 2.0**100
 RERUNS = 3  # for one solution
+POOL_KEEPS = 0.5 ** (1 / 5000)
+POOL_SHARE = (1 - POOL_KEEPS) / POOL_KEEPS
 
 
 class Prices(NamedTuple):
@@ -31,6 +32,17 @@ class Prices(NamedTuple):
     volume: tuple[tuple[int, float], ...]
     half_life: float
     """Of the names that several people share, in seconds."""
+    probation: bool = False
+    """Whether newcomers pay their opening by and by, instead of first."""
+
+
+class Seen(NamedTuple):
+    """What the ledger says of an account."""
+
+    queries: float = 0.0
+    opened: bool = False
+    surcharged: float = 0.0
+    pool_queries: float = 0.0
 
 
 class Person(NamedTuple):
@@ -77,17 +89,36 @@ class Standing:
     def next_price(self) -> float:
         return self._price(self.queries + 1)
 
-    def charge(self, evidence: Sequence[float]) -> float:
-        total = 0.0
-        for e in evidence:
-            self.queries += 1
-            n = self.queries
-            self.wealths = [
-                min((wealth + 1 / (n * (n + 1))) * (1 + bet * (e - 1)), MOST_WEALTH)
-                for wealth, bet in zip(self.wealths, BETS, strict=True)
-            ]
-            total += self._price(n)
-        return total
+    def charge(self, e: float) -> float:
+        self.queries += 1
+        n = self.queries
+        self.wealths = [
+            min((wealth + 1 / (n * (n + 1))) * (1 + bet * (e - 1)), MOST_WEALTH)
+            for wealth, bet in zip(self.wealths, BETS, strict=True)
+        ]
+        return self._price(n)
+
+
+class Pool:
+    """The evidence that newcomers have shown together."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+        self.queries = 0
+        self.wealths = [0.0] * len(BETS)
+
+    def surcharge(self, price: float) -> float:
+        """What a newcomer pays above its own price."""
+        p = self._prices
+        return max(0.0, min(p.base * sum(self.wealths) / len(BETS), p.opening) - price)
+
+    def charge(self, e: float) -> None:
+        most = len(BETS) * self._prices.opening / self._prices.base
+        self.queries += 1
+        self.wealths = [
+            min(POOL_KEEPS * (wealth + POOL_SHARE) * (1 + bet * (e - 1)), most)
+            for wealth, bet in zip(self.wealths, BETS, strict=True)
+        ]
 
 
 @dataclass(eq=False)
@@ -96,6 +127,8 @@ class Charge:
 
     price: float
     evidence: list[float]
+    surcharge: float = 0.0
+    """What of the price is for the opening, at least."""
     reruns: int = 0
     is_read: bool = False
 
@@ -136,6 +169,7 @@ class Run:
     request: Request
     began: float
     floor: float
+    surcharge: float
     solution: Solution | None
     charge: Charge | None = None
     is_model: bool = True
@@ -143,6 +177,8 @@ class Run:
     is_free: bool = False
     is_excused: bool = False
     is_over: bool = False
+    is_killed: bool = False
+    """Whether its server ended before it could say what became of it."""
     streams: bool = False
     """Whether what is read may be charged after it."""
     told: list[float] | None = None
@@ -153,6 +189,7 @@ class Account:
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
         self.redeemed = 0.0
+        self.seen = Seen()
         self.charges: list[Charge] = []
         self.runs: list[Run] = []
 
@@ -163,6 +200,7 @@ class Books:
         self.now = 0.0
         self.accounts: dict[tuple[str, str], Account] = {}
         self.groups: dict[str, Standing] = {}
+        self.pools: dict[str, Pool] = {}
         self._runs: dict[int, Run] = {}
         self._latest: dict[tuple[tuple[str, str], Request], Run] = {}
 
@@ -176,6 +214,14 @@ class Books:
             self.groups[name] = self._standing(name)
         return self.groups.get(name)
 
+    def pool(self, who: tuple[str, str]) -> Pool:
+        return self.pools.setdefault(self.pool_name(who), Pool(self.prices))
+
+    @staticmethod
+    def pool_name(who: tuple[str, str]) -> str:
+        """Say in which pool an account is, while it is new: members of groups are apart."""
+        return "members" if who[1] else ""
+
     def _standing(self, name: str) -> Standing:
         return Standing(self.prices, name in self._shared, self.now)
 
@@ -186,7 +232,17 @@ class Books:
         """Say a name as a resolver does."""
         return SharedName(name) if self.is_shared(name) else name
 
-    # What is seen on the wire, and in the endpoint.
+    # What is seen on the wire, in the endpoint and in the ledger.
+
+    def look(self, ledger: Any, who: tuple[str, str]) -> Seen:
+        record = ledger.account(*map(self.named, who))
+        pool = ledger.newcomers(self.pool_name(who))
+        seen = Seen() if record is None else Seen(record.state[0], record.opened, record.surcharged)
+        return seen._replace(pool_queries=0.0 if pool is None else pool.state[0])
+
+    def saw(self, who: tuple[str, str], seen: Seen) -> None:
+        assert seen.surcharged <= self.prices.opening * (1 + 1e-9), f"1: {who} opens twice"
+        self.account(who).seen = seen
 
     def sent(self, solution: Solution) -> None:
         """A solution is on its way, right and in time: its work counts once."""
@@ -203,13 +259,16 @@ class Books:
     def began(
         self, person: Person, request: Request, solution: Solution | None, queries: int
     ) -> Run:
-        account, floor = self.account(person.who), queries * self._price_now(person.who)
-        run = Run(len(self._runs), person, request, self.now, floor, solution)
+        account, price = self.account(person.who), self._price_now(person.who)
+        surcharge = queries * self.pool(person.who).surcharge(price)
+        surcharge = min(surcharge, self._left_of_opening(account))
+        floor = queries * price
+        run = Run(len(self._runs), person, request, self.now, floor, surcharge, solution)
         known = self._latest.get((person.who, request))
         if known and known.charge and not known.charge.is_read:
             price = known.charge.price
             if price * (1 - 1e-9) <= self._left(account):  # and lost: the new run is in its place
-                known.is_excused, run.floor = True, min(floor, price)
+                known.is_excused, run.floor, run.surcharge = True, min(floor, price), 0.0
         if solution is not None:
             solution.runs += 1
             run.is_excused = solution.runs <= RERUNS
@@ -220,8 +279,17 @@ class Books:
 
     def _left(self, account: Account) -> float:
         """What was redeemed beyond what was read."""
-        spent = sum(charge.price for charge in account.charges if charge.is_read)
-        return account.redeemed - spent - (self.prices.opening if account.runs else 0.0)
+        read = [charge for charge in account.charges if charge.is_read]
+        surcharges = sum(charge.surcharge for charge in read)
+        prices = sum(charge.price for charge in read) - surcharges
+        if account.seen.opened if self.prices.probation else account.runs:
+            surcharges = max(surcharges, self.prices.opening)
+        return account.redeemed - prices - surcharges
+
+    def _left_of_opening(self, account: Account) -> float:
+        """What surcharges may still be asked of it."""
+        is_new = self.prices.probation and not account.seen.opened
+        return self.prices.opening - account.seen.surcharged if is_new else 0.0
 
     def _price_now(self, who: tuple[str, str]) -> float:
         names = [self.account(who).standing, self.group(who[1])]
@@ -230,21 +298,38 @@ class Books:
                 standing.age(self.now)
         return max(standing.next_price() for standing in names if standing is not None)
 
-    def charged(self, run: Run, evidence: list[float], queries: float) -> None:
-        """The endpoint has charged; `queries` are those that the ledger counts since."""
-        self._price_now(run.person.who)  # ages them
-        account, group = self.account(run.person.who), self.group(run.person.group)
-        if queries == account.standing.queries + len(evidence):
-            price = account.standing.charge(evidence)
-            if group is not None:
-                price = max(price, group.charge(evidence))
-            run.charge = Charge(price, evidence)
+    def charged(self, run: Run, evidence: list[float], seen: Seen) -> None:
+        """The endpoint has charged, and what the ledger says is seen since."""
+        who = run.person.who
+        self._price_now(who)  # ages them
+        account = self.account(who)
+        if seen.queries == account.standing.queries + len(evidence):
+            run.charge = self._priced(run, evidence, seen)
             account.charges.append(run.charge)
             if run.solution is not None:
                 run.solution.charge = run.charge
-            return
-        assert queries == account.standing.queries, "2: the ledger counts other queries than these"
-        run.charge = self._stands_on(run, evidence)
+        else:
+            assert seen.queries == account.standing.queries, "2: the ledger counts other queries"
+            run.charge = self._stands_on(run, evidence)
+        self.saw(who, seen)
+
+    def _priced(self, run: Run, evidence: list[float], seen: Seen) -> Charge:
+        who = run.person.who
+        account, group, pool = self.account(who), self.group(who[1]), self.pool(who)
+        own = [account.standing.charge(e) for e in evidence]
+        ours = sum(group.charge(e) for e in evidence) if group is not None else 0.0
+        is_new = seen.pool_queries == pool.queries + len(evidence)
+        is_out = account.seen.opened or not self.prices.probation
+        assert is_new or (is_out and seen.pool_queries == pool.queries), "2: not in its pool"
+        surcharge, left = 0.0, self._left_of_opening(account)
+        if run.solution is not None and run.solution.charge is not None:
+            left = 0.0  # what was paid for it before has paid that as well
+        for price, e in zip(own, evidence, strict=True):
+            if is_new:
+                pool.charge(e)
+                surcharge += min(pool.surcharge(price), max(0.0, left - surcharge))
+        total, without = max(sum(own) + surcharge, ours), max(sum(own), ours)
+        return Charge(total, evidence, total - without)
 
     def _stands_on(self, run: Run, evidence: list[float]) -> Charge:
         """Find what this run was paid by before, with this very evidence."""
@@ -266,7 +351,7 @@ class Books:
         assert run.person == person, f"4: {person} reads what {run.person} asked"
         assert run.request == request, f"2: {request} is answered by what {run.request} asked"
         if run.streams and run.charge is None:
-            assert not run.is_over, "2: what has streamed was not charged"
+            assert run.is_killed or not run.is_over, "2: what has streamed was not charged"
         elif not run.is_free:
             assert run.charge is not None, "2: the answer was not charged"
             run.charge.is_read = True
@@ -291,7 +376,7 @@ class Books:
     def _streamed(self, account: Account) -> float:
         """What may have been read before it was paid: what prices were above their floors."""
         return sum(
-            max(0.0, run.charge.price - run.floor)
+            max(0.0, run.charge.price - run.floor - run.surcharge)
             for run in account.runs
             if run.streams and run.charge is not None and run.charge.is_read
         )
@@ -316,20 +401,27 @@ class Books:
         return count - (1.0 if shared else 0.0)
 
     def _cost(self, run: Run) -> float:
-        return run.floor if run.charge is None else min(run.floor, run.charge.price)
+        if run.charge is not None:
+            return min(run.floor, run.charge.price)
+        return run.floor + (0.0 if run.is_over else run.surcharge)
 
     def compare(self, ledger: Any, who: tuple[str, str]) -> None:
-        """The ledger knows the queries and wealths of everybody."""
-        for name, standing in (
-            (who, self.account(who).standing),
-            (("", who[1]), self.group(who[1])),
-        ):
-            record = ledger.account(*map(self.named, name)) if standing is not None else None
-            if record is None or standing is None:
-                assert standing is None or standing.queries == 0, f"2: {name} is not known"
-                continue
+        """The ledger knows the queries and wealths of everybody, and of newcomers together."""
+        names = [(who, self.account(who).standing), (("", who[1]), self.group(who[1]))]
+        for standing in [standing for _, standing in names if standing is not None]:
             standing.age(self.now)
-            known, *wealths = record.state
-            assert known == standing.queries, f"2: {known} queries of {name}"
+        known: list[Any] = [
+            (name, standing, ledger.account(*map(self.named, name)))
+            for name, standing in names
+            if standing is not None
+        ]
+        pool = self.pool_name(who)
+        known.append(("pool " + pool, self.pool(who), ledger.newcomers(pool)))
+        for name, standing, record in known:
+            if record is None:
+                assert standing.queries == 0, f"2: {name} is not known"
+                continue
+            queries, *wealths = record.state
+            assert queries == standing.queries, f"2: {queries} queries of {name}"
             for ours, theirs in zip(standing.wealths, wealths, strict=True):
                 assert abs(ours - theirs) <= 1e-9 * ours + 1e-300, f"2: the wealth of {name}"

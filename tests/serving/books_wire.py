@@ -26,6 +26,23 @@ class Left(Exception):
     """The application has seen that its client is gone."""
 
 
+class Killed(BaseException):
+    """What is asked of a store by a server that is no more."""
+
+
+class Mortal:
+    """A store as one server sees it, as long as that lives."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.is_alive = True
+
+    def __getattr__(self, name: str) -> Any:
+        if not self.is_alive:
+            raise Killed
+        return getattr(self._store, name)
+
+
 def evidence_of(request: Request, run: int) -> list[float]:
     """What the model finds: all that the request says counts."""
     if request.path == "/many":
@@ -85,7 +102,8 @@ class Model:
         flight: Flight = scope["flight"]
         request, bill = flight.request, bill_of(scope)
         await receive()
-        queries = counted(request.path, request.body)
+        queries, who = counted(request.path, request.body), flight.person.who
+        self._books.saw(who, self._books.look(self._ledger(), who))
         run = flight.run = self._books.began(flight.person, request, flight.solution, queries)
         run.is_model = request.path != "/require"
         try:
@@ -135,8 +153,8 @@ class Model:
             await charging
         finally:
             if len(evidence) <= 8:
-                record = self._ledger().account(*map(self._books.named, run.person.who))
-                self._books.charged(run, evidence, 0.0 if record is None else record.state[0])
+                seen = self._books.look(self._ledger(), run.person.who)
+                self._books.charged(run, evidence, seen)
 
     def _body(self, run: Run) -> bytes:
         body = json.dumps({"run": run.number, "by": run.person, "asked": run.request}).encode()
@@ -170,11 +188,16 @@ class Wire:
         self._settle(flight)
 
     def hang_up(self, flight: Flight, how: str) -> None:
-        """End it: the application sees it and stops, or answers; it is cancelled; or nothing."""
+        """End it: the application sees it and stops, or answers; it is cancelled; or nothing.
+
+        Of a server that is killed, the stores are deaf already.
+        """
         flight.is_heard = False
+        if how == "killed" and flight.run is not None:
+            flight.run.is_killed = True
         flight.leaves = how if how in ("seen", "answered") else ""
         assert flight.task is not None
-        if how == "cancelled":
+        if how in ("cancelled", "killed"):
             flight.task.cancel()
             flight.waiting = None
             self._settle(flight)
@@ -214,7 +237,7 @@ class Wire:
 
         try:
             await app(_scope(flight, trace), receive, send)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Killed):
             pass
         except ValueError:  # the server's own answer to an application that breaks
             flight.status = 500

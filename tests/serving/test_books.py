@@ -5,17 +5,19 @@ The seed is printed; `BOOKS_SEED` sets it, and `BOOKS_EXAMPLES` the number of hi
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from books_attacks import Attacks
-from books_model import Answered, Books, Person, Prices, Request, Solution
-from books_wire import POINTS, Flight, Model, Wire, counted
+from books_model import Answered, Books, Person, Prices, Request, Seen, Solution
+from books_wire import POINTS, Flight, Model, Mortal, Wire, counted
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -47,7 +49,6 @@ TARIFF = EvidenceTariff(
     PRICES.most,
     shared_half_life=PRICES.half_life,
     volume=PRICES.volume,
-    probation=False,
 )
 TTL = 120.0
 MAX_UNPAID_RUNS = 3  # or none
@@ -96,7 +97,7 @@ class Place:
     def __init__(
         self,
         clock: Clock,
-        ledger: Callable[[], Any],
+        ledger: Callable[[EvidenceTariff], Any],
         held: Callable[[int], Any],
         shares_held: bool = False,
     ) -> None:
@@ -107,11 +108,14 @@ class Place:
         self.ledgers: list[Any] = [None, None]
         self.held: list[Any] = [None, None]
 
-    def start(self, node: int, max_bytes: int) -> None:
+    def start(self, node: int, max_bytes: int, tariff: EvidenceTariff) -> None:
         self.close(node)
         ledger, held = self._new
-        self.ledgers[node], self.held[node] = ledger(), held(max_bytes)
+        self.ledgers[node], self.held[node] = Mortal(ledger(tariff)), Mortal(held(max_bytes))
         self._starts[node] += 1
+
+    def kill(self, node: int) -> None:
+        self.ledgers[node].is_alive = self.held[node].is_alive = False
 
     def shelf(self, node: int) -> tuple[int, int]:
         """Say where a node finds held answers: it loses its own when it is restarted."""
@@ -119,6 +123,7 @@ class Place:
 
     def close(self, node: int) -> None:
         if self.ledgers[node] is not None:
+            self.ledgers[node].is_alive = True
             self.ledgers[node].close()
 
 
@@ -138,6 +143,8 @@ class Histories(Attacks):
         self.solutions: list[Solution] = []
         self.touched: set[tuple[str, str]] = set()
         self.newcomers = 0
+        self.busy: dict[tuple[tuple[str, str], Request], float] = {}
+        """Until when requests are told to wait that ran on a server that was killed."""
 
     @initialize(
         people=st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3, unique=True),
@@ -145,6 +152,7 @@ class Histories(Attacks):
         refuse_above=st.sampled_from([None, None, 100, 300]),
         max_bytes=st.sampled_from([MANY, MANY, FEW]),
         max_unpaid_runs=st.sampled_from([0, 0, MAX_UNPAID_RUNS]),
+        probation=st.sampled_from([True, True, False]),
     )
     def begin(
         self,
@@ -153,17 +161,19 @@ class Histories(Attacks):
         refuse_above: int | None,
         max_bytes: int,
         max_unpaid_runs: int,
+        probation: bool,
     ) -> None:
         """Few people ask few things, so that they meet."""
         self.people, self.requests = people, requests
-        self.books = Books(PRICES, max_unpaid_runs, {"net", "team"})
+        self.tariff = replace(TARIFF, probation=probation)
+        self.books = Books(PRICES._replace(probation=probation), max_unpaid_runs, {"net", "team"})
         self.books.now = self.clock.now
         self.model = Model(self.books, lambda: self.place.ledgers[0])
         self.model.may_stream = not max_unpaid_runs
         self.max_unpaid_runs = max_unpaid_runs
         self.refuse_above, self.max_bytes = refuse_above, max_bytes
         for node in (0, 1):
-            self.place.start(node, max_bytes)
+            self.place.start(node, max_bytes, self.tariff)
         self.apps = [self.node(0), self.node(1)]
 
     def node(self, node: int) -> PowMiddleware:
@@ -181,6 +191,7 @@ class Histories(Attacks):
             account=lambda caller: self.books.named(caller.header("x-user") or ""),
             group=lambda caller: self.books.named(caller.header("x-team") or ""),
             queries=lambda asked: counted(asked.target.decode()[:-1], asked.request.decode()),
+            newcomers=lambda caller: "members" if caller.header("x-team") else "",
             bind=("X-Model",),
         )
 
@@ -193,9 +204,20 @@ class Histories(Attacks):
 
     @rule(node=NODES)
     def restart(self, node: int) -> None:
+        self.stop(node, "cancelled")
+
+    @rule(node=NODES)
+    def kill(self, node: int) -> None:
+        """A server ends in the middle, and nobody says what became of what ran."""
         for flight in [flight for flight in self.flights if flight.node == node]:
-            self.over(flight, lambda f: self.wire.hang_up(f, "cancelled"))
-        self.place.start(node, self.max_bytes)
+            self.busy[flight.person.who, flight.request] = self.clock.now + TTL
+        self.place.kill(node)
+        self.stop(node, "killed")
+
+    def stop(self, node: int, how: str) -> None:
+        for flight in [flight for flight in self.flights if flight.node == node]:
+            self.over(flight, lambda f: self.wire.hang_up(f, how))
+        self.place.start(node, self.max_bytes, self.tariff)
         self.apps[node] = self.node(node)
 
     @rule()
@@ -275,7 +297,7 @@ class Histories(Attacks):
     def buy(self, index: int, path: str, body: str, node: int) -> None:
         """Whoever pays what is asked is answered, whether or not that can be held."""
         person, request = self.pick(self.people, index), Request(path, body)
-        if any((f.person.who, f.request) == (person.who, request) for f in self.flights):
+        if not self.is_idle(person, request):
             return
         flight = self.send(person, request, node, None)
         for _ in range(3):
@@ -283,6 +305,7 @@ class Histories(Attacks):
                 flight = self.send(person, request, node, self.solutions[-1])
         assert flight.status == 200 or (flight.status == 403 and self.refuse_above), "6: no answer"
 
+    @precondition(lambda self: not (self.tariff.probation and self.max_unpaid_runs))
     @rule(node=NODES, path=st.sampled_from(["/exact", "/sample", "/require"]))
     def come(self, node: int, path: str) -> None:
         """A new customer is answered for one payment, and its answer is held for it."""
@@ -367,8 +390,8 @@ class Histories(Attacks):
             assert not at_once, "3: the same request runs twice at once"
         self.touched.add(flight.person.who)
         if flight.run and flight.run.told is not None and flight.run.charge is None:
-            record = self.place.ledgers[0].account(*map(self.books.named, flight.person.who))
-            self.books.charged(flight.run, flight.run.told, record.state[0])
+            self.books.charged(flight.run, flight.run.told, self.look(flight))
+        self.books.saw(flight.person.who, self.look(flight))
         answered = flight.status == 200 and flight.request.path != "/free"
         if flight.status == 200 and (flight.body or (flight.is_whole and flight.is_heard)):
             run = self.books.read(int(flight.headers["x-run"]), flight.person, flight.request)
@@ -389,6 +412,10 @@ class Histories(Attacks):
         if "pow-challenge" in flight.headers:
             assert not self.books.is_shared(flight.person.account), "4: their credit is others'"
             self.learn(flight, "pow-challenge", None)
+
+    def look(self, flight: Flight) -> Seen:
+        alive = self.place.ledgers[1 - flight.node]
+        return self.books.look(alive, flight.person.who)
 
     def judge(self, flight: Flight) -> None:
         path, status = flight.request.path, flight.status
@@ -443,13 +470,16 @@ def places(
         return lambda size: HeldAnswers(lifetime=TTL, max_bytes=size, clock=clock)
 
     def in_memory() -> Place:
-        ledger = MemoryLedger(TARIFF, clock=(clock := Clock()))
-        return Place(clock, lambda: ledger, new_held(clock))
+        clock = Clock()
+        ledger = functools.cache(lambda tariff: MemoryLedger(tariff, clock=clock))
+        return Place(clock, ledger, new_held(clock))
 
     def in_a_file() -> Place:
         clock, file = Clock(), folder / f"{next(number)}.db"
         return Place(
-            clock, lambda: SQLiteLedger(file, TARIFF, clock=clock, timeout=30.0), new_held(clock)
+            clock,
+            lambda tariff: SQLiteLedger(file, tariff, clock=clock, timeout=30.0),
+            new_held(clock),
         )
 
     if request.param != "redis":
@@ -464,7 +494,7 @@ def places(
             def held(size: int) -> RedisHeldAnswers:
                 return RedisHeldAnswers(client, lifetime=TTL, max_bytes=size, **shared)
 
-            return Place(clock, lambda: RedisLedger(client, TARIFF, **shared), held, True)
+            return Place(clock, lambda tariff: RedisLedger(client, tariff, **shared), held, True)
 
         yield in_redis
 
