@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from books_model import Books, Person, Request, Run, Solution
+from ledgers import Clock
 
 from powfast.servers.asgi import PowMiddleware, bill_of
+from powfast.tariff import EvidenceTariff
 
 BODIES = {"a": [1.0], "b": [0.0, 3.0], "c": [40.0], "d": [9.0, 9.0, 9.0], "e": [1.0] * 7}
 SAMPLES = ([1.0], [25.0], [2.0, 4.0], [0.5])
@@ -41,6 +43,42 @@ class Mortal:
         if not self.is_alive:
             raise Killed
         return getattr(self._store, name)
+
+
+class Place:
+    """Where two nodes keep their stores."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        ledger: Callable[[EvidenceTariff], Any],
+        held: Callable[[int], Any],
+        shares_held: bool = False,
+    ) -> None:
+        self._new = ledger, held
+        self._shares_held = shares_held
+        self._starts = [0, 0]
+        self.clock = clock
+        self.ledgers: list[Any] = [None, None]
+        self.held: list[Any] = [None, None]
+
+    def start(self, node: int, max_bytes: int, tariff: EvidenceTariff) -> None:
+        self.close(node)
+        ledger, held = self._new
+        self.ledgers[node], self.held[node] = Mortal(ledger(tariff)), Mortal(held(max_bytes))
+        self._starts[node] += 1
+
+    def kill(self, node: int) -> None:
+        self.ledgers[node].is_alive = self.held[node].is_alive = False
+
+    def shelf(self, node: int) -> tuple[int, int]:
+        """Say where a node finds held answers: it loses its own when it is restarted."""
+        return (0, 0) if self._shares_held else (node, self._starts[node])
+
+    def close(self, node: int) -> None:
+        if self.ledgers[node] is not None:
+            self.ledgers[node].is_alive = True
+            self.ledgers[node].close()
 
 
 def evidence_of(request: Request, run: int) -> list[float]:

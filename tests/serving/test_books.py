@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from books_attacks import Attacks
 from books_model import Answered, Books, Person, Prices, Request, Seen, Solution
-from books_wire import POINTS, Flight, Model, Mortal, Wire, counted
+from books_wire import POINTS, Flight, Model, Place, Wire, counted
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -89,42 +89,6 @@ REQUESTS = st.builds(
 )
 PLACES = st.sampled_from(["", "", "", *POINTS])
 INDEX = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 5, 8])
-
-
-class Place:
-    """Where two nodes keep their stores."""
-
-    def __init__(
-        self,
-        clock: Clock,
-        ledger: Callable[[EvidenceTariff], Any],
-        held: Callable[[int], Any],
-        shares_held: bool = False,
-    ) -> None:
-        self._new = ledger, held
-        self._shares_held = shares_held
-        self._starts = [0, 0]
-        self.clock = clock
-        self.ledgers: list[Any] = [None, None]
-        self.held: list[Any] = [None, None]
-
-    def start(self, node: int, max_bytes: int, tariff: EvidenceTariff) -> None:
-        self.close(node)
-        ledger, held = self._new
-        self.ledgers[node], self.held[node] = Mortal(ledger(tariff)), Mortal(held(max_bytes))
-        self._starts[node] += 1
-
-    def kill(self, node: int) -> None:
-        self.ledgers[node].is_alive = self.held[node].is_alive = False
-
-    def shelf(self, node: int) -> tuple[int, int]:
-        """Say where a node finds held answers: it loses its own when it is restarted."""
-        return (0, 0) if self._shares_held else (node, self._starts[node])
-
-    def close(self, node: int) -> None:
-        if self.ledgers[node] is not None:
-            self.ledgers[node].is_alive = True
-            self.ledgers[node].close()
 
 
 NewPlace = Callable[[], Place]
