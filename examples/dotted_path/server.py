@@ -9,13 +9,24 @@ import argparse
 import importlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 
 app = FastAPI()
+
+
+class Message(BaseModel):
+    content: Any
+
+
+class Chat(BaseModel):
+    model: str
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: bool = False
 
 
 @app.get("/health")
@@ -24,10 +35,10 @@ async def health() -> str:
 
 
 @app.post("/v1/chat/completions", response_model=None)
-async def complete(body: dict[str, Any]) -> dict[str, Any] | StreamingResponse:
+async def complete(chat: Chat) -> dict[str, Any] | StreamingResponse:
     print("the model runs", file=sys.stderr, flush=True)
-    text = f"You said: {body['messages'][-1]['content']}"
-    if body.get("stream"):
+    text = f"You said: {chat.messages[-1].content}"
+    if chat.stream:
         return StreamingResponse(pieces(text), media_type="text/event-stream")
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
@@ -35,7 +46,7 @@ async def complete(body: dict[str, Any]) -> dict[str, Any] | StreamingResponse:
         "id": "1",
         "object": "chat.completion",
         "created": 0,
-        "model": body["model"],
+        "model": chat.model,
         "choices": [choice],
     }
 
