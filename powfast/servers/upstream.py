@@ -37,9 +37,12 @@ OWN = "/powfast/"
 """Paths that the proxy answers itself."""
 
 _HOP_BY_HOP = {
-    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
-    b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authentication-info",
+    b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade",
 }  # fmt: skip
+# A solution is good for one value of them: they do not stay behind.
+_BOUND = {b"authorization", b"cookie", b"content-type", b"content-encoding"}
 # What the proxy says itself, has acted upon, or cannot vouch for.
 _NOT_ASKED = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"forwarded", b"x-forwarded-for"}
 _NOT_ANSWERED = _HOP_BY_HOP | {b"date"}
@@ -90,6 +93,7 @@ class ReverseProxy:
         self._paths = paths
         self._lowered = tuple(path.lower() for path in paths)
         self._metrics = metrics
+        self._bound = _BOUND | {name.lower().encode("latin-1") for name in (*PAYS, *bind)}
         self._guarded = PowMiddleware(
             self._pass_on, gate, evidence=evidence, paths=paths, bind=(*PAYS, *bind), **options
         )
@@ -118,6 +122,14 @@ class ReverseProxy:
         except InvalidInput as error:
             await _send(send, _refusal(error))
             return
+        hops = _hops(scope)
+        if hops == 0:  # the proxy answers for what it could do
+            await _send(send, Answer(204, (), b""))
+            return
+        if hops is not None:
+            fewer = (b"max-forwards", b"%d" % (hops - 1))
+            kept = [field for field in scope["headers"] if field[0] != fewer[0]]
+            scope = {**scope, "headers": [*kept, fewer]}
         try:
             await self._guarded(scope, receive, passing)
         except UpstreamFailed as error:
@@ -150,6 +162,8 @@ class ReverseProxy:
             raise InvalidInput("the length of the body is said once, in digits or by chunks")
         if codings and codings[0].lower() != b"chunked":
             raise InvalidInput("the only transfer coding is chunked")
+        if not self._bound.isdisjoint(_nominated(fields)):
+            raise InvalidInput("Connection names a header that is for the model server")
         for name, value in fields:
             if name == b"expect" and value.lower() != b"100-continue":
                 raise InvalidInput("the only expectation is 100-continue")
@@ -267,6 +281,12 @@ def _vouched(scope: Scope, given: Headers) -> Iterator[bytes]:
     if b"x-forwarded-proto" not in fields:
         yield b"x-forwarded-proto: " + scope.get("scheme", "http").encode("latin-1")
     yield b"via: %b powfast" % scope.get("http_version", "1.1").encode("latin-1")
+
+
+def _hops(scope: Scope) -> int | None:
+    """Return how many servers more may pass the request on, where it says so (RFC 9110, 7.6.2)."""
+    said = dict(scope["headers"]).get(b"max-forwards", b"") if scope["method"] == "OPTIONS" else b""
+    return int(said[:9]) if said.isdigit() else None
 
 
 def _nominated(fields: Headers) -> set[bytes]:

@@ -81,6 +81,41 @@ def test_methods_that_are_not_passed_on(proxy: str, model: Scripted, method: str
     assert model.asked == []
 
 
+@pytest.mark.parametrize("path", ["/free", CHAT])
+@pytest.mark.parametrize(
+    "name", ["Authorization", "cookie", "CONTENT-TYPE", "content-encoding", "x-payment"]
+)
+def test_what_a_solution_is_bound_to_does_not_stay_behind(
+    proxy: str, model: Scripted, name: str, path: str
+) -> None:
+    model.asked.clear()
+    head = f"host: x\r\nconnection: close, {name}\r\n{name}: x\r\ncontent-length: 0\r\n\r\n"
+    assert raw(proxy, f"POST {path} HTTP/1.1\r\n{head}".encode()) == 400
+    assert model.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "said", "status", "passed"),
+    [
+        ("OPTIONS", "0", 204, None),
+        ("OPTIONS", "1", 200, "0"),
+        ("OPTIONS", "12", 200, "11"),
+        ("OPTIONS", "-1", 200, "-1"),
+        ("GET", "0", 200, "0"),
+    ],
+)
+def test_max_forwards(
+    proxy: str, model: Scripted, method: str, said: str, status: int, passed: str | None
+) -> None:
+    """RFC 9110, 7.6.2: it counts for OPTIONS (and TRACE) alone."""
+    model.asked.clear()
+    assert (
+        httpx.request(method, f"{proxy}/free", headers={"max-forwards": said}).status_code == status
+    )
+    seen = [asked.field("max-forwards") for asked in model.asked]
+    assert seen == ([] if passed is None else [passed])
+
+
 @pytest.mark.parametrize("path", ["/v1/realtime", "/free"])
 def test_no_connection_is_upgraded(proxy: str, model: Scripted, path: str) -> None:
     model.asked.clear()
