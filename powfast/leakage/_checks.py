@@ -115,6 +115,28 @@ def probabilities(values: ArrayLike, rows: int | None = None) -> Floats:
     return array
 
 
+def chances(values: ArrayLike, rows: int | None = None) -> Floats:
+    """Return (n, L) numbers from 0 to 1, each a probability of its own."""
+    array = matrix(values, "probabilities")
+    if (array < 0.0).any() or (array > 1.0).any():
+        raise InvalidInput("probabilities of labels must lie between 0 and 1")
+    if rows is not None and len(array) != rows:
+        raise InvalidInput(f"probabilities must have {rows} rows, not {len(array)}")
+    return array
+
+
+def numbers(values: ArrayLike, rows: int | None = None) -> Floats:
+    """Return (n,) finite numbers; (n, 1) are taken as such."""
+    array = np.asarray(_array(values, "predictions", "biuf"), dtype=np.float64)
+    if array.shape[1:] == (1,):
+        array = array[:, 0]
+    if array.ndim != 1 or (rows is not None and len(array) != rows):
+        raise InvalidInput(f"predictions must be ({rows or 'n'},), not {np.shape(values)}")
+    if not np.isfinite(array).all():
+        raise InvalidInput("predictions must be finite")
+    return array
+
+
 def labels(values: ArrayLike, rows: int) -> NDArray[Any]:
     """Return (n,) labels of any sortable type, without NaN."""
     array = _array(values, "labels", "biufUS")

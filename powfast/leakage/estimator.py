@@ -12,6 +12,8 @@ from powfast.leakage import _checks
 from powfast.leakage.arrays import Floats, Integers
 from powfast.leakage.clusters import cluster_small
 from powfast.leakage.density import ClassDensity
+from powfast.leakage.outputs import Answers, Outputs
+from powfast.leakage.outputs import entropy as _entropy
 from powfast.leakage.parameters import Parameters
 from powfast.leakage.reference import HonestReference
 from powfast.leakage.storage import Stored
@@ -56,16 +58,21 @@ class LeakageEstimator(Parameters, Stored):
         How much each score counts in the evidence, in the order of `score_names`. The default
         measured well on features of several layers; see `report` for what each tells about your
         model.
+    answers, bins :
+        What the model answers with, see `Outputs`: classes, of which one holds; "labels", of which
+        any number may hold; or "numbers". Queries are compared with those of the same class, the
+        same most probable label, or a prediction between the same two of `bins` quantiles.
     seed : int
         The same seed and data give the same scores and evidence.
 
     Attributes
     ----------
-    teachers_, density_, root_density_, reference_ : the fitted parts
+    outputs_, teachers_, density_, root_density_, reference_ : the fitted parts
     """
 
-    _settings = ("teachers", "ridge", "split", "sigma", "weights", "seed")
+    _settings = ("teachers", "ridge", "split", "sigma", "weights", "answers", "bins", "seed")
     _parts = {  # noqa: RUF012
+        "outputs_": Outputs,
         "teachers_": TeacherEnsemble,
         "density_": ClassDensity,
         "root_density_": ClassDensity,
@@ -87,6 +94,8 @@ class LeakageEstimator(Parameters, Stored):
         split: Literal["shards", "bootstrap"] = "shards",
         sigma: float | None = None,
         weights: Sequence[float] = (0.05, 0.15, 0.4, 0.4),
+        answers: Answers = "classes",
+        bins: int = 8,
         seed: int = 0,
     ) -> None:
         self.teachers = teachers
@@ -94,19 +103,24 @@ class LeakageEstimator(Parameters, Stored):
         self.split: Literal["shards", "bootstrap"] = split
         self.sigma = sigma
         self.weights: Sequence[float] = weights
+        self.answers = answers
+        self.bins = bins
         self.seed = seed
 
     def fit(self, features: ArrayLike, labels: ArrayLike) -> Self:
-        """Fit heads and class densities on features (n, d) and labels (n,).
+        """Fit heads and class densities on features (n, d) and labels.
 
-        Labels may be true ones or the served model's own.
+        Labels (n,) may be true ones or the served model's own; they are (n, L), each from 0 to 1,
+        where several may hold, and numbers (n,) for a regression.
         """
+        data = _checks.features(features, "features")
+        self.outputs_ = Outputs(self.answers, self.bins)
+        classes = self.outputs_.fit(labels, len(data))
         self.teachers_ = TeacherEnsemble(
             self.teachers, ridge=self.ridge, split=self.split, seed=self.seed
-        ).fit(features, labels)
-        data = _checks.features(features, "features")
-        self.density_ = ClassDensity().fit(data, labels)
-        self.root_density_ = ClassDensity().fit(_root(data), labels)
+        ).fit(data, classes)
+        self.density_ = ClassDensity().fit(data, classes)
+        self.root_density_ = ClassDensity().fit(_root(data), classes)
         return self
 
     def scores(self, features: ArrayLike, probabilities: ArrayLike) -> Floats:
@@ -115,12 +129,12 @@ class LeakageEstimator(Parameters, Stored):
         Parameters
         ----------
         features : (n, d) what the model computed for the queries
-        probabilities : (n, C) what it is about to answer
+        probabilities : (n, C) what it is about to answer; numbers (n,) of a regression
 
         Raises
         ------
         InvalidInput
-            Not fitted, a value is not finite, or a row is no probability vector.
+            Not fitted, a value is not finite, or a row is no answer of this kind.
         """
         return self._scores(features, probabilities)[0]
 
@@ -134,10 +148,10 @@ class LeakageEstimator(Parameters, Stored):
     ) -> Self:
         """Fit the `HonestReference` on honest queries that `fit` has not seen; return self.
 
-        Strata are the predicted classes. Those with fewer than `minimum` queries are clustered on
-        one half of these and compared with the other half of their cluster; where two clusters of
-        60 cannot be had, they are pooled. `delta` makes up for the luck of this very sample (see
-        `HonestReference.fit`).
+        Strata are the predicted classes (labels, bins). Those with fewer than `minimum` queries are
+        clustered on one half of these and compared with the other half of their cluster; where two
+        clusters of 60 cannot be had, they are pooled. `delta` makes up for the luck of this very
+        sample (see `HonestReference.fit`).
         """
         scores, strata = self._scores(honest_features, honest_probabilities)
         together, kept = cluster_small(scores, strata, minimum, self.seed)
@@ -146,7 +160,7 @@ class LeakageEstimator(Parameters, Stored):
             strata[kept],
             minimum=minimum,
             delta=delta,
-            weights=self.weights,
+            weights=self._informative(),
             clusters=together,
         )
         return self
@@ -177,7 +191,7 @@ class LeakageEstimator(Parameters, Stored):
         whole = classes.dtype.kind in "iu" and classes.min() >= 0
         shares = np.zeros((len(data), int(classes.max()) + 1 if whole else len(classes)))
         shares[:, classes if whole else slice(None)] = votes / self.teachers
-        return data, shares
+        return data, self.outputs_.example(shares)
 
     def evidence(self, features: ArrayLike, probabilities: ArrayLike) -> Floats:
         """Return the (n,) e-values of queries against "honest": at least 0, at most 1 on average.
@@ -197,7 +211,8 @@ class LeakageEstimator(Parameters, Stored):
         rng = np.random.default_rng(0)
         heads = self.teachers_
         noise = rng.normal(size=(64, len(heads.mean_)))
-        answers = rng.dirichlet(np.ones(len(heads.classes_)), 64)
+        shares = rng.dirichlet(np.ones(len(heads.classes_)), 64)
+        answers = self.outputs_.example(shares)
         features = heads.mean_ + heads.spread_ * noise
         for _ in range(WARM_CALLS):
             for rows in (1, 64):
@@ -223,20 +238,20 @@ class LeakageEstimator(Parameters, Stored):
         """Return scores (n, 4) and strata (n,)."""
         self._fitted("root_density_")
         data = _checks.features(features, "features")
-        table = _checks.probabilities(probabilities, len(data))
+        uncertainty, strata = self.outputs_.read(probabilities, len(data))
         sigma = self.teachers / 25.0 if self.sigma is None else self.sigma
         log_q = from_votes(self.teachers_.votes(data), sigma, "logq")
         near = self.density_.distance(data), self.root_density_.distance(_root(data))
-        return np.column_stack([log_q, _entropy(table), *near]), table.argmax(axis=1)
+        return np.column_stack([log_q, uncertainty, *near]), strata
+
+    def _informative(self) -> Sequence[float]:
+        """Return the scores' weights; a number says nothing of its own uncertainty."""
+        if self.answers != "numbers":
+            return self.weights
+        return [0.0 if at == 1 else weight for at, weight in enumerate(self.weights)]
 
 
 def _root(data: Floats) -> Floats:
     """Return the square root of the size, with the sign."""
     value: Floats = np.copysign(np.sqrt(np.abs(data)), data)
-    return value
-
-
-def _entropy(table: Floats) -> Floats:
-    logs = np.log(np.maximum(table, np.finfo(np.float64).tiny))
-    value: Floats = -(table * logs).sum(axis=1)
     return value
