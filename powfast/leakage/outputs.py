@@ -72,7 +72,7 @@ class Outputs(Parameters, Stored):
         """
         if self.answers == "classes":
             table = _checks.probabilities(answers, rows)
-            return entropy(table), table.argmax(axis=1)
+            return entropy(table), _most_probable(table)
         if self.answers == "labels":
             table = _checks.chances(answers, rows)
             return entropy(table) + entropy(1.0 - table), _most_probable(table)
@@ -98,4 +98,5 @@ def entropy(table: Floats) -> Floats:
 
 
 def _most_probable(table: Floats) -> Integers:
-    return table.argmax(axis=1)
+    names: Integers = table.argmax(axis=1)
+    return names
