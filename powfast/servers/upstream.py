@@ -45,6 +45,7 @@ _HOP_BY_HOP = {
 _BOUND = {b"authorization", b"cookie", b"content-type", b"content-encoding"}
 # What the proxy says itself, has acted upon, or cannot vouch for.
 _NOT_ASKED = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"forwarded", b"x-forwarded-for"}
+_NOT_PRICED = _NOT_ASKED | {b"accept-encoding"}  # what is to be priced has to be read
 _NOT_ANSWERED = _HOP_BY_HOP | {b"date"}
 _TARGET = re.compile(rb"/[!\"$-~]*")  # no space, control, # or byte beyond ASCII
 _AMBIGUOUS = re.compile(r"(^|/)\.{1,2}(/|$)|[\\;%\x00-\x1f\x7f]")  # in a path that was decoded
@@ -147,6 +148,7 @@ class ReverseProxy:
             Says what is wrong.
         """
         fields, path = scope["headers"], scope["path"]
+        names = [name for name, _ in fields]
         if scope["method"] in ("CONNECT", "TRACE"):
             raise InvalidInput("this server has no CONNECT and no TRACE")
         if not _TARGET.fullmatch(scope["raw_path"]) or _AMBIGUOUS.search(path):
@@ -156,19 +158,19 @@ class ReverseProxy:
             )
         if not guards(self._paths, path) and guards(self._lowered, path.lower()):
             raise InvalidInput("the path is spelled in other capitals than this server's")
-        lengths = [value for name, value in fields if name == b"content-length"]
-        codings = [value for name, value in fields if name == b"transfer-encoding"]
-        if len(lengths) + len(codings) > 1 or not all(map(bytes.isdigit, lengths)):
-            raise InvalidInput("the length of the body is said once, in digits or by chunks")
-        if codings and codings[0].lower() != b"chunked":
+        if names.count(b"content-length") + names.count(b"transfer-encoding") > 1:
+            raise InvalidInput("the length of the body is said once")
+        said = dict(fields)
+        if not said.get(b"content-length", b"0").isdigit():
+            raise InvalidInput("the length of the body is said in digits")
+        if said.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             raise InvalidInput("the only transfer coding is chunked")
-        if not self._bound.isdisjoint(_nominated(fields)):
+        if said.get(b"expect", b"100-continue").lower() != b"100-continue":
+            raise InvalidInput("the only expectation is 100-continue")
+        if b"connection" in said and not self._bound.isdisjoint(_nominated(fields)):
             raise InvalidInput("Connection names a header that is for the model server")
-        for name, value in fields:
-            if name == b"expect" and value.lower() != b"100-continue":
-                raise InvalidInput("the only expectation is 100-continue")
-            if _ENDS_A_LINE.search(value) or _ENDS_A_LINE.search(name):
-                raise InvalidInput("a header has a line break or a NUL in it")
+        if _ENDS_A_LINE.search(b"".join([*names, *[value for _, value in fields]])):
+            raise InvalidInput("a header has a line break or a NUL in it")
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, and its answer back."""
@@ -241,9 +243,10 @@ def _head(scope: Scope, upstream: Upstream, length: int | None) -> bytes:
     """Return request line and header fields, of a body of so many bytes, or one that streams."""
     query, given = scope["query_string"], scope["headers"]
     target = upstream.prefix + scope["raw_path"] + (b"?" + query if query else b"")
-    dropped = _NOT_ASKED | _nominated(given)
-    if BILL_KEY in scope:  # what is to be priced has to be read
-        dropped.add(b"accept-encoding")
+    dropped = _NOT_PRICED if BILL_KEY in scope else _NOT_ASKED
+    nominated = _nominated(given)
+    if not nominated <= dropped:
+        dropped = dropped | nominated
     lines = [
         b"%b %b HTTP/1.1" % (scope["method"].encode("latin-1"), target),
         b"host: " + upstream.authority,
@@ -292,7 +295,7 @@ def _hops(scope: Scope) -> int | None:
 def _nominated(fields: Headers) -> set[bytes]:
     """Return the fields that concern this connection alone, as its sender says."""
     said = [value for name, value in fields if name == b"connection"]
-    return {name.strip().lower() for value in said for name in value.split(b",")}
+    return {name.strip().lower() for name in b",".join(said).split(b",")} if said else set()
 
 
 async def _answer(
