@@ -14,13 +14,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 from conftest import PATIENCE
 from service import BASE, token_of
-from stores import free_port, redis_serving
+from stores import free_port
 from upstreams import proxied
 
 from powfast.accounts import account_of
@@ -96,10 +95,8 @@ async def test_nothing_unpaid_is_read_and_nothing_paid_is_lost(tmp_path: Path) -
     port, done = free_port(), asyncio.Event()
     more = {"upstream_timeout": "1", "tokens_per_query": str(TOKENS_PER_QUERY)}
     model = [sys.executable, str(HERE / "failing_model.py"), str(port)]
-    with ExitStack() as stack:  # Redis: both workers find a held answer
-        store = stack.enter_context(redis_serving(tmp_path)).url
-        upstream = f"http://127.0.0.1:{port}"
-        proxy = stack.enter_context(proxied(upstream, tmp_path, store=store, workers=2, **more))
+    store = f"sqlite:///{tmp_path}/ledger.db"
+    with proxied(f"http://127.0.0.1:{port}", tmp_path, store=store, **more) as proxy:
         url = f"{proxy}/v1/chat/completions"
         askers = [Asker(url, f"user-{name}", name % 4 == 0) for name in range(ACCOUNTS)]
         numbers = iter(range(REQUESTS))
@@ -113,7 +110,7 @@ async def test_nothing_unpaid_is_read_and_nothing_paid_is_lost(tmp_path: Path) -
         await asyncio.gather(*[asks(asker) for asker in askers * AT_ONCE])
         done.set()
         times = await killing
-        _compare(askers, times, store)
+    _compare(askers, times, store)
 
 
 def _compare(askers: list[Asker], times: int, store: str) -> None:

@@ -1,4 +1,4 @@
-"""A model server that speaks OpenAI's protocol, over a Markov chain of this project's README.
+"""A model server that speaks OpenAI's and Anthropic's protocols, over a Markov chain of the README.
 
 `uvicorn tiny_model:app`. It is a real, if tiny, language model: trained when it starts, sampled
 with a seed from the prompt, its tokens counted.
@@ -98,6 +98,41 @@ async def embed(request: Request) -> dict[str, Any]:
     used = usage(" ".join(texts), 0)
     del used["completion_tokens"]
     return {"object": "list", "data": rows, "model": asked["model"], "usage": used}
+
+
+@app.post("/v1/messages", response_model=None)
+async def message(request: Request) -> JSONResponse | StreamingResponse:
+    asked = await request.json()
+    prompt = " ".join(message["content"] for message in asked["messages"])
+    written = sampled(prompt, asked["max_tokens"])
+    used = {"input_tokens": len(tokens(prompt)), "output_tokens": len(written)}
+    whole = {"id": "msg-1", "type": "message", "role": "assistant", "model": asked["model"]}
+    ended = {"stop_reason": "max_tokens", "stop_sequence": None}
+    if asked.get("stream"):
+        events = messages(whole, written, used, ended)
+        return StreamingResponse(events, media_type="text/event-stream")
+    content = [{"type": "text", "text": "".join(written)}]
+    return JSONResponse({**whole, **ended, "content": content, "usage": used})
+
+
+async def messages(
+    whole: dict[str, Any], written: list[str], used: dict[str, int], ended: dict[str, Any]
+) -> AsyncIterator[str]:
+    begun = {**whole, "stop_reason": None, "content": [], "usage": {**used, "output_tokens": 1}}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": begun},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    ]
+    for token in written:
+        delta = {"type": "text_delta", "text": token}
+        events.append({"type": "content_block_delta", "index": 0, "delta": delta})
+    events += [
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": ended, "usage": {"output_tokens": len(written)}},
+        {"type": "message_stop"},
+    ]
+    for event in events:
+        yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
 
 
 @app.get("/v1/models")

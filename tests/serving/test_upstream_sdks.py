@@ -1,4 +1,4 @@
-"""OpenAI's SDK through `powfast serve --upstream` to a model server that speaks its protocol."""
+"""OpenAI's and Anthropic's SDKs through `powfast serve --upstream` to a server that speaks both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
+import httpx2
 import openai
 import pytest
 from processes import started
@@ -20,6 +22,7 @@ from upstreams import proxied
 
 from powfast.challenge import decode
 from powfast.clients.httpx import PowAuth
+from powfast.clients.httpx2 import PowAuth as PowAuth2
 from powfast.http import Exchange
 from powfast.servers.usage import by_tokens, tokens_of
 
@@ -81,6 +84,50 @@ def test_streams(client: openai.OpenAI, usage: bool) -> None:
     pieces = [event.choices[0].delta.content or "" for event in events if event.choices]
     assert "".join(pieces) == whole.choices[0].message.content
     assert [event.usage.total_tokens for event in events if event.usage] == [35] * usage
+
+
+@pytest.fixture
+def claude(model: str, tmp_path: Path) -> Iterator[anthropic.Anthropic]:
+    """Its key comes in a header of its own, which names the account."""
+    more = {"account": "header x-api-key", "tokens_per_query": "10"}
+    with proxied(model, tmp_path, **more) as url, httpx2.Client(auth=PowAuth2()) as http_client:
+        yield anthropic.Anthropic(base_url=url, api_key="sk-ant", http_client=http_client)
+
+
+def test_messages(claude: anthropic.Anthropic) -> None:
+    asked: Any = {"model": "markov", "messages": HELLO, "max_tokens": 40}
+    for _ in range(3):
+        answer = claude.messages.create(**asked)
+        assert (answer.usage.input_tokens, answer.usage.output_tokens) == (5, 40)
+    (said,) = answer.content
+    events = [*claude.messages.create(**asked, stream=True)]
+    pieces = [event.delta.text for event in events if event.type == "content_block_delta"]
+    assert len(pieces) == 40
+    assert "".join(pieces) == said.text
+    with claude.messages.stream(**asked) as stream:
+        assert stream.get_final_text() == said.text
+        assert stream.get_final_message().usage.output_tokens == 40
+
+
+def test_messages_are_paid(claude: anthropic.Anthropic) -> None:
+    asked: Any = {"model": "markov", "messages": HELLO, "max_tokens": 95}
+    with httpx2.Client() as poor, pytest.raises(anthropic.APIStatusError) as refused:
+        claude.with_options(http_client=poor).messages.create(**asked)
+    assert refused.value.status_code == 402
+    claude.messages.create(**asked)
+    auth: Any = claude._client.auth
+    assert auth.spent >= 10 * BASE
+
+
+async def test_messages_asynchronously(model: str, tmp_path: Path) -> None:
+    asked: Any = {"model": "markov", "messages": HELLO, "max_tokens": 5}
+    with proxied(model, tmp_path, account="header x-api-key") as url:
+        async with httpx2.AsyncClient(auth=PowAuth2()) as http_client:
+            client = anthropic.AsyncAnthropic(
+                base_url=url, api_key="sk-ant", http_client=http_client
+            )
+            async with client.messages.stream(**asked) as stream:
+                assert len([text async for text in stream.text_stream]) == 5
 
 
 def test_a_stream_passes_on_credit_and_is_charged_at_its_end(proxy: str) -> None:
