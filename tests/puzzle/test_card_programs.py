@@ -1,0 +1,92 @@
+"""benchmarks/fairness: programs for cards, held to the vectors and to the library on a CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, missing, needs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import cachewalk64, digest64
+
+FOLDER = ROOT / "benchmarks" / "fairness"
+VECTORS = ROOT / "tests" / "vectors"
+WALKS = ("search_walks", "search_walks_locally")
+CUDA = """
+#define __global__ __attribute__((global))
+#define __device__ __attribute__((device))
+#define __shared__ __attribute__((shared))
+#define __constant__ __attribute__((constant))
+#include <__clang_cuda_builtin_vars.h>
+__device__ void __syncwarp(unsigned mask) { __nvvm_bar_warp_sync(mask); }
+__device__ unsigned long long __shfl_sync(unsigned mask, unsigned long long word, int lane, int) {
+    unsigned low = __nvvm_shfl_sync_idx_i32(mask, (int)word, lane, 0x181f);
+    return (unsigned long long)__nvvm_shfl_sync_idx_i32(mask, (int)(word >> 32), lane, 0x181f) << 32
+           | low;
+}
+#include "search.cl"
+"""
+
+
+@pytest.fixture(scope="module")
+def card() -> Any:
+    needs("pyopencl")
+    opencl = _module()
+    if not opencl.devices():
+        missing("no OpenCL device: install pocl-opencl-icd")
+    return opencl.Card(opencl.devices()[0], states=8)
+
+
+def _module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fairness_opencl", FOLDER / "opencl.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("kernel", "file"),
+    [("search_hashes", "puzzle.json"), *((kernel, "cachewalk.json") for kernel in WALKS)],
+)
+def test_known_answers(card: Any, kernel: str, file: str) -> None:
+    for known in json.loads((VECTORS / file).read_text())["digests"]:
+        task = bytes.fromhex(known["seed"]), known["part"], known["nonce"]
+        assert card.smallest(kernel, *task, 1).tolist() == [known["digest64"]]
+
+
+@pytest.mark.parametrize("kernel", ["search_hashes", *WALKS])
+@settings(max_examples=3)
+@given(
+    st.binary(min_size=32, max_size=32), st.integers(0, 1023), st.integers(0, 2**64 - 9),
+    st.integers(1, 4), st.integers(1, 2),
+)  # fmt: skip
+def test_each_walker_takes_the_smallest_of_its_own(
+    card: Any, kernel: str, seed: bytes, part: int, first: int, walkers: int, count: int
+) -> None:
+    digest = digest64 if kernel == "search_hashes" else cachewalk64
+    digests = [digest(seed, part, first + i) for i in range(walkers * count)]
+    expected = np.array(digests, np.uint64).reshape(walkers, count).min(axis=1)
+    assert (card.smallest(kernel, seed, part, first, walkers, count) == expected).all()
+
+
+def test_the_kernels_are_cuda_too(tmp_path: Path) -> None:
+    """Compiled to a card's assembly without NVIDIA's headers; no card runs it here."""
+    (tmp_path / "card.cu").write_text(CUDA)
+    flags = ["-nocudainc", "-nocudalib", "--cuda-device-only", "--cuda-gpu-arch=sm_75"]
+    flags += ["-O2", "-Werror", "-Wno-unknown-cuda-version", f"-I{FOLDER}", "-S"]
+    clang = shutil.which("clang-19") or missing("no clang-19")
+    files = [tmp_path / "card.cu", "-o", tmp_path / "card.s"]
+    done = subprocess.run([clang, *flags, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assembly = (tmp_path / "card.s").read_text()
+    for kernel in ("search_hashes", *WALKS):
+        assert f".entry {kernel}(" in assembly
