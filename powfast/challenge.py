@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +81,8 @@ _REFUSALS: dict[int, tuple[type[errors.Refused], str]] = {
     ),
     Code.WRONG_SOLUTION: (errors.WrongSolution, "a nonce does not reach the target of its part"),
 }
+_CODES = {kind: Code(code) for code, (kind, _) in _REFUSALS.items()}
+_CODES[errors.AlreadyRedeemed] = Code.ALREADY_REDEEMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,11 +443,37 @@ class Issuer:
         requests = (b"",) * count if requests is None else requests
         if not count == len(solutions) == len(accounts) == len(requests):
             raise InvalidInput("tokens, solutions, accounts and requests must be equally many")
-        codes, right = self._ring.check_many(
-            tuple(tokens), tuple(solutions), self._now(), tuple(accounts), tuple(requests)
-        )
+        items: tuple[Sequence[Any], ...] = (tokens, solutions, accounts, requests)
+        walking = [i for i, token in enumerate(tokens) if self._is_walking(token)]
+        if not walking:
+            return self._redeem_many(*items)
+        codes = np.empty(count, np.uint8)
+        codes[walking] = [self._redeem_code(*(column[i] for column in items)) for i in walking]
+        others = np.setdiff1d(np.arange(count), walking)
+        codes[others] = self._redeem_many(*([column[i] for i in others] for column in items))
+        return codes
+
+    def _redeem_many(self, *items: Sequence[Any]) -> npt.NDArray[np.uint8]:
+        tokens, solutions, accounts, requests = map(tuple, items)
+        codes, right = self._ring.check_many(tokens, solutions, self._now(), accounts, requests)
         codes[codes == Code.ADMITTED] = self._claim_many(right)
         return codes
+
+    def _is_walking(self, token: bytes) -> bool:
+        """Whether it seems to ask for walks, which are taken once for a wrong solution."""
+        if self._wrong is None or not isinstance(token, bytes):
+            return False
+        return token[_ALGORITHM_AT : _ALGORITHM_AT + 1] == bytes([Algorithm.CACHEWALK])
+
+    def _redeem_code(self, token: bytes, solution: Solution, account: str, request: bytes) -> Code:
+        """Return the `Code` of one item, redeemed by itself: a walk takes longer than that."""
+        try:
+            self.redeem(token, solution, account=account, request=request)
+        except errors.Refused as error:
+            return _CODES.get(type(error), Code.REFUSED)
+        except Exception:  # an unexpected error refuses, and only its own item
+            return Code.REFUSED
+        return Code.ADMITTED
 
     def _claim_many(self, challenges: list[tuple[bytes, float]]) -> list[Code]:
         """Return ADMITTED, ALREADY_REDEEMED, or REFUSED where the store fails, for each."""

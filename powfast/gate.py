@@ -53,7 +53,7 @@ from powfast.stores.base import (
 )
 from powfast.stores.failsafe import FailsafeStores, OnStoreError
 from powfast.stores.held import Held, HeldAnswers
-from powfast.walks import Purpose, Walks
+from powfast.walks import NEVER, Purpose, Walks
 
 MAX_UNPAID_RUNS = 0
 MAX_QUERIES = 10_000
@@ -68,7 +68,11 @@ _new_run = _runs.randbytes
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_runs.seed)
 
-_PURPOSES = {Verdict.OPENING: Purpose.OPENING, Verdict.DEBT: Purpose.DEBT}
+_MAY_PAY = {
+    Verdict.OPENING: (Purpose.OPENING,),
+    Verdict.DEBT: (Purpose.DEBT, Purpose.REQUEST),
+    Verdict.OWED: (Purpose.REQUEST,),
+}
 
 _ASK = "solve the challenge and repeat the request with its solution"
 
@@ -145,10 +149,11 @@ class Gate:
         self._hold_shared = hold_shared
         self._on_store_error: OnStoreError = on_store_error
         self._fallback = fallback
-        self._walks = walks
+        walks = NEVER if walks is None else walks
+        self._walks = walks.on_probation() if ledger.tariff.probation else walks
         self._streams = Streams()
         self._observer = Unobserved() if observer is None else observer
-        self._receipts = Receipts(issuer, ledger.tariff, self._observer)
+        self._receipts = Receipts(issuer, ledger.tariff, self._observer, self._walks)
         self.issuer = issuer
         self.ledger = ledger
         if held is None:
@@ -297,7 +302,7 @@ class Gate:
                 receipt = check(request=b"")
             if receipt.group != identity.group:
                 raise WrongAccount("the challenge was issued to this account in another group")
-            return receipt if self._walks is None else self._walks.in_evaluations(receipt)
+            return self._walks.in_evaluations(receipt)
 
     async def _enter(self, request: _Request, detail: str, again: Paid | None) -> Answer | None:
         """Run the endpoint where the ledger lets it, or say what is asked for first."""
@@ -315,9 +320,8 @@ class Gate:
             )
         if entry.verdict is Verdict.TOO_HIGH:
             raise self._too_high(entry.work)
-        if entry.verdict in (Verdict.OPENING, Verdict.DEBT, Verdict.OWED):
-            purpose = _PURPOSES.get(entry.verdict, Purpose.REQUEST)
-            return self._challenge(request, entry.work, detail, purpose)
+        if entry.verdict in _MAY_PAY:
+            return self._challenge(request, entry.work, detail, entry.verdict)
         if entry.verdict is Verdict.COVERED:
             held = await request.stores.held(_place(request.identity, entry.run))
             if held is not None:
@@ -409,14 +413,13 @@ class Gate:
             await request.stores.hold(_place(request.identity, request.run), answer)
 
     def _challenge(
-        self, request: _Request, due: float, detail: str, purpose: Purpose = Purpose.REQUEST
+        self, request: _Request, due: float, detail: str, verdict: Verdict = Verdict.OWED
     ) -> Answer:
         """Ask for work, bound to who asked what."""
         work = self.ledger.tariff.publish(due)
         self._observer.event("challenged", work=work)
-        identity, algorithm = request.identity, Algorithm.SHA256
-        if self._walks is not None:
-            work, algorithm = self._walks.asked(work, purpose)
+        identity = request.identity
+        work, algorithm = self._walks.asked(work, *_MAY_PAY[verdict])
         token = self.issuer.issue(
             work=work,
             account=identity.account,

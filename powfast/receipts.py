@@ -8,6 +8,7 @@ from powfast.http import Headers, prepaid_header, receipt_header
 from powfast.observers.base import Observer
 from powfast.stores.base import Charged
 from powfast.tariff import EvidenceTariff
+from powfast.walks import Purpose, Walks
 
 LOW = 8
 """An answer brings the next challenge where the credit left is below so many of its price."""
@@ -27,10 +28,15 @@ class Receipts:
         Says what credit may rise to.
     observer : Observer
         Is told of the challenges.
+    walks : Walks
+        Says which of them are asked for in walks: what is paid ahead pays for requests.
     """
 
-    def __init__(self, issuer: Issuer, tariff: EvidenceTariff, observer: Observer) -> None:
+    def __init__(
+        self, issuer: Issuer, tariff: EvidenceTariff, observer: Observer, walks: Walks
+    ) -> None:
         self._issuer, self._tariff, self._observer = issuer, tariff, observer
+        self._walks = walks
 
     def of(self, identity: RequestIdentity, receipt: Receipt | None, charged: Charged) -> Headers:
         """Say what was paid and what is left; where that is little, offer to pay ahead."""
@@ -48,6 +54,9 @@ class Receipts:
         work = min(tariff.publish(max(PREPAID * tariff.base_work, 2 * charged.price)), room)
         if work < tariff.base_work:
             return ()
-        token = self._issuer.issue(work=work, account=identity.account, group=identity.group)
         self._observer.event("offered", work=work)
+        work, algorithm = self._walks.asked(work, Purpose.REQUEST)
+        token = self._issuer.issue(
+            work=work, account=identity.account, group=identity.group, algorithm=algorithm
+        )
         return (prepaid_header(token),)

@@ -15,8 +15,13 @@ class Purpose(StrEnum):
     """What a challenge pays for."""
 
     OPENING = "opening"
+    """A new account's fee. On probation it is part of what requests cost, so of all of these."""
+
     DEBT = "debt"
+    """What was run and not paid for: asked for together with the price of the next request."""
+
     REQUEST = "request"
+    """A request, or later ones that are paid ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +55,31 @@ class Walks:
         if not self.purposes or not set(self.purposes) <= set(Purpose):
             raise InvalidInput(f"purposes must be some of {', '.join(Purpose)}")
 
-    def asked(self, work: int, purpose: Purpose) -> tuple[int, Algorithm]:
+    def asked(self, work: int, *may_pay: Purpose) -> tuple[int, Algorithm]:
         """Return the work of a challenge over so many evaluations, and its algorithm.
 
-        Rounded up to whole walks, and never so few that verifying them, one walk for each part,
-        costs more than a fiftieth of solving them.
+        In walks where anything that it may pay for is asked for in walks. Rounded up to whole
+        walks, and never so few that verifying them, one walk for each part, costs more than a
+        fiftieth of solving them.
         """
         walks = -(-work // self.worth)
-        if work < self.from_work or purpose not in self.purposes:
+        if work < self.from_work or set(may_pay).isdisjoint(self.purposes):
             return work, Algorithm.SHA256
         if walks < MIN_PART_WALKS * default_parts(walks):
             return work, Algorithm.SHA256
         return walks, Algorithm.CACHEWALK
+
+    def on_probation(self) -> Walks:
+        """Return what is asked for where requests pay the opening by and by: as their price is."""
+        pays_opening = Purpose.OPENING in self.purposes
+        return replace(self, purposes={*self.purposes, Purpose.REQUEST}) if pays_opening else self
 
     def in_evaluations(self, receipt: Receipt) -> Receipt:
         """Return a receipt whose work is in evaluations, whatever its algorithm."""
         if receipt.algorithm != Algorithm.CACHEWALK:
             return receipt
         return replace(receipt, work=receipt.work * self.worth)
+
+
+NEVER = Walks(2**64 - 1, worth=1)
+"""Nothing is asked for in walks."""

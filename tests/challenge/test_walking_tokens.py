@@ -180,6 +180,32 @@ def test_a_wrong_solution_makes_its_challenge_worthless(walked):
     issuer.redeem(other, challenge.solve(other))
 
 
+def test_many_wrong_solutions_of_one_challenge_take_one_walk(walked):
+    issuer = issuer_of(*Algorithm)
+    token, other = (issuer.issue(work=64, account="alice", algorithm=WALKS) for _ in range(2))
+    right, tokens = challenge.solve(token), [token, token, token[:-1] + b"\0", token, other]
+    solutions = [wrong(right), right, wrong(right), wrong(right), challenge.solve(other)]
+    accounts = ["alice", "alice", "alice", "mallory", "alice"]
+    expected = [Code.WRONG_SOLUTION] * 4 + [Code.ADMITTED]
+    for admitted in (Code.ADMITTED, Code.ALREADY_REDEEMED):
+        expected[-1] = admitted
+        assert issuer.redeem_many(tokens, solutions, accounts=accounts).tolist() == expected
+    with pytest.raises(errors.WrongSolution, match="ask for a fresh one"):
+        issuer.redeem(token, right, account="alice")
+    assert walked == [token, other, other]
+
+
+def test_an_item_of_many_never_raises(issuer):
+    token = issuer.issue(work=64, algorithm=WALKS)
+    solution = challenge.solve(token)
+    many = [(token, ("x",), "", b""), (token, solution, None, b""), (token, None, "", 3)]
+    codes = issuer.redeem_many(*zip(*(item[:2] for item in many), strict=True),
+                               accounts=[item[2] for item in many],
+                               requests=[item[3] for item in many])  # fmt: skip
+    assert Code.ADMITTED not in codes.tolist()
+    assert issuer.redeem_many([token], [solution]).tolist() == [Code.ADMITTED]
+
+
 def test_a_forger_cannot_make_anothers_challenge_worthless(issuer):
     token = issuer.issue(work=64, account="alice", algorithm=WALKS)
     for raw, account in ((token[:-1] + b"\0", "alice"), (token, "mallory")):

@@ -26,21 +26,29 @@ IDENTITY = RequestIdentity("alice", "", b"digest")
 
 
 class Service:
-    def __init__(self, walks: Walks | None = None, opening_work: float = 0.0) -> None:
+    def __init__(
+        self, walks: Walks | None = None, opening_work: float = 0.0, probation: bool = False
+    ) -> None:
         issuer = Issuer(KEYS, algorithms=list(Algorithm))
-        tariff = EvidenceTariff(base_work=BASE, opening_work=opening_work, probation=False)
+        tariff = EvidenceTariff(base_work=BASE, opening_work=opening_work, probation=probation)
         ledger = MemoryLedger(tariff)
         self.gate = Gate(issuer, ledger, walks=walks)
 
-    def ask(self, solution: str | None = None, digest: bytes = b"digest") -> Answer:
+    def ask(
+        self,
+        solution: str | None = None,
+        digest: bytes = b"digest",
+        account: str = "alice",
+        evidence: float = 1.0,
+    ) -> Answer:
         bill = Bill()
 
         async def endpoint() -> Answer:
             bill.advance(Event.CHARGE)
-            await bill.charging([1.0])
+            await bill.charging([evidence])
             return Answer(200, (), b"answer")
 
-        identity = RequestIdentity("alice", "", digest)
+        identity = RequestIdentity(account, "", digest)
         answer = run(self.gate.serve(identity, bill, solution, endpoint))
         assert answer is not None
         return answer
@@ -62,19 +70,25 @@ def solved(answer: Answer) -> str:
     return format_solution(token, challenge.solve(token, threads=1))
 
 
+def offered(answer: Answer) -> bytes:
+    """The token that an answer brings, to solve ahead."""
+    (header,) = (value for _, value in answer.headers if b"PoW challenge=" in value)
+    return token_from_text(header.decode().split('"')[1])
+
+
 @given(
     st.integers(1, 2**64 - 1), st.integers(1, 2**64 - 1), st.integers(1, 2**32),
-    st.sampled_from(Purpose), st.sets(st.sampled_from(Purpose), min_size=1),
+    st.sets(st.sampled_from(Purpose)), st.sets(st.sampled_from(Purpose), min_size=1),
 )  # fmt: skip
-def test_what_is_asked_for(work, from_work, worth, purpose, purposes):
-    asked, algorithm = Walks(from_work, purposes, worth).asked(work, purpose)
+def test_what_is_asked_for(work, from_work, worth, may_pay, purposes):
+    asked, algorithm = Walks(from_work, purposes, worth).asked(work, *may_pay)
     if algorithm is Algorithm.SHA256:
         assert asked == work
         few = -(-work // worth) < 50 * default_parts(-(-work // worth))
-        assert few or work < from_work or purpose not in purposes
+        assert few or work < from_work or not may_pay & purposes
     else:
         assert work >= from_work
-        assert purpose in purposes
+        assert may_pay & purposes
         assert work <= asked * worth < work + worth
         assert 50 * default_parts(asked) <= asked  # verifying is at most a fiftieth of solving
 
@@ -117,6 +131,53 @@ def test_what_is_cheaper_or_for_something_else_stays_sha256():
         document = problem(Service(walks, opening_work=OPENING).ask())
         assert "algorithm" not in document
         assert challenge.decode(token_from_text(document["challenge"])).algorithm == 1
+
+
+@pytest.mark.parametrize(
+    ("purposes", "algorithm"),
+    [({Purpose.OPENING}, 2), ({Purpose.REQUEST}, 2), ({Purpose.DEBT}, 2), (None, 1)],
+)
+def test_on_probation_an_opening_is_what_requests_pay(purposes, algorithm):
+    """Newcomers owe it as a surcharge: while somebody extracts, they are asked for walks."""
+    walks = purposes and Walks(OPENING, purposes, WORTH)
+    service = Service(walks, OPENING, probation=True)
+    calm = problem(service.ask(account="bob"))
+    assert "algorithm" not in calm
+    assert calm["work"] < OPENING
+    paid = solved(service.ask(account="mallory"))
+    service.ask(paid, account="mallory", evidence=1e12)
+    owed = problem(service.ask(account="bob"))
+    assert owed.get("algorithm", 1) == algorithm
+    assert owed["work"] >= OPENING / (WORTH if algorithm == 2 else 1)
+    assert service.ask(solved(service.ask(account="bob")), account="bob").status == 200
+
+
+@pytest.mark.parametrize(("from_work", "algorithm"), [(BASE, 2), (10**9, 1)])
+def test_dear_work_ahead_is_asked_for_in_walks(from_work, algorithm):
+    """Else an account whose requests are dear would pay them ahead, as hashes."""
+    service = Service(Walks(from_work, worth=10))
+    answer = service.ask(solved(service.ask()))
+    assert answer.status == 200
+    token = offered(answer)
+    ahead = challenge.decode(token)
+    assert ahead.algorithm == algorithm
+    solution = format_solution(token, challenge.solve(token, threads=1))
+    before = service.balance
+    assert service.ask(solution, b"another").status == 200
+    worth = ahead.work * (10 if algorithm == 2 else 1)
+    assert service.balance == before + worth - BASE
+
+
+@pytest.mark.parametrize(
+    ("purposes", "algorithm"),
+    [({Purpose.OPENING}, 1), ({Purpose.REQUEST}, 2), ({Purpose.DEBT}, 2)],
+)
+def test_who_has_paid_the_opening_pays_requests_and_debts(purposes, algorithm):
+    """Before a run, both are asked for at once."""
+    service = Service(Walks(OPENING, purposes, WORTH))
+    service.ask(solved(service.ask()), evidence=1e6)
+    dear = problem(service.ask(digest=b"next"))
+    assert dear.get("algorithm", 1) == algorithm
 
 
 def test_the_client_cannot_choose():
