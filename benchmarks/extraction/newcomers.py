@@ -24,6 +24,9 @@ ACCOUNTS = (1, 10, 100, 1000)
 ALARM = 100.0
 """Base prices at which the pool is said to have noticed."""
 
+DEAR = 50.0
+"""Base prices from which on work may be asked for in walks (docs/fairness.md)."""
+
 HONEST_QUERIES = 30
 """Queries of an honest newcomer in the stream."""
 
@@ -43,12 +46,14 @@ class Stream:
     ----------
     asked : queries of the extractor for each one it wanted
     paid : what it paid for each query it wanted
+    dear : what of that were prices of `DEAR` and more
     noticed : its queries before newcomers first paid `ALARM` base prices; infinite for never
     honest : (m,) mean price of each honest newcomer's queries
     """
 
     asked: float
     paid: float
+    dear: float
     noticed: float
     honest: Floats
 
@@ -81,11 +86,11 @@ def stream(
     asked = wanted * period
     gaps = rng.geometric(share, asked) - 1
     drawn = rng.choice(honest, int(gaps.sum()))
-    paid, noticed, prices = _simulated(drawn, sent, gaps, leave_after, opening, honest_mean)
+    paid, dear, noticed, prices = _simulated(drawn, sent, gaps, leave_after, opening, honest_mean)
     accounts = len(prices) // HONEST_QUERIES
     of_accounts = prices[: accounts * HONEST_QUERIES].reshape(accounts, HONEST_QUERIES)
     first = float(noticed) if noticed >= 0 else np.inf
-    return Stream(float(period), paid / wanted, first, of_accounts.mean(axis=1))
+    return Stream(float(period), paid / wanted, dear / wanted, first, of_accounts.mean(axis=1))
 
 
 @dataclass(frozen=True)
@@ -145,13 +150,13 @@ def _bet(wealth, evidence, most):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _simulated(drawn, sent, gaps, leave_after, opening, mean):  # type: ignore[no-untyped-def]
-    """Return what the extractor paid, its queries until the alarm or -1, and honest prices."""
+    """Return what it paid, in all and in dear prices, when it was noticed or -1, honest prices."""
     pool = np.zeros(len(_LAMBDAS))
     wealth = np.zeros((2, len(_LAMBDAS)))  # of the honest account and the extractor's
     queries, surcharges = np.zeros(2), np.zeros(2)
     lengths = (HONEST_QUERIES, leave_after)
     prices = np.empty(len(drawn))
-    paid, noticed, honest = 0.0, -1, 0
+    paid, dear, noticed, honest = 0.0, 0.0, -1, 0
     for turn in range(len(gaps)):
         for step in range(gaps[turn] + 1):
             who = 1 if step == gaps[turn] else 0
@@ -173,7 +178,8 @@ def _simulated(drawn, sent, gaps, leave_after, opening, mean):  # type: ignore[n
                     noticed = turn
             if who:
                 paid += price
+                dear += price if price >= DEAR else 0.0
             else:
                 prices[honest] = price
                 honest += 1
-    return paid, noticed, prices
+    return paid, dear, noticed, prices

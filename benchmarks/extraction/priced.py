@@ -15,7 +15,7 @@ from benchmarks.extraction import paper
 from benchmarks.extraction.attacks import ATTACKS
 from benchmarks.extraction.data import Floats
 from benchmarks.extraction.newcomers import SHARES, Newcomers, Stream
-from benchmarks.extraction.pricing import HASH_RATES, Prices, Ways, reached
+from benchmarks.extraction.pricing import HASH_RATES, Prices, Solver, Ways, reached
 from benchmarks.extraction.service import Service, solved
 from benchmarks.extraction.settings import Setting
 from benchmarks.extraction.stages import (
@@ -60,7 +60,7 @@ def price(setting: Setting, seed: int) -> Path:
     file = setting.file("priced", ".json", seed=seed)
     if file.exists():
         return file
-    tariffs = _calibrated(setting, seed)
+    tariffs = calibrated(setting, seed)
     users = {group: users_of(setting, seed, group) for group in (USUAL, ALL, APART)}
     usual = [seen[:, 0] for _, seen in users[USUAL]]
     victim = json.loads(train_victim(setting, seed).read_text())["accuracy"]
@@ -80,7 +80,7 @@ def price(setting: Setting, seed: int) -> Path:
     return write(file, document)
 
 
-def _calibrated(setting: Setting, seed: int) -> _Tariffs:
+def calibrated(setting: Setting, seed: int) -> _Tariffs:
     known = [seen for _, seen in users_of(setting, seed, CALIBRATING)]
     times = times_of(setting)
     solving = max(_LEAST_SOLVING, MAX_OVERHEAD - _MARGIN - 1.0 - times.handling)
@@ -183,7 +183,8 @@ def _attack(
         "fidelity": fidelity,
         "curve": [at(queries) for queries in checkpoints],
         "at_hash_rate": {
-            f"{faster}x": prices.strategies(evidence, ways, every, faster) for faster in HASH_RATES
+            f"{faster}x": prices.strategies(evidence, ways, every, Solver(faster))
+            for faster in HASH_RATES
         },
         "paper": {
             "one account": paper.multiple(tariffs.theirs, eps),
@@ -207,7 +208,7 @@ def _stream(
         "honest_price": float(best.honest.mean()),
         "honest_price_99%": float(np.quantile(best.honest, 0.99, method="higher")),
         "at_hash_rate": {
-            f"{faster}x": min(prices.strategies(evidence, ways, streams, faster).values())
+            f"{faster}x": min(prices.strategies(evidence, ways, streams, Solver(faster)).values())
             for faster in HASH_RATES
         },
     }

@@ -12,13 +12,40 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.extraction.data import Floats
-from benchmarks.extraction.newcomers import Stream
+from benchmarks.extraction.newcomers import DEAR, Stream
 from benchmarks.extraction.service import Times
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.attacks import DILUTIONS, Abandoned
 
 HASH_RATES = (1, 10, 100, 1000)
+WALK_RATES = (2, 4, 8, 16)
 STRATEGIES = ("one account", "best split", "best dilution")
+
+
+@dataclass(frozen=True)
+class Solver:
+    """An extractor's machines, in times the client's.
+
+    Attributes
+    ----------
+    hashes : its hash rate
+    walks : its rate of walks, where prices of `DEAR` and more are asked for in them
+    """
+
+    hashes: float = 1.0
+    walks: float | None = None
+
+    @property
+    def dear(self) -> float:
+        """How much faster it pays a dear price, such as an opening."""
+        return self.hashes if self.walks is None else self.walks
+
+    def times(self, prices: Floats) -> Floats:
+        """What prices take, in the client's times of a base price."""
+        return prices / np.where(prices >= DEAR, self.dear, self.hashes)
+
+
+CLIENT = Solver()
 
 
 @dataclass(frozen=True)
@@ -44,37 +71,39 @@ class Prices:
         """What a new account pays, in base prices."""
         return self.tariff.opening_work / self.tariff.base_work
 
-    def account(self, evidence: Floats, faster: float = 1.0) -> Floats:
+    def account(self, evidence: Floats, solver: Solver = CLIENT) -> Floats:
         """Service times that one account has spent after each of its queries, (n,).
 
         Nobody else is dear among the newcomers, so that it pays its own price.
         """
         work, _ = replace(self.tariff, opening_work=0.0).work(evidence)
-        asked, owed = np.arange(1, len(work) + 1), work.cumsum() / self.tariff.base_work
-        return np.asarray((1.0 + self.times.handling) * asked + owed * self.base_price / faster)
+        asked = np.arange(1, len(work) + 1)
+        owed = solver.times(work / self.tariff.base_work).cumsum()
+        return np.asarray((1.0 + self.times.handling) * asked + owed * self.base_price)
 
     def strategies(
-        self, evidence: Floats, ways: Ways, streams: Sequence[Stream], faster: float = 1.0
+        self, evidence: Floats, ways: Ways, streams: Sequence[Stream], solver: Solver = CLIENT
     ) -> dict[str, float]:
         """Service times per useful query, when all n are wanted, by each strategy.
 
         Accounts are new, or have paid the opening, whichever is cheaper.
         """
-        alone = float(self.account(evidence, faster)[-1] / len(evidence))
-        whole = [self.streamed(stream, faster) for stream in streams if stream.asked == 1.0]
-        hidden = [self.streamed(stream, faster) for stream in streams if stream.asked > 1.0]
-        split = min(alone, self._best([ways.split], faster), *whole)
-        diluted = min(split, self._best(ways.dilutions, faster), *hidden)
+        alone = float(self.account(evidence, solver)[-1] / len(evidence))
+        whole = [self.streamed(stream, solver) for stream in streams if stream.asked == 1.0]
+        hidden = [self.streamed(stream, solver) for stream in streams if stream.asked > 1.0]
+        split = min(alone, self._best([ways.split], solver), *whole)
+        diluted = min(split, self._best(ways.dilutions, solver), *hidden)
         return dict(zip(STRATEGIES, (alone, split, diluted), strict=True))
 
-    def streamed(self, stream: Stream, faster: float = 1.0) -> float:
+    def streamed(self, stream: Stream, solver: Solver = CLIENT) -> float:
         """Service times per useful query of an extractor among newcomers."""
-        return stream.asked * (1.0 + self.times.handling) + stream.paid * self.base_price / faster
+        owed = (stream.paid - stream.dear) / solver.hashes + stream.dear / solver.dear
+        return stream.asked * (1.0 + self.times.handling) + owed * self.base_price
 
-    def _best(self, ways: list[Abandoned], faster: float) -> float:
-        price = self.base_price / faster
-        calls = (1.0 + self.times.handling) / price
-        return price * min(way.best(self.opening, calls) for way in ways)
+    def _best(self, ways: list[Abandoned], solver: Solver) -> float:
+        opening = float(solver.times(np.array(self.opening)))
+        calls = (1.0 + self.times.handling) / self.base_price
+        return self.base_price * min(way.best(opening, calls, solver.times) for way in ways)
 
 
 class Ways:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,18 +35,22 @@ class Abandoned:
     def __init__(self, evidence: FloatArray, useful: npt.NDArray[np.bool_]) -> None:
         price = np.stack([_BASE.work(row)[0] for row in evidence])
         accounts, queries = price.shape
-        paid = np.concatenate([np.zeros((accounts, 1)), price.cumsum(axis=1)], axis=1)
         gained = np.concatenate([[0], useful.cumsum()])
         highest = np.maximum.accumulate(price, axis=1)
         at_limit = np.stack([row.searchsorted(_STOP_ABOVE, side="right") for row in highest], 1)
         after_count = np.repeat(np.arange(1, queries + 1)[:, None], accounts, axis=1)
         stop = np.concatenate([at_limit, after_count])  # (ways to stop, accounts)
-        self._paid = paid[np.arange(accounts), stop]
+        self._price, self._stop = price, stop
         self._opened = (stop > 0).mean(axis=1)
         self._asked = stop.mean(axis=1)
         self._gained = gained[stop].mean(axis=1)
 
-    def best(self, opening: float, service: float = 0.0) -> float:
+    def best(
+        self,
+        opening: float,
+        service: float = 0.0,
+        cost: Callable[[FloatArray], FloatArray] = np.asarray,
+    ) -> float:
         """Least cost per useful query over all ways to stop.
 
         Parameters
@@ -53,10 +59,16 @@ class Abandoned:
             Work of a new account.
         service : float
             Cost of the bare call, where it is counted.
+        cost : callable
+            What it costs to pay prices, elementwise; by default the prices themselves.
         """
+        accounts = len(self._price)
+        costs = cost(self._price).cumsum(axis=1)
+        paid = np.concatenate([np.zeros((accounts, 1)), costs], axis=1)
+        paid = paid[np.arange(accounts), self._stop].mean(axis=1)
         gains = self._gained > 0
-        cost = opening * self._opened + self._paid.mean(axis=1) + service * self._asked
-        return float((cost[gains] / self._gained[gains]).min())
+        spent = opening * self._opened + paid + service * self._asked
+        return float((spent[gains] / self._gained[gains]).min())
 
 
 def split(evidence: FloatArray, seed: int) -> Abandoned:

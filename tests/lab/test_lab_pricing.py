@@ -11,7 +11,8 @@ from laboratory import torch
 from benchmarks.extraction import data as sets
 from benchmarks.extraction import honest, paper
 from benchmarks.extraction.evasions import evasions
-from benchmarks.extraction.pricing import Prices, Ways, reached
+from benchmarks.extraction.newcomers import stream
+from benchmarks.extraction.pricing import Prices, Solver, Ways, reached
 from benchmarks.extraction.results import _over
 from benchmarks.extraction.service import Service, Times
 from benchmarks.extraction.victims import ARCHITECTURES, Victim
@@ -98,11 +99,30 @@ def test_the_best_split_against_every_size_of_account(evidence: float, faster: i
         )
 
     alone = OPENED.work(queries)[0].sum() / faster / TIMES.hash_rate / TIMES.service / 40 + 1.5
-    found = prices.strategies(queries, Ways(queries, 0.2), [], faster)
+    found = prices.strategies(queries, Ways(queries, 0.2), [], Solver(faster))
     naive = min(alone, *map(account, range(1, 41)))
     assert found["best split"] == pytest.approx(naive, rel=1e-9)
     assert found["one account"] == pytest.approx(alone, rel=1e-9)
     assert found["best dilution"] <= found["best split"] <= found["one account"]
+
+
+def test_dear_prices_are_paid_in_walks() -> None:
+    """An account of three cheap and many dear queries, after an opening that is dear too."""
+    prices = Prices(replace(TARIFF, opening_work=300.0 * 600), TIMES)
+    queries = np.full(40, 20.0)
+    own = OPENED.work(queries)[0] / 300.0
+    assert own[0] < 50.0 < own[10]
+    by_hand = (np.where(own < 50.0, own / 100, own / 8).cumsum() * 300.0 / 1e3).tolist()
+    solver = Solver(hashes=100.0, walks=8.0)
+    assert prices.account(queries, solver)[-1] == pytest.approx(by_hand[-1] + 1.5 * 40)
+    opened = 600 / 8 * 300.0 / 1e3
+    best = min((opened + paid) / (n + 1) + 1.5 for n, paid in enumerate(by_hand))
+    found = prices.strategies(queries, Ways(queries, 0.2), [], solver)["best split"]
+    assert found == pytest.approx(min(best, by_hand[-1] / 40 + 1.5))
+    fresh = stream(np.ones(10), queries, 1, 0.5, 1, 600.0, 1.0, 40)
+    assert 0.0 < fresh.dear < fresh.paid
+    owed = (fresh.paid - fresh.dear) / 100 + fresh.dear / 8
+    assert prices.streamed(fresh, solver) == pytest.approx(1.5 + owed * 300.0 / 1e3)
 
 
 def test_one_dilution_by_hand() -> None:
