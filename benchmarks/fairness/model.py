@@ -109,6 +109,17 @@ def ratio_table() -> str:
     return table(head, body)
 
 
+def measured_table() -> str:
+    head = ("a second, of one core", "alone", "all cores busy", "in WebAssembly")
+    found = core()
+    body = [
+        (name, *(f"{found[key]:,.0f}" if (key := f"{name}, {where}") in found else "-"
+                 for where in ("one thread", "all threads", "WebAssembly")))
+        for name in ("hashes", "walks", "argon2id")
+    ]  # fmt: skip
+    return table(head, body)
+
+
 def source_table() -> str:
     head = ("", "watts", "figures", "dollars an hour", "price")
     body = [
@@ -128,10 +139,18 @@ def table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def tables() -> dict[str, str]:
+    return {
+        "measured": measured_table(),
+        "model": model_table(),
+        "ratios": ratio_table(),
+        "sources": source_table(),
+    }
+
+
 def written(page: str) -> str:
     """The page with its tables made anew."""
-    made = {"model": model_table(), "ratios": ratio_table(), "sources": source_table()}
-    for name, text in made.items():
+    for name, text in tables().items():
         before, begin, rest = page.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
         page = f"{before}{begin}{text}\n{end}{after}"
@@ -144,7 +163,7 @@ def main() -> None:
     if parser.parse_args().write:
         PAGE.write_text(written(PAGE.read_text()))
     else:
-        print("\n\n".join([model_table(), ratio_table(), source_table()]))
+        print("\n\n".join(tables().values()))
 
 
 if __name__ == "__main__":

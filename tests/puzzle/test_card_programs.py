@@ -39,14 +39,14 @@ __device__ unsigned long long __shfl_sync(unsigned mask, unsigned long long word
 @pytest.fixture(scope="module")
 def card() -> Any:
     needs("pyopencl")
-    opencl = _module()
+    opencl = _module("opencl")
     if not opencl.devices():
         missing("no OpenCL device: install pocl-opencl-icd")
     return opencl.Card(opencl.devices()[0], states=8)
 
 
-def _module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fairness_opencl", FOLDER / "opencl.py")
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"fairness_{name}", FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -90,3 +90,23 @@ def test_the_kernels_are_cuda_too(tmp_path: Path) -> None:
     assembly = (tmp_path / "card.s").read_text()
     for kernel in ("search_hashes", *WALKS):
         assert f".entry {kernel}(" in assembly
+
+
+def test_the_page_has_the_models_tables() -> None:
+    model = _module("model")
+    page = model.PAGE.read_text()
+    assert model.written(page) == page, "run python benchmarks/fairness/model.py --write"
+
+
+def test_the_model_by_hand() -> None:
+    """An H100: 3350 GB/s over 1.375 MiB; a walk that fills, then takes steps, in 50 MB."""
+    model = _module("model")
+    (card,) = (card for card in model.cards() if "H100" in card["card"])
+    walks = model.walks(card)
+    assert walks["memory"] == pytest.approx(3350e9 / (1.375 * 2**20))
+    fill, steps = 4096 * 40 + 1023 * 279, 2048 * (279 + 40)
+    space = (fill * 128 + steps * 256) / (fill + steps) * 1024
+    assert walks["cache, all rows"] == pytest.approx(50e6 / space * 1.98e9 / (fill + steps))
+    own = 4096 * 40 + 1023 * 30 + 2048 * (30 + 160)
+    assert walks["own memory"] == pytest.approx(132 * 1.98e9 / own)
+    assert model.rates(card)["hashes"] == pytest.approx(126.9e9 / 8)
