@@ -9,6 +9,7 @@ nothing about cards. Needs pyopencl.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from pathlib import Path
 
@@ -18,8 +19,13 @@ from numpy.typing import NDArray
 
 SOURCE = Path(__file__).with_name("search.cl")
 STATE = 1 << 18  # bytes of a walk
+LOCAL_BYTES = 160 * 1024 + 64  # of one whose every fourth row is kept
 LANES = 8  # work-items of a walk in local memory
 HASHES, WALKS, WALKS_LOCALLY = "search_hashes", "search_walks", "search_walks_locally"
+HASH = hashlib.sha256(bytes(range(32)) + b"powfast/v1:" + bytes(12)).digest()[:8]
+WALK = 0x608545191421D53F
+KNOWN = {HASHES: int.from_bytes(HASH, "big"), WALKS: WALK, WALKS_LOCALLY: WALK}
+"""Digests for seed 00 01 .. 1f, part 0, nonce 0."""
 
 
 class Card:
@@ -63,19 +69,35 @@ def devices() -> list[cl.Device]:
     return [device for platform in cl.get_platforms() for device in platform.get_devices()]
 
 
+def numbers_of_states(device: cl.Device) -> list[int]:
+    """From a quarter of a card's cache to half of its memory; on a CPU they say nothing."""
+    cached = max(32, device.global_mem_cache_size // STATE // 4)
+    if device.type & cl.device_type.CPU:
+        return [cached]
+    most = min(device.global_mem_size // 2, device.max_mem_alloc_size) // STATE // 32 * 32
+    return [cached << k for k in range(20) if cached << k <= most] or [most]
+
+
+def require_known(card: Card, kernel: str) -> None:
+    found = card.smallest(kernel, bytes(range(32)), 0, 0, 1).tolist()
+    if found != [KNOWN[kernel]]:
+        raise SystemExit(f"{card.name}: {kernel} gives {found}, not {KNOWN[kernel]}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0)
     seconds = parser.parse_args().seconds
     for device in devices():
-        most = device.global_mem_size // 2 // STATE // 32 * 32
-        most = min(most, device.max_mem_alloc_size // STATE)
-        cached = max(32, device.global_mem_cache_size // STATE // 4)
-        card = Card(device, most)
+        numbers = numbers_of_states(device)
+        card = Card(device, numbers[-1])
+        require_known(card, HASHES)
         print(f"{card.name}: {card.rate(HASHES, 1 << 16, 64, seconds):.4g} hashes a second")
-        for walkers in (cached, 4 * cached, most):
+        require_known(card, WALKS)
+        for walkers in numbers:
             print(f"  {walkers} states: {card.rate(WALKS, walkers, 1, seconds):.4g} walks a second")
-        if device.local_mem_size >= STATE * 5 // 8 + 64:
+        if device.local_mem_size >= LOCAL_BYTES:
+            require_known(card, WALKS_LOCALLY)
             rate = card.rate(WALKS_LOCALLY, device.max_compute_units, 16, seconds)
             print(f"  local memory: {rate:.4g} walks a second")
 
