@@ -40,6 +40,8 @@ from powfast.spent import Claim, SpentChallenges
 MAX_TOKEN_BYTES = _native.MAX_TOKEN_BYTES
 MIN_PART_WALKS = 50
 """Least walks of a part of `Algorithm.CACHEWALK`, of which verifying takes one."""
+MAX_WALK_PARTS = 16
+"""Most of its parts: verifying them takes a millisecond at most."""
 
 _ALGORITHM_AT = len("powfast/c1")
 _ID = slice(_ALGORITHM_AT + 1, _ALGORITHM_AT + 17)
@@ -324,7 +326,7 @@ class Issuer:
         ----------
         work : int
             Expected number of digests, 1 .. 2**64 - 1: of SHA-256 evaluations, or of walks, of
-            which each part has at least `MIN_PART_WALKS`.
+            which each part has at least `MIN_PART_WALKS`, and of `MAX_WALK_PARTS` parts at most.
         account, group : str
             Who is charged: at most 255 bytes of UTF-8 each.
         request : bytes
@@ -359,9 +361,12 @@ class Issuer:
     def _require_algorithm(self, algorithm: Algorithm, work: int, parts: int | None) -> None:
         if algorithm not in self.algorithms:
             raise InvalidInput(f"algorithm must be one of {sorted(self.algorithms)}")
-        least = MIN_PART_WALKS * (default_parts(work) if parts is None else parts)
-        if algorithm == Algorithm.CACHEWALK and work < least:
-            raise InvalidInput(f"work must be at least {least} walks, or verifying costs too much")
+        if algorithm != Algorithm.CACHEWALK:
+            return
+        parts = default_parts(work) if parts is None else parts
+        if parts > MAX_WALK_PARTS or work < MIN_PART_WALKS * parts:
+            bound = f"at most {MAX_WALK_PARTS} parts, and {MIN_PART_WALKS} walks for each"
+            raise InvalidInput(f"verifying costs too much: walks are asked for in {bound}")
 
     def check(
         self, token: bytes, solution: Solution, *, account: str = "", request: bytes = b""

@@ -68,8 +68,12 @@ def tables(seeds: list[Costs]) -> Iterator[str]:
                 float(np.median([seed[name][i][strategy] for seed in seeds]))
                 for i in range(len(SOLVERS))
             )
-            yield f"| {name} | {' | '.join(f'{cell:,.3g}x' for cell in cells)} |"
+            yield f"| {name} | {' | '.join(map(_times, cells))} |"
         yield ""
+
+
+def _times(value: float) -> str:
+    return f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x"
 
 
 def main() -> None:
