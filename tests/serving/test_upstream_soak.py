@@ -49,8 +49,10 @@ class Asker:
         tokens = random.randrange(1, 100)
         asked = {"n": number, "tokens": tokens, "max_tokens": 1, "stream": self.streams}
         headers, work = {"authorization": f"Bearer {self.name}"}, 0
+        has_hung_up = False  # once: a solution whose run has failed is credit, and holds nothing
         while True:
-            hangs_up = work and random.random() < 0.1
+            hangs_up = work and not has_hung_up and random.random() < 0.1
+            has_hung_up = bool(hangs_up)
             patience = random.random() * 0.1 if hangs_up else PATIENCE
             try:
                 got = await client.post(self.url, json=asked, headers=headers, timeout=patience)
