@@ -35,15 +35,15 @@ void powfast_account_age(powfast_account *account, double half_life, int shared,
     account->charged = now;
     for (int i = 1; i <= POWFAST_BETS; i++)
         account->state[i] *= left;
+    for (int i = 1; i <= POWFAST_BETS && account->sketch; i++)
+        account->sketch->second[i] *= left;
     if (shared && account->unpaid < INFINITY) /* answers that were read: no time heals that */
         account->unpaid *= left;
 }
 
 static double mean_wealth(const powfast_account *account) {
-    double total = 0;
-    for (int i = 1; i <= POWFAST_BETS; i++)
-        total += account->state[i];
-    return total / POWFAST_BETS;
+    return powfast_wealth(account->state, account->sketch ? account->sketch->second : 0,
+                          POWFAST_BETS);
 }
 
 static double next_price(const powfast_account *account, const powfast_tariff *tariff) {
@@ -272,13 +272,13 @@ typedef struct prices {
 } prices;
 
 /* Price one query after the other; both advance. most: what may still be charged of the opening. */
-static powfast_status newly_priced(prices *sum, double *state, double *pool, double most,
-                                   const powfast_tariff *tariff, const powfast_tariff *opened,
-                                   const double *evidence, size_t count) {
+static powfast_status newly_priced(prices *sum, powfast_bettor *one, double *pool, double most,
+                                   const powfast_tariff *tariff, const double *evidence,
+                                   size_t count) {
     double price, heat;
     *sum = (prices){0};
     for (size_t i = 0; i < count; i++) {
-        if (powfast_price(0, &price, state, opened, &evidence[i], 1) != POWFAST_OK ||
+        if (powfast_bet_on(&price, one, tariff, evidence, i, 1) != POWFAST_OK ||
             powfast_newcomers(&heat, pool, tariff, &evidence[i], 1) != POWFAST_OK)
             return POWFAST_INVALID_ARGUMENT;
         sum->own += price;
@@ -290,20 +290,23 @@ static powfast_status newly_priced(prices *sum, double *state, double *pool, dou
 /* The sum of the prices by the account or, where that is more, by its group; all advance. */
 static powfast_status priced(double *price, double *surcharged, powfast_account *account,
                              powfast_account *group, powfast_account *newcomers, double most,
-                             const powfast_tariff *tariff, const double *evidence, size_t count) {
-    powfast_tariff opened = *tariff;
-    double own[1 + POWFAST_BETS], pool[1 + POWFAST_BETS], ours = 0;
+                             const powfast_tariff *tariff, const double *evidence, size_t count,
+                             const powfast_advance *const advances[2]) {
+    double pool[1 + POWFAST_BETS], ours = 0;
+    powfast_bettor own = powfast_bettor_of(account, advances[0]), together = {0};
     prices sum = {0};
-    opened.opening_work = 0; /* it is drawn from the balance */
-    memcpy(own, account->state, sizeof own);
+    if (group)
+        together = powfast_bettor_of(group, advances[1]);
     if (newcomers)
         memcpy(pool, newcomers->state, sizeof pool);
     if (tariff->bet_count != POWFAST_BETS ||
-        (newcomers ? newly_priced(&sum, own, pool, most, tariff, &opened, evidence, count)
-                   : powfast_price(0, &sum.own, own, &opened, evidence, count)) != POWFAST_OK ||
-        (group && powfast_price(0, &ours, group->state, &opened, evidence, count) != POWFAST_OK))
+        (newcomers ? newly_priced(&sum, &own, pool, most, tariff, evidence, count)
+                   : powfast_bet_on(&sum.own, &own, tariff, evidence, 0, count)) != POWFAST_OK ||
+        (group && powfast_bet_on(&ours, &together, tariff, evidence, 0, count) != POWFAST_OK))
         return POWFAST_INVALID_ARGUMENT;
-    memcpy(account->state, own, sizeof own);
+    powfast_advance_to(account, &own);
+    if (group)
+        powfast_advance_to(group, &together);
     if (newcomers)
         memcpy(newcomers->state, pool, sizeof pool);
     *price = higher(sum.own + sum.more, ours);
@@ -316,14 +319,15 @@ static powfast_status priced(double *price, double *surcharged, powfast_account 
 static powfast_status priced_anew(double *price, double *surcharged, double before, int paid,
                                   powfast_account *account, powfast_account *group,
                                   powfast_account *newcomers, const powfast_tariff *tariff,
-                                  const double *evidence, size_t count) {
+                                  const double *evidence, size_t count,
+                                  const powfast_advance *const advances[2]) {
     powfast_account without = *account;
     uncount(&without, before);
     if (!is_new(&without, tariff))
         newcomers = 0;
     if (priced(price, surcharged, &without, group, newcomers,
-               paid ? 0 : left_of_opening(&without, tariff), tariff, evidence,
-               count) != POWFAST_OK)
+               paid ? 0 : left_of_opening(&without, tariff), tariff, evidence, count,
+               advances) != POWFAST_OK)
         return POWFAST_INVALID_ARGUMENT;
     without.surcharged += *surcharged;
     *account = without;
@@ -335,7 +339,9 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
                               powfast_request *request, powfast_spent *spent,
                               const powfast_tariff *tariff,
                               const uint8_t *run, const uint8_t *tag, const double *evidence,
-                              size_t count) {
+                              size_t count, const powfast_advance *advance,
+                              const powfast_advance *group_advance) {
+    const powfast_advance *const advances[] = {advance, group_advance};
     powfast_request none = {0}, *mine = request;
     if (request->phase == POWFAST_DUE && is_run(request, run) && is_tagged(request, tag)) {
         *due = request->due; /* a store was asked twice */
@@ -344,6 +350,8 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
     }
     if (request->phase != POWFAST_RUNNING || !is_run(request, run))
         mine = request->phase == POWFAST_NO_REQUEST ? request : &none;
+    if (!powfast_may_advance(account, advance) || !powfast_may_advance(group, group_advance))
+        return POWFAST_INVALID_ARGUMENT;
     *due = *price = 0;
     if (count == 0) {
         account->balance += mine->authorized;
@@ -366,7 +374,7 @@ powfast_status powfast_charge(double *due, double *price, powfast_account *accou
     }
     double surcharged;
     if (priced_anew(price, &surcharged, mine->surcharged, mine->settled > 0, account, group,
-                    newcomers, tariff, evidence, count) != POWFAST_OK)
+                    newcomers, tariff, evidence, count, advances) != POWFAST_OK)
         return POWFAST_INVALID_ARGUMENT;
     double debit = higher(0, *price - mine->settled);
     account->balance += mine->authorized;
@@ -457,11 +465,12 @@ powfast_status powfast_report(powfast_account *account, powfast_account *group,
                               powfast_account *newcomers, powfast_request *request, int shared,
                               const powfast_tariff *tariff, const double *evidence, size_t count,
                               double paid) {
+    static const powfast_advance *const none[2];
     double price, surcharged;
     if (request->phase == POWFAST_REPORTED)
         return POWFAST_OK;
-    if (priced_anew(&price, &surcharged, 0, 0, account, group, newcomers, tariff, evidence,
-                    count) != POWFAST_OK)
+    if (priced_anew(&price, &surcharged, 0, 0, account, group, newcomers, tariff, evidence, count,
+                    none) != POWFAST_OK)
         return POWFAST_INVALID_ARGUMENT;
     request->phase = POWFAST_REPORTED;
     account->balance -= higher(0, price - paid);

@@ -170,4 +170,26 @@ static inline void store_be64(uint8_t *p, uint64_t x) {
 /* What an account's query costs at this wealth, counted from 1. */
 double powfast_price_at(const powfast_tariff *tariff, double wealth, double query);
 
+/* The wealth that prices, of two e-processes as of powfast_price_both. */
+double powfast_wealth(const double *state, const double *second, size_t bets);
+
+/* Begin a second e-process anew, with no more than it has. */
+void powfast_begin_anew(double *second, size_t bets);
+
+/* sketch.c: an account's e-processes while a request is priced, and what drives the second one. */
+typedef struct powfast_bettor {
+    double state[1 + POWFAST_BETS], second[2 + POWFAST_BETS];
+    const powfast_advance *advance; /* or null */
+} powfast_bettor;
+
+int powfast_may_advance(const powfast_account *account, const powfast_advance *advance);
+powfast_bettor powfast_bettor_of(const powfast_account *account, const powfast_advance *advance);
+
+/* Price queries from the one of such an index on. */
+powfast_status powfast_bet_on(double *price, powfast_bettor *one, const powfast_tariff *tariff,
+                              const double *evidence, size_t index, size_t count);
+
+/* Write back where the e-processes stand, and advance the sketch. */
+void powfast_advance_to(powfast_account *account, const powfast_bettor *one);
+
 #endif

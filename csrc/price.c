@@ -1,4 +1,4 @@
-#include "powfast.h"
+#include "powfast_impl.h"
 
 #include <float.h>
 #include <math.h>
@@ -25,15 +25,43 @@ static int within(double low, double high, const double *values, size_t count) {
     return 1;
 }
 
-/* The mean of the bets' wealth after one more query. */
-static double bet(double *wealth, const powfast_tariff *tariff, double queries, double evidence) {
-    double restart = 1 / (queries * (queries + 1)), gain = evidence - 1, total = 0;
+/* The mean of the bets' wealth after one more query; capital: what they share, restarts included. */
+static double bet(double *wealth, const powfast_tariff *tariff, double capital, double queries,
+                  double evidence) {
+    double restart = capital / (queries * (queries + 1)), gain = evidence - 1, total = 0;
     for (size_t i = 0; i < tariff->bet_count; i++) {
         double after = (wealth[i] + restart) * (1 + tariff->bets[i] * gain);
-        wealth[i] = after > tariff->wealth_cap ? tariff->wealth_cap : after;
+        wealth[i] = after < tariff->wealth_cap ? after : tariff->wealth_cap;
         total += wealth[i];
     }
     return total / (double)tariff->bet_count;
+}
+
+static double mean_of(const double *wealth, size_t count) {
+    double total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += wealth[i];
+    return total / (double)count;
+}
+
+double powfast_wealth(const double *state, const double *second, size_t bets) {
+    double mean = mean_of(state + 1, bets);
+    if (!second || second[1 + bets] == 0)
+        return mean;
+    return (mean + mean_of(second + 1, bets)) / 2;
+}
+
+/* With what an e-process of that state and capital may begin anew: what it has left, restarts to come
+ * included, and never more than 1. */
+static double left_of(const double *state, double capital, size_t bets) {
+    double left = mean_of(state + 1, bets) + capital / (state[0] + 1);
+    return left < 1 ? left : 1;
+}
+
+void powfast_begin_anew(double *second, size_t bets) {
+    double left = left_of(second, second[1 + bets], bets);
+    memset(second, 0, (1 + bets) * sizeof *second);
+    second[1 + bets] = left;
 }
 
 /* The same of a pool of newcomers. Above what they pay at most, wealth is thrown away: a pool that was
@@ -85,12 +113,27 @@ powfast_status powfast_newcomers(double *heats, double *state, const powfast_tar
 
 powfast_status powfast_price(double *prices, double *owed, double *state,
                              const powfast_tariff *tariff, const double *evidence, size_t count) {
-    if (!are_valid(state, tariff, evidence, count))
+    return powfast_price_both(prices, owed, state, 0, tariff, evidence, 0, count);
+}
+
+powfast_status powfast_price_both(double *prices, double *owed, double *state, double *second,
+                                  const powfast_tariff *tariff, const double *evidence,
+                                  const double *own, size_t count) {
+    size_t bets = tariff->bet_count;
+    if (!are_valid(state, tariff, evidence, count) || (own && !second) ||
+        (second && (!are_valid(second, tariff, own, own ? count : 0) ||
+                    !within(0, 1, &second[1 + bets], 1))))
         return POWFAST_INVALID_ARGUMENT;
+    if (own && second[1 + bets] == 0)
+        second[1 + bets] = left_of(state, 1, bets);
+    int both = second && second[1 + bets] > 0;
+    double other = both ? mean_of(second + 1, bets) : 0;
     *owed = 0;
     for (size_t i = 0; i < count; i++) {
-        double query = state[0] + 1, mean = bet(state + 1, tariff, query, evidence[i]);
-        double price = powfast_price_at(tariff, mean, query);
+        double query = state[0] + 1, mean = bet(state + 1, tariff, 1, query, evidence[i]);
+        if (own)
+            other = bet(second + 1, tariff, second[1 + bets], ++second[0], own[i]);
+        double price = powfast_price_at(tariff, both ? (mean + other) / 2 : mean, query);
         if (state[0]++ == 0)
             price += tariff->opening_work;
         if (prices)

@@ -48,7 +48,8 @@ Run = bytes
 Half = tuple[float, float]
 Party = tuple[bytes | None, float, bool]
 Limits = tuple[float, float, float]
-AccountFields = tuple[tuple[float, ...], float, float, bool, float, float]
+AccountFields = tuple[tuple[float, ...], float, float, bool, float, float, bytes | None]
+Advance = tuple[bytes, bytes, bytes]
 
 class MemoryLedger:
     """The accounts of one process, see `powfast.stores.base.Ledger` for each operation."""
@@ -76,8 +77,8 @@ class MemoryLedger:
         newcomers: str,
         now: float,
         /,
-    ) -> tuple[int, float, Run]:
-        """Return the verdict, the work it is about, and the run."""
+    ) -> tuple[int, float, Run, bytes | None, bytes | None]:
+        """Return the verdict, the work it is about, the run, and both sketches."""
     def charge(
         self,
         account: str,
@@ -87,6 +88,8 @@ class MemoryLedger:
         evidence: list[float],
         paid: tuple[bytes, float, bool] | None,
         newcomers: str,
+        advance: Advance | None,
+        group_advance: Advance | None,
         now: float,
         /,
     ) -> tuple[float, float, float]:
@@ -166,6 +169,7 @@ class Tariff:
         bets: Sequence[float],
         volume: Sequence[tuple[float, float]],
         probation: bool,
+        account_evidence: bool,
     ) -> None: ...
     def price_array(
         self, evidence: npt.NDArray[np.float64], state: npt.NDArray[np.float64]
@@ -190,8 +194,8 @@ class Tariff:
         queries: int,
         now: float,
         /,
-    ) -> tuple[int, float, Run, bytes, bytes | None, bytes | None]:
-        """Return verdict, work, run and the records, None for a spent one that stays.
+    ) -> tuple[int, float, Run, bytes, bytes | None, bytes | None, bytes | None, bytes | None]:
+        """Return verdict, work, run, the records, None for a spent one that stays, and sketches.
 
         This, and the operations below: ValueError is a damaged record.
         """
@@ -205,6 +209,8 @@ class Tariff:
         run: Run,
         tag: bytes,
         evidence: list[float],
+        advance: Advance | None,
+        group_advance: Advance | None,
         now: float,
         /,
     ) -> tuple[

@@ -64,7 +64,7 @@ void define_accounting(py::class_<Tariff> &type); // stores/accounting.cpp
 void define_prices(py::module_ &module) {
     py::class_<Tariff> type(module, "Tariff", py::is_final());
     type.def(py::init<const std::array<double, 7> &, std::vector<double>,
-                      const std::vector<std::pair<double, double>> &, bool>());
+                      const std::vector<std::pair<double, double>> &, bool, bool>());
     type.def("price_array", &advance_array<prices_of>);
     type.def("newcomers_array", &advance_array<powfast_newcomers>);
     fast<publish>(type, "publish", "Round what is due up to the published work.");

@@ -11,16 +11,17 @@ class Tariff {
   public:
     // numbers: base, most, opening, step, wealth cap, credit limit, honest mean; volume: (start, multiple)s.
     Tariff(const std::array<double, 7> &numbers, std::vector<double> bets,
-           const std::vector<std::pair<double, double>> &volume, bool probation)
+           const std::vector<std::pair<double, double>> &volume, bool probation,
+           bool account_evidence)
         : bets_(std::move(bets)) {
         if (bets_.size() != POWFAST_BETS)
             throw std::invalid_argument("a tariff has seven bets");
         for (auto [start, multiple] : volume)
             volume_.push_back({start, multiple});
         auto [base, most, opening, step, cap, credit, mean] = numbers;
-        tariff_ = {base,         most,         opening,        step,           cap,
-                   credit,       mean,         bets_.data(),   bets_.size(),   volume_.data(),
-                   volume_.size(), probation};
+        tariff_ = {base,           most,      opening,         step,         cap,
+                   credit,         mean,      bets_.data(),    bets_.size(), volume_.data(),
+                   volume_.size(), probation, account_evidence};
     }
 
     Tariff(const Tariff &) = delete;

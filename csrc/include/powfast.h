@@ -281,6 +281,7 @@ typedef struct powfast_tariff {
     const powfast_volume *volume; /* ascending */
     size_t volume_count;          /* 0: every price as it is */
     int probation; /* 1: a ledger's new accounts share a price instead of paying the opening first */
+    int account_evidence; /* 1: a ledger keeps sketches, which account evidence is computed from */
 } powfast_tariff;
 
 /* Price an account's next queries, in order. prices: one for each, or null. *owed: their sum.
@@ -289,6 +290,14 @@ typedef struct powfast_tariff {
  * queries are ordinary. POWFAST_INVALID_ARGUMENT leaves the state as it was. */
 powfast_status powfast_price(double *prices, double *owed, double *state,
                              const powfast_tariff *tariff, const double *evidence, size_t count);
+
+/* The same by the mean of two e-processes, of which the second is driven by own, the account evidence
+ * of each query, or stays where own is null. second: queries so far, one wealth for each bet, and the
+ * capital that it began with; zeros, or null: it has not begun, and the first prices alone. It begins
+ * with what the first has left, at most 1: an average of both then never has more than before. */
+powfast_status powfast_price_both(double *prices, double *owed, double *state, double *second,
+                                  const powfast_tariff *tariff, const double *evidence,
+                                  const double *own, size_t count);
 
 /* Round what is due, at least 0, up to the work of its challenge: base_work times a number of few
  * binary digits, which tells little of the evidence. */
@@ -301,7 +310,27 @@ powfast_status powfast_publish(uint64_t *work, const powfast_tariff *tariff, dou
  * and writes back. */
 
 #define POWFAST_BETS 7
+#define POWFAST_SKETCH_NUMBERS 512
 #define POWFAST_RERUNS 3 /* of a request that is paid, until its answer is read */
+
+/* What an account's queries add up to, by an estimator that computes account evidence from it, and
+ * the e-process that this evidence drives. Its first 10 + 1 and 2 * length numbers are the record. */
+typedef struct powfast_sketch {
+    double second[2 + POWFAST_BETS]; /* as of powfast_price_both */
+    double length;      /* numbers in sums, and in fixed */
+    uint8_t version[8]; /* of the estimator */
+    double sums[POWFAST_SKETCH_NUMBERS];  /* the first one counts queries */
+    double fixed[POWFAST_SKETCH_NUMBERS]; /* the sums of a moment that the estimator chose */
+} powfast_sketch;
+
+/* What a request adds to a sketch. */
+typedef struct powfast_advance {
+    const double *evidence; /* account evidence of each of its queries */
+    const double *sums;     /* to be added, each within 2^100 */
+    const double *fixed;    /* taken over where it counts more queries than what is there */
+    size_t length;          /* 1 .. POWFAST_SKETCH_NUMBERS */
+    uint8_t version[8];     /* not zeros; another one, or another length, begins anew */
+} powfast_advance;
 
 typedef struct powfast_account {
     double state[1 + POWFAST_BETS];
@@ -312,6 +341,7 @@ typedef struct powfast_account {
     double surcharged; /* what was charged towards the opening, on probation */
     double charged; /* seconds since 1970: when it was last charged */
     double since;   /* seconds since 1970: when its record began */
+    powfast_sketch *sketch; /* no part of the record; null: the tariff uses no account evidence */
 } powfast_account;
 
 typedef enum powfast_phase {
@@ -404,14 +434,16 @@ powfast_verdict powfast_enter(double *work, uint8_t *run, powfast_account *accou
 
 /* Charge a run for its evidence; tag: 8 bytes that tell evidence apart. *due: what is still to be
  * redeemed for it. spent: the challenge whose solution came with the request, or null; it has paid
- * for the run where nothing is due. Nothing is written for another run without evidence.
+ * for the run where nothing is due. Nothing is written for another run without evidence. advance,
+ * group_advance: what the run adds to either sketch, or null; only where there is one.
  * POWFAST_INVALID_ARGUMENT changes nothing. */
 powfast_status powfast_charge(double *due, double *price, powfast_account *account,
                               powfast_account *group, powfast_account *newcomers,
                               powfast_request *request, powfast_spent *spent,
                               const powfast_tariff *tariff,
                               const uint8_t *run, const uint8_t *tag, const double *evidence,
-                              size_t count);
+                              size_t count, const powfast_advance *advance,
+                              const powfast_advance *group_advance);
 
 /* End a run that its charge has not settled. 0: it is another run's request, nothing changed. */
 int powfast_leave(powfast_account *account, powfast_request *request,

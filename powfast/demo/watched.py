@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from powfast.sketch import Advance
 from powfast.stores import MemoryLedger
 from powfast.stores.base import Charged, Paid, Redeemed, Verdict
 from powfast.tariff import EvidenceTariff
@@ -46,12 +47,15 @@ class WatchedLedger(MemoryLedger):
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
-        charged = super().charge(account, group, digest, run, evidence, paid, newcomers)
+        whose, advances = (account, group, digest, run), (advance, group_advance)
+        charged = super().charge(*whose, evidence, paid, newcomers, *advances)
         record, entry = self.account(account, group), self._entry(account)
         if record is not None and record.state[0] > entry.queries:  # else it was charged before
-            entry.queries, entry.wealth = int(record.state[0]), float(record.state[1:].mean())
+            entry.queries, entry.wealth = int(record.state[0]), float(record.state[1:8].mean())
             entry.price = self.tariff.price(record.state)
             entry.prices.append(entry.price)
             entry.asked += charged.price

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from powfast.accounts import SharedName
 from powfast.errors import InvalidInput
 from powfast.kernel import sha256
+from powfast.sketch import Advance, Sketch
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.checks import nonnegative
 
@@ -65,11 +66,17 @@ class Verdict(IntEnum):
 
 
 class Entry(NamedTuple):
-    """Whether a request may run: `run` is its own, or the one held where it is `COVERED`."""
+    """Whether a request may run: `run` is its own, or the one held where it is `COVERED`.
+
+    Where it may, and the tariff uses account evidence, `sketch` and `group_sketch` are what the
+    queries of its account and group have added up to so far; None where there is nothing yet.
+    """
 
     verdict: Verdict
     work: float
     run: bytes
+    sketch: Sketch | None = None
+    group_sketch: Sketch | None = None
 
 
 class Charged(NamedTuple):
@@ -143,8 +150,9 @@ class AccountRecord(NamedTuple):
 
     Attributes
     ----------
-    state : (8,) float64
-        Queries so far and seven wealths, see `EvidenceTariff`.
+    state : (8,) or (17,) float64
+        Queries so far and seven wealths, and the same of account evidence with what that began
+        with, where it has begun: see `EvidenceTariff`.
     balance : float
         Work redeemed less work charged: above 0 credit, below 0 a debt. A group has none.
     unpaid_runs : float
@@ -155,6 +163,8 @@ class AccountRecord(NamedTuple):
         Work that the account was charged towards its opening, on probation.
     charged : float
         Seconds since the epoch of the latest charge.
+    sketch : Sketch or None
+        What its queries have added up to.
     """
 
     state: NDArray[np.float64]
@@ -163,6 +173,7 @@ class AccountRecord(NamedTuple):
     opened: bool
     surcharged: float
     charged: float
+    sketch: Sketch | None = None
 
 
 class Ledger(Protocol):
@@ -206,17 +217,22 @@ class Ledger(Protocol):
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """Charge a run for the evidence of its queries, at the higher of own and group's price.
 
         Whoever asks is charged, whether or not it then solves. A run that is done again with the
         evidence that was paid for costs nothing. `paid` is the challenge whose solution came with
-        the request: it has paid for the run where nothing is due.
+        the request: it has paid for the run where nothing is due. `advance` and `group_advance`
+        are what the run adds to the sketches that `enter` returned, in the same step.
 
         Raises
         ------
         InvalidInput
-            The evidence is not a vector of nonnegative numbers; nothing is charged then.
+            The evidence is not a vector of nonnegative numbers; or an advance is of another number
+            of queries, of a group that is not there, or one that the tariff has no use for.
+            Nothing is charged then.
         StoreUnavailable
             As `enter`; whether it charged is not known.
         """
@@ -348,6 +364,8 @@ class AsyncLedger(Protocol):
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
         ...

@@ -13,6 +13,7 @@ from powfast.challenge import Receipt
 from powfast.errors import StoreUnavailable
 from powfast.http import Answer
 from powfast.observers.base import Observer
+from powfast.sketch import Advance
 from powfast.stores.base import (
     AsyncLedger,
     Charged,
@@ -82,11 +83,20 @@ class FailsafeStores:
             Entry(Verdict.RUN, 0.0, run),
         )
 
-    def charge(self, run: bytes, queries: Queries, paid: Paid | None) -> Awaitable[Charged]:
+    def charge(
+        self,
+        run: bytes,
+        queries: Queries,
+        paid: Paid | None,
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
+    ) -> Awaitable[Charged]:
         """See `Ledger.charge`."""
         return self._ask(
             "charge",
-            lambda ledger: ledger.charge(*self._whose, run, queries, paid, self._newcomers),
+            lambda ledger: ledger.charge(
+                *self._whose, run, queries, paid, self._newcomers, advance, group_advance
+            ),
             Charged(0.0, 0.0, 0.0),
         )
 

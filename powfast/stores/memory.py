@@ -8,13 +8,13 @@ import time
 import weakref
 from collections.abc import Callable
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast import _native
 from powfast.accounts import SharedName
 from powfast.errors import require_int
 from powfast.kernel import native_kernel
+from powfast.sketch import Advance
 from powfast.stores.base import (
     CLOCK_SKEW,
     AccountRecord,
@@ -30,6 +30,7 @@ from powfast.stores.base import (
     report_digest,
     require_evidence_tariff,
 )
+from powfast.stores.packing import packed_advances, record_of, sketch_of
 from powfast.stores.workers import several_workers
 from powfast.tariff import EvidenceTariff
 
@@ -103,10 +104,10 @@ class MemoryLedger:
         if self._is_forked:
             self._is_forked = False
             _warn("this process was forked from the one that made it")
-        verdict, work, held = self._accounts.enter(
+        verdict, work, held, *sketches = self._accounts.enter(
             account, group, digest, run, limits, again, queries, newcomers, self._clock()
         )
-        return Entry(_VERDICTS[verdict], work, held)
+        return Entry(_VERDICTS[verdict], work, held, *map(sketch_of, sketches))
 
     def charge(
         self,
@@ -117,9 +118,13 @@ class MemoryLedger:
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
-        given = account, group, digest, run, queries_of(evidence), paid, newcomers
+        queries = queries_of(evidence)
+        added = packed_advances(self.tariff, group, len(queries), advance, group_advance)
+        given = account, group, digest, run, queries, paid, newcomers, *added
         return Charged(*self._accounts.charge(*given, self._clock()))
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
@@ -157,7 +162,7 @@ class MemoryLedger:
     def account(self, account: str, group: str = "") -> AccountRecord | None:
         """See `Ledger.account`."""
         fields = self._accounts.account(account, group, self._clock())
-        return None if fields is None else AccountRecord(np.array(fields[0]), *fields[1:])
+        return None if fields is None else record_of(*fields)
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
@@ -166,7 +171,7 @@ class MemoryLedger:
     def newcomers(self, pool: str = "") -> AccountRecord | None:
         """See `Ledger.newcomers`."""
         fields = self._accounts.newcomers(pool)
-        return None if fields is None else AccountRecord(np.array(fields[0]), *fields[1:])
+        return None if fields is None else record_of(*fields)
 
     def reset_newcomers(self, pool: str = "") -> None:
         """See `Ledger.reset_newcomers`."""

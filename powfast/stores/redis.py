@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.accounts import SharedName
+from powfast.sketch import Advance
 from powfast.stores.base import (
     CLOCK_SKEW,
     RERUNS,
@@ -34,6 +34,7 @@ from powfast.stores.base import (
     require_evidence_tariff,
     tag_of,
 )
+from powfast.stores.packing import PackedAdvance, packed_advances, record_of, sketch_of
 from powfast.stores.redis_calls import Calls, script
 from powfast.tariff import EvidenceTariff
 from powfast.tariff.decay import HALVING_TERMS, NO_HALF_LEFT
@@ -45,6 +46,11 @@ if TYPE_CHECKING:
 
 _SHARDS = 16
 """Of a cluster: so many pools of newcomers for each name, lest one node has all accounts."""
+
+
+_RECORD_BYTES = 8 * (len(LAMBDAS) + 8)
+_SECOND_BYTES = 8 * (len(LAMBDAS) + 2)
+"""Of an account's record, which a sketch may follow, and of the second e-process before that."""
 
 
 class _Commands:
@@ -66,6 +72,7 @@ class _Commands:
             *(WEALTH_CAP, tariff.credit_limit, RERUNS, CLOCK_SKEW),
             *(HALVING_TERMS, NO_HALF_LEFT, math.log(2.0)),
             *(tariff.probation, POOL_KEEPS, POOL_SHARE, tariff.honest_mean),
+            tariff.account_evidence,
         )
         volume = [number for step in tariff.volume for number in step]
         self._rules = [_doubles(rules), _doubles(LAMBDAS), _doubles(volume)]
@@ -106,10 +113,13 @@ class _Commands:
         queries: Queries,
         paid: Paid | None,
         newcomers: str,
+        added: tuple[PackedAdvance | None, PackedAdvance | None],
     ) -> Any:
         challenge_id = paid.challenge_id if paid else b""
         keys = self._keys(account, group, digest, challenge_id, newcomers)
         given = [run, _doubles(queries), tag_of(queries)]
+        if any(added):
+            given += [part for advance in added for part in advance or (b"", b"", b"")]
         return self._ask("charge", keys, account, group, given)
 
     def _leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> Any:
@@ -254,10 +264,13 @@ class RedisLedger(_Commands):
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
-        given = account, group, digest, run, queries, paid, newcomers
+        added = packed_advances(self.tariff, group, len(queries), advance, group_advance)
+        given = account, group, digest, run, queries, paid, newcomers, added
         return _charged(self._calls.block(self._charge, *given))
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
@@ -341,10 +354,13 @@ class AsyncRedisLedger(_Commands):
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
         queries = queries_of(evidence)
-        given = account, group, digest, run, queries, paid, newcomers
+        added = packed_advances(self.tariff, group, len(queries), advance, group_advance)
+        given = account, group, digest, run, queries, paid, newcomers, added
         return _charged(await self._calls.wait(self._charge, *given))
 
     async def leave(
@@ -411,8 +427,8 @@ def _again(again: Paid | None) -> str:
 
 
 def _entry(reply: Any) -> Entry:
-    verdict, work, run = reply
-    return Entry(Verdict[verdict.decode()], _numbers(work)[0], run)
+    verdict, work, run, *sketches = reply
+    return Entry(Verdict[verdict.decode()], _numbers(work)[0], run, *map(sketch_of, sketches))
 
 
 def _charged(reply: Any) -> Charged:
@@ -427,13 +443,15 @@ def _redeemed(reply: Any) -> Redeemed:
 def _account_record(reply: Any) -> AccountRecord | None:
     if reply is None:
         return None
-    *state, balance, unpaid_runs, _, opened, surcharged, charged, _ = _numbers(reply)
-    return AccountRecord(np.array(state), balance, unpaid_runs, bool(opened), surcharged, charged)
+    sketch = reply[_RECORD_BYTES:]
+    *state, balance, unpaid, _, opened, surcharged, charged, _ = _numbers(reply[:_RECORD_BYTES])
+    state += _numbers(sketch[:_SECOND_BYTES])
+    return record_of(state, balance, unpaid, bool(opened), surcharged, charged, sketch)
 
 
 def _hottest(replies: list[Any]) -> AccountRecord | None:
     found = [record for record in map(_account_record, replies) if record is not None]
-    return max(found, key=lambda record: float(record.state[1:].sum()), default=None)
+    return max(found, key=lambda record: float(record.state[1:8].sum()), default=None)
 
 
 def _name(text: str) -> str:

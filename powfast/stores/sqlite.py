@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from powfast.accounts import SharedName
 from powfast.errors import StoreUnavailable
+from powfast.sketch import Advance
 from powfast.stores.base import (
     CLOCK_SKEW,
     AccountRecord,
@@ -31,6 +31,7 @@ from powfast.stores.base import (
     require_evidence_tariff,
     tag_of,
 )
+from powfast.stores.packing import packed_advances, record_of, sketch_of
 from powfast.tariff import EvidenceTariff
 
 # What expires lies in buckets of so many seconds, which are dropped whole.
@@ -110,7 +111,7 @@ class SQLiteLedger:
         with self._transaction() as (_, now):
             party = self._party(*key)
             known = self._known(party, *key, digest)
-            number, work, held, mine, request, spent = self._accounting.enter(
+            number, work, held, mine, request, spent, *sketches = self._accounting.enter(
                 party,
                 self._party("", group) if group else None,
                 self._pool(newcomers),
@@ -131,7 +132,7 @@ class SQLiteLedger:
                     self._write_request(*key, digest, request, now)
             if again is not None and spent is not None:
                 self._write_spent(again, spent)
-            return Entry(verdict, work, held)
+            return Entry(verdict, work, held, *map(sketch_of, sketches))
 
     def charge(
         self,
@@ -142,9 +143,12 @@ class SQLiteLedger:
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
         queries, key = queries_of(evidence), (account, group)
+        added = packed_advances(self.tariff, group, len(queries), advance, group_advance)
         with self._transaction() as (_, now):
             party = self._party(*key)
             due, price, balance, mine, ours, pool, request, spent = self._accounting.charge(
@@ -156,6 +160,7 @@ class SQLiteLedger:
                 run,
                 tag_of(queries),
                 queries,
+                *added,
                 now,
             )
             if mine is None:
@@ -249,8 +254,7 @@ class SQLiteLedger:
             party = self._party(account, group)
             if party[0] is None:
                 return None
-            fields = self._accounting.read_account(party, now)
-            return AccountRecord(np.array(fields[0]), *fields[1:])
+            return record_of(*self._accounting.read_account(party, now))
 
     def reset(self, account: str, group: str = "") -> None:
         """See `Ledger.reset`."""
@@ -263,8 +267,7 @@ class SQLiteLedger:
             party = self._pool(pool)
             if party[0] is None:
                 return None
-            fields = self._accounting.read_account(party, now)
-            return AccountRecord(np.array(fields[0]), *fields[1:])
+            return record_of(*self._accounting.read_account(party, now))
 
     def reset_newcomers(self, pool: str = "") -> None:
         """See `Ledger.reset_newcomers`."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from numpy.typing import ArrayLike
 
 from powfast.errors import StoreUnavailable
+from powfast.sketch import Advance
 from powfast.stores.base import (
     AccountRecord,
     Charged,
@@ -24,6 +25,7 @@ from powfast.stores.base import (
     Redeemed,
     queries_of,
 )
+from powfast.stores.packing import packed_advances
 from powfast.stores.sqlite import SQLiteLedger
 from powfast.tariff import EvidenceTariff
 
@@ -82,9 +84,13 @@ class AsyncSQLiteLedger:
         evidence: ArrayLike,
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         """See `Ledger.charge`."""
-        given = account, group, digest, run, queries_of(evidence), paid, newcomers
+        queries = queries_of(evidence)
+        packed_advances(self.tariff, group, len(queries), advance, group_advance)  # here it raises
+        given = account, group, digest, run, queries, paid, newcomers, advance, group_advance
         return await self._aside(self._ledger.charge, *given)
 
     async def leave(

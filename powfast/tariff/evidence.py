@@ -20,6 +20,9 @@ LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
 
 _NEW = (0.0,) * (1 + len(LAMBDAS))
 
+_BOTH = 2 * len(_NEW) + 1
+"""Numbers of a state with a second e-process: its queries and wealths, and its capital."""
+
 # A bettor may throw wealth away, so a cap keeps the supermartingale; it lies above every price
 # that 64 bits can ask for, and far from overflow.
 WEALTH_CAP = 2.0**100
@@ -79,6 +82,9 @@ class EvidenceTariff:
     volume : sequence of (int, float)
         From an account's such-and-such query on, counted from 1, every price is multiplied by at
         least 1; counts ascend, and the last one reached counts.
+    account_evidence : bool
+        Whether ledgers keep sketches, and the price follows the mean of two e-processes: that of
+        the queries' evidence and that of account evidence.
 
     Raises
     ------
@@ -95,6 +101,7 @@ class EvidenceTariff:
     volume: tuple[tuple[int, float], ...] = ()
     probation: bool = True
     honest_mean: float = 1.0
+    account_evidence: bool = False
 
     input: ClassVar[str] = "evidence"
 
@@ -114,8 +121,9 @@ class EvidenceTariff:
         for name in ("half_life", "shared_half_life"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, number(getattr(self, name), name, 1e-3))
-        if not isinstance(self.probation, bool):
-            raise InvalidInput(f"probation must be true or false, got {self.probation!r}")
+        for name in ("probation", "account_evidence"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInput(f"{name} must be true or false, got {getattr(self, name)!r}")
         object.__setattr__(self, "volume", _schedule(self.volume))
 
     def work(
@@ -154,7 +162,8 @@ class EvidenceTariff:
         """The same tariff for the native code: what prices arrays, and accounts in ledgers."""
         numbers = (self.base_work, self.max_work, self.opening_work, self.step)
         limits = WEALTH_CAP, self.credit_limit, self.honest_mean
-        return _native.Tariff((*numbers, *limits), LAMBDAS, self.volume, self.probation)
+        modes = self.probation, self.account_evidence
+        return _native.Tariff((*numbers, *limits), LAMBDAS, self.volume, *modes)
 
     def newcomers(
         self, evidence: npt.ArrayLike, state: npt.ArrayLike | None = None
@@ -208,9 +217,9 @@ class EvidenceTariff:
 
     def price(self, state: npt.ArrayLike | None = None) -> float:
         """Price of the account's latest query in base prices, 1 for a new account."""
-        queries, *wealth = self._state(state)
-        volume = float(self._multiples(queries - 1.0, 1)[0])
-        return min(max(1.0, sum(wealth) / len(wealth)) * volume, self.max_work / self.base_work)
+        vector = self._state(state, both=True)
+        volume = float(self._multiples(vector[0] - 1.0, 1)[0])
+        return min(max(1.0, _wealth(vector)) * volume, self.max_work / self.base_work)
 
     def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
         """Return the state after `seconds` without a query, the wealth halved per half-life.
@@ -222,13 +231,13 @@ class EvidenceTariff:
         InvalidInput
             If seconds are negative or the state is not one.
         """
-        return np.array(self._left(self._state(state), number(seconds, "seconds", 0.0)))
-
-    def _left(self, state: list[float], seconds: float) -> list[float]:
-        if self.half_life is None:
-            return state
-        left = halved(seconds / self.half_life)
-        return [state[0], *(wealth * left for wealth in state[1:])]
+        vector = np.array(self._state(state, both=True))
+        seconds = number(seconds, "seconds", 0.0)
+        if self.half_life is not None:
+            left = halved(seconds / self.half_life)
+            vector[1 : len(_NEW)] *= left
+            vector[len(_NEW) + 1 : -1] *= left
+        return vector
 
     def publish(self, due: float) -> int:
         """Round what is due up to the work of a challenge, below 2**64.
@@ -263,16 +272,31 @@ class EvidenceTariff:
         multiples = np.array([1.0, *(multiple for _, multiple in self.volume)])
         return multiples[starts.searchsorted(queries + np.arange(1.0, more + 1.0), side="right")]
 
-    def _state(self, state: Any) -> list[float]:
+    def _state(self, state: Any, *, both: bool = False) -> list[float]:
+        """Check a state, which may have a second e-process where `both` may count."""
         vector = nonnegative(_NEW if state is None else state, "state")
-        if len(vector) != len(_NEW) or not all(map(WEALTH_CAP.__ge__, vector)) or vector[0] % 1.0:
+        has_second = both and len(vector) == _BOTH
+        if has_second and (vector[len(_NEW)] % 1.0 or vector[-1] > 1.0):
+            raise _no_state(state)
+        if not has_second and len(vector) != len(_NEW):
+            raise _no_state(state)
+        if not all(map(WEALTH_CAP.__ge__, vector)) or vector[0] % 1.0:
             raise _no_state(state)
         return vector
 
 
+def _wealth(state: list[float]) -> float:
+    """Wealth that prices: that of the first e-process, or the mean of both."""
+    first = sum(state[1 : len(_NEW)]) / len(LAMBDAS)
+    if len(state) == len(_NEW) or not state[-1]:
+        return first
+    return (first + sum(state[len(_NEW) + 1 : -1]) / len(LAMBDAS)) / 2.0
+
+
 def _no_state(state: Any) -> InvalidInput:
     return InvalidInput(
-        f"state of the evidence tariff is a count and {len(LAMBDAS)} wealths, got {state}"
+        f"state of the evidence tariff is a count and {len(LAMBDAS)} wealths, with account evidence"
+        f" the same twice and a capital of at most 1; got {state}"
     )
 
 

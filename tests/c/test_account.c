@@ -63,7 +63,7 @@ static powfast_verdict enter_again(desk *one, uint8_t run, int unread) {
 static powfast_status charge(desk *one, const uint8_t *name, const double *evidence,
                              size_t count) {
     return powfast_charge(&one->due, &one->price, &one->account, NULL, NULL, &one->request, NULL,
-                          &tariff, one->run, name, evidence, count);
+                          &tariff, one->run, name, evidence, count, NULL, NULL);
 }
 
 static powfast_verdict redeem(desk *one, double work) {
@@ -188,7 +188,7 @@ static void test_probation(void) {
     one.account.balance = 9 * BASE;
     CHECK(enter_as_new(&one, &pool, 1) == POWFAST_RUN && one.request.surcharge == BASE);
     CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, &pool, &one.request, NULL,
-                         &on_probation, one.run, tag, ordinary, 1) == POWFAST_OK);
+                         &on_probation, one.run, tag, ordinary, 1, NULL, NULL) == POWFAST_OK);
     CHECK(one.price == 2 * BASE && one.due == 0 && one.account.balance == 7 * BASE);
     CHECK(one.account.surcharged == OPENING && one.account.opened == 1 && pool.state[0] == 21);
     CHECK(enter_as_new(&one, &pool, 1) == POWFAST_RUN && one.request.price == BASE);
@@ -273,10 +273,10 @@ static void test_out_of_range(void) {
         CHECK(none.phase == POWFAST_NO_REQUEST);
     }
     CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, NULL, &one.request, NULL, &fewer,
-                         one.run, tag, ordinary, 1) == POWFAST_INVALID_ARGUMENT);
+                         one.run, tag, ordinary, 1, NULL, NULL) == POWFAST_INVALID_ARGUMENT);
     powfast_account damaged = {.state = {0.5}};
     CHECK(powfast_charge(&one.due, &one.price, &one.account, &damaged, NULL, &one.request, NULL, &tariff,
-                         one.run, tag, ordinary, 1) == POWFAST_INVALID_ARGUMENT);
+                         one.run, tag, ordinary, 1, NULL, NULL) == POWFAST_INVALID_ARGUMENT);
     CHECK(memcmp(&one.account, &kept.account, sizeof kept.account) == 0);
     CHECK(memcmp(&one.request, &kept.request, sizeof kept.request) == 0);
 }

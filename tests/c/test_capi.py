@@ -64,7 +64,20 @@ def test_an_account_is_kept_as_a_ledger_keeps_it():
     evidence = ffi.new("double[]", EVIDENCE)
     tag = ffi.new("uint8_t[8]", tag_of(EVIDENCE))
     status = lib.powfast_charge(
-        due, price, account, ffi.NULL, pool, request, ffi.NULL, tariff, run, tag, evidence, 3
+        due,
+        price,
+        account,
+        ffi.NULL,
+        pool,
+        request,
+        ffi.NULL,
+        tariff,
+        run,
+        tag,
+        evidence,
+        3,
+        ffi.NULL,
+        ffi.NULL,
     )
     assert status == lib.POWFAST_OK
     assert (due[0], price[0], account.balance) == ledger.charge("a", "", b"1", RUN, EVIDENCE)

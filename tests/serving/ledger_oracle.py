@@ -552,4 +552,7 @@ def bits(record: AccountRecord | None) -> tuple[bytes, ...] | None:
     """The bytes of a record: two are equal to the last bit where these are."""
     if record is None:
         return None
-    return record.state.tobytes(), *(struct.pack("<d", value) for value in record[1:])
+    sketch = record.sketch
+    kept = () if sketch is None else (sketch.sums.tobytes(), sketch.fixed.tobytes(), sketch.version)
+    numbers = (struct.pack("<d", value) for value in record[1:-1])
+    return record.state.tobytes(), *kept, *numbers

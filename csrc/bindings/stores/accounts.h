@@ -3,41 +3,112 @@
 #define POWFAST_ACCOUNTS_H
 
 #include <cmath>
+#include <cstdlib>
 #include <list>
 #include <map>
 #include <utility>
 
+#include "records.h"
 #include "table.h"
+
+// Sketches of accounts, each packed in a block of its own.
+class Sketches {
+  public:
+    Sketches() = default;
+    Sketches(const Sketches &) = delete;
+
+    void read(const Id &id, powfast_sketch *sketch) {
+        Block *found = size() ? by_id_.find(id) : nullptr;
+        unpack_sketch(found ? found->bytes : nullptr, found ? found->length : 0, sketch);
+    }
+
+    // Without a sketch, or where it holds nothing, there is none afterwards.
+    void write(const Id &id, const powfast_sketch *sketch) {
+        size_t length = packed_bytes(sketch);
+        if (length == 0)
+            return erase(id);
+        Block &block = by_id_[id];
+        if (block.length != length) {
+            std::free(std::exchange(block, Block{}).bytes);
+            block = {allocated(length), length};
+        }
+        pack_sketch(block.bytes, *sketch);
+    }
+
+    void erase(const Id &id) {
+        if (Block *found = size() ? by_id_.find(id) : nullptr) {
+            std::free(found->bytes);
+            by_id_.erase(id);
+        }
+    }
+
+    size_t size() const { return by_id_.size(); }
+
+  private:
+    struct Block {
+        uint8_t *bytes = nullptr;
+        size_t length = 0;
+    };
+
+    static uint8_t *allocated(size_t length) {
+        auto *bytes = static_cast<uint8_t *>(std::malloc(length));
+        if (!bytes)
+            throw std::bad_alloc();
+        return bytes;
+    }
+
+    Table<Block> by_id_;
+};
 
 class Accounts {
   public:
     explicit Accounts(size_t most) : most_(most) {}
+    Accounts(const Accounts &) = delete;
 
-    // Null: never there, or forgotten.
-    const powfast_account *find(const Id &id) {
-        Queue::iterator *found = by_id_.find(id);
-        return found ? &(*found)->second : nullptr;
+    ~Accounts() {
+        for (const auto &[id, record] : queue_)
+            sketches_.erase(id);
+    }
+
+    // Never there, or forgotten: false.
+    bool has(const Id &id) { return by_id_.find(id); }
+
+    // Zeros where there is none. sketch: room for its own, or null where none is kept.
+    powfast_account read(const Id &id, powfast_sketch *sketch = nullptr) {
+        powfast_account account{};
+        if (Queue::iterator *found = by_id_.find(id))
+            std::memcpy(static_cast<void *>(&account), &(*found)->second, sizeof(Record));
+        if (sketch)
+            sketches_.read(id, sketch);
+        account.sketch = sketch;
+        return account;
     }
 
     // Beyond `most` accounts, forget the one that was written least recently.
     void write(const Id &id, const powfast_account &account) {
+        Record record;
+        std::memcpy(&record, static_cast<const void *>(&account), sizeof record);
+        sketches_.write(id, account.sketch);
         if (Queue::iterator *found = by_id_.find(id)) {
-            (*found)->second = account;
+            (*found)->second = record;
             queue_.splice(queue_.end(), queue_, *found);
             return;
         }
-        queue_.emplace_back(id, account);
+        queue_.emplace_back(id, record);
         by_id_[id] = std::prev(queue_.end());
         if (queue_.size() > most_) {
             by_id_.erase(queue_.front().first);
+            sketches_.erase(queue_.front().first);
             queue_.pop_front();
         }
     }
 
   private:
-    using Queue = std::list<std::pair<Id, powfast_account>>;
+    using Record = std::array<double, kDoubles<powfast_account>>; // without the pointer
+    using Queue = std::list<std::pair<Id, Record>>;
 
     size_t most_;
+    Sketches sketches_;
     Queue queue_; // the one that was written last is last
     Table<Queue::iterator> by_id_;
 };

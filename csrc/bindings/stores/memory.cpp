@@ -2,7 +2,6 @@
 // made of.
 #include "accounts.h"
 #include "kernel.h"
-#include "records.h"
 
 namespace {
 
@@ -24,18 +23,17 @@ class MemoryLedger {
     }
 
     // The record of an account or group of that id as it stands now; zeros where there is none.
-    powfast_account aged(const Id &id, PyObject *name, double now) {
+    // sketch: room for its own.
+    powfast_account aged(const Id &id, PyObject *name, powfast_sketch *sketch, double now) {
         bool shared = is_shared(name);
-        const powfast_account *found = accounts.find(id);
-        powfast_account account = found ? *found : powfast_account{};
+        powfast_account account = accounts.read(id, tariff->account_evidence ? sketch : nullptr);
         powfast_account_age(&account, shared ? half_lives_.second : half_lives_.first, shared, now);
         return account;
     }
 
     // The record of a pool of newcomers.
     powfast_account pool(const Id &id, double now) {
-        const powfast_account *found = pools.find(id);
-        powfast_account pool = found ? *found : powfast_account{};
+        powfast_account pool = pools.read(id);
         powfast_account_age(&pool, 0, 0, now);
         return pool;
     }
@@ -92,7 +90,7 @@ bool read_pool(Id *id, const MemoryLedger &ledger, PyObject *name) {
 powfast_request known(MemoryLedger &ledger, const Whose &whose, const powfast_account &account,
                       double now) {
     powfast_request request = ledger.requests.find(whose.request_id, now); // drops what is old
-    if (!ledger.accounts.find(whose.account_id))
+    if (!ledger.accounts.has(whose.account_id))
         request = powfast_request{};
     powfast_request_recall(&request, &account);
     return request;
@@ -114,11 +112,13 @@ class Parties {
   public:
     powfast_account account, group_record{}, *group = nullptr, newcomers;
 
+    Parties(const Parties &) = delete;
+
     Parties(MemoryLedger &ledger, const Whose &whose, double now)
-        : account(ledger.aged(whose.account_id, whose.account, now)),
+        : account(ledger.aged(whose.account_id, whose.account, &sketch_, now)),
           newcomers(ledger.pool(whose.pool_id, now)) {
         if (whose.has_group()) {
-            group_record = ledger.aged(whose.group_id, whose.group, now);
+            group_record = ledger.aged(whose.group_id, whose.group, &group_sketch_, now);
             group = &group_record;
         }
         queries_ = group_record.state[0];
@@ -136,9 +136,11 @@ class Parties {
 
   private:
     double queries_, theirs_; // of the group and the pool, before
+    powfast_sketch sketch_, group_sketch_; // nothing, until they are read
 };
 
-// enter(account, group, digest, run, limits, again, queries, newcomers, now) -> (verdict, work, run)
+// enter(account, group, digest, run, limits, again, queries, newcomers, now)
+//     -> (verdict, work, run, sketch, group's sketch), None where nothing runs or nothing is there
 PyObject *enter(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     powfast_limits limits;
@@ -164,11 +166,13 @@ PyObject *enter(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     bool runs = verdict == POWFAST_RUN || verdict == POWFAST_COVERED;
     bool refused =
         verdict == POWFAST_OWED || verdict == POWFAST_TOO_HIGH || verdict == POWFAST_DEBT;
-    if (runs || (refused && ledger.accounts.find(whose.account_id))) {
+    if (runs || (refused && ledger.accounts.has(whose.account_id))) {
         ledger.accounts.write(whose.account_id, parties.account);
         ledger.requests.write(whose.request_id, request, now);
     }
-    return Py_BuildValue("idN", (int)verdict, work, held_run(runs, run));
+    return Py_BuildValue("idNNN", (int)verdict, work, held_run(runs, run),
+                         packed_sketch(runs ? parties.account.sketch : nullptr),
+                         packed_sketch(runs ? parties.group_record.sketch : nullptr));
 }
 
 // Eight bytes of the SHA-256 of the evidence's doubles, little-endian.
@@ -181,20 +185,23 @@ void tag_of(uint8_t tag[8], const MemoryLedger &ledger, const std::vector<double
     std::memcpy(tag, digest, 8);
 }
 
-// charge(account, group, digest, run, evidence, (challenge id, expires) or None, newcomers, now)
-//     -> (due, price, balance)
+// charge(account, group, digest, run, evidence, (challenge id, expires) or None, newcomers, advance,
+//     group's advance, now) -> (due, price, balance)
 PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     uint8_t run[kRunBytes], tag[8];
     std::vector<double> evidence;
+    Advance advance, group_advance;
     Id challenge;
     double now, due, price, expires = 0;
-    bool paid = count == 8 && args[5] != Py_None;
-    if (count != 8 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
+    bool paid = count == 10 && args[5] != Py_None;
+    if (count != 10 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
         !evidence_of(args[4], &evidence) || !read_pool(&whose.pool_id, ledger, args[6]) ||
-        !number_of(args[7], &now) ||
+        !advance.read(args[7], evidence.size()) || !group_advance.read(args[8], evidence.size()) ||
+        !number_of(args[9], &now) ||
         (paid && !read_paid(args[5], &challenge, &expires, ledger)))
-        return misused("charge(account, group, digest, run, evidence, paid, newcomers, now)");
+        return misused("charge(account, group, digest, run, evidence, paid, newcomers, advance, "
+                       "group_advance, now)");
     tag_of(tag, ledger, evidence);
     Parties parties(ledger, whose, now);
     powfast_request request = known(ledger, whose, parties.account, now);
@@ -202,8 +209,9 @@ PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
         return Py_BuildValue("ddd", 0.0, 0.0, parties.account.balance);
     powfast_spent *spent = paid ? ledger.spent.find(challenge, expires) : nullptr;
     if (powfast_charge(&due, &price, &parties.account, parties.group, &parties.newcomers, &request,
-                       spent, ledger.tariff, run, tag, evidence.data(), evidence.size()) != POWFAST_OK)
-        return misused("evidence is a list of nonnegative floats");
+                       spent, ledger.tariff, run, tag, evidence.data(), evidence.size(),
+                       advance.get(), group_advance.get()) != POWFAST_OK)
+        return misused("evidence is a list of nonnegative floats, an advance one of a sketch");
     parties.write(ledger, whose);
     ledger.requests.write(whose.request_id, request, now);
     return Py_BuildValue("ddd", due, price, parties.account.balance);
@@ -218,7 +226,8 @@ PyObject *leave(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     if (count != 6 || !read_request(&whose, ledger, args) || !read_run(args[3], run) ||
         !integer_of(args[4], &outcome) || !number_of(args[5], &now))
         return misused("leave(account, group, digest, run, outcome, now)");
-    powfast_account account = ledger.aged(whose.account_id, whose.account, now);
+    powfast_sketch sketch;
+    powfast_account account = ledger.aged(whose.account_id, whose.account, &sketch, now);
     powfast_request request = known(ledger, whose, account, now);
     if (powfast_leave(&account, &request, ledger.tariff, run, (powfast_outcome)outcome)) {
         ledger.accounts.write(whose.account_id, account);
@@ -243,7 +252,8 @@ PyObject *redeem(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     if (const powfast_spent *known = ledger.spent.find(challenge, expires))
         return Py_BuildValue("iNd", (int)(known->paid ? POWFAST_AGAIN : POWFAST_SPENT),
                              held_run(known->paid, known->run), 0.0);
-    powfast_account account = ledger.aged(whose.account_id, whose.account, now);
+    powfast_sketch sketch;
+    powfast_account account = ledger.aged(whose.account_id, whose.account, &sketch, now);
     powfast_request request = known(ledger, whose, account, now);
     powfast_spent spent;
     powfast_request *bound = whose.names[2].length ? &request : nullptr;
@@ -275,19 +285,18 @@ PyObject *report(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     Py_RETURN_NONE;
 }
 
-// account(account, group, now) -> (state, balance, unpaid, opened, surcharged, charged), None where
-// there is none
+// account(account, group, now) -> as fields_of has it, None where there is none
 PyObject *account(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     double now;
     if (count != 3 || !read_account(&whose, ledger, args) || !number_of(args[2], &now))
         return misused("account(account, group, now)");
-    const powfast_account *found = ledger.accounts.find(whose.account_id);
-    if (!found)
+    if (!ledger.accounts.has(whose.account_id))
         Py_RETURN_NONE;
     PyObject *name = whose.names[0].length ? whose.account : whose.group;
-    powfast_account account = ledger.aged(whose.account_id, name, now);
-    account.charged = found->charged;
+    powfast_sketch sketch;
+    powfast_account account = ledger.aged(whose.account_id, name, &sketch, now);
+    account.charged = ledger.accounts.read(whose.account_id).charged;
     return fields_of(account);
 }
 
@@ -306,8 +315,7 @@ PyObject *newcomers(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t coun
     Id id;
     if (count != 1 || !read_pool(&id, ledger, args[0]))
         return misused("newcomers(pool)");
-    const powfast_account *found = ledger.pools.find(id);
-    return found ? fields_of(*found) : Py_NewRef(Py_None);
+    return ledger.pools.has(id) ? fields_of(ledger.pools.read(id)) : Py_NewRef(Py_None);
 }
 
 // reset_newcomers(pool, now)

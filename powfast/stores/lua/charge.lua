@@ -1,4 +1,8 @@
 local run, evidence, tag = ARGV[5], ARGV[6], ARGV[7]
+local function added(at)  -- to the sketch of the account or the group, or nil
+  return ARGV[at] and ARGV[at] ~= ''
+    and {evidence = ARGV[at], vectors = ARGV[at + 1], version = ARGV[at + 2]} or nil
+end
 local own, group = read_own(), read_group()
 local known = read_request(own)
 local is_mine = known and known.phase == RUNNING and known.run == run
@@ -42,7 +46,7 @@ if request.tag == tag then  -- it has paid for this very evidence
 end
 
 local price, surcharged =
-  charged_for(own, group, request.surcharged, request.settled > 0, evidence)
+  charged_for(own, group, request.surcharged, request.settled > 0, evidence, added(8), added(11))
 own.balance = own.balance + request.authorized
 local debit = max(0, price - request.settled)
 local due = max(0, debit - max(request.covered, max(0, own.balance)))

@@ -4,7 +4,11 @@ local own, group, spent = read_own(), read_group(), read_spent()
 local request = read_request(own)
 
 local function reply(verdict, work, run)
-  return {verdict, pack('<d', work or 0), run or ''}
+  local said = {verdict, pack('<d', work or 0), run or ''}
+  if run and account_evidence == 1 then
+    said[4], said[5] = packed_sketch(own), group and packed_sketch(group) or ''
+  end
+  return said
 end
 
 local function begin(request)

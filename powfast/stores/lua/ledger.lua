@@ -15,7 +15,7 @@ local function doubles(text)
 end
 
 local base, most, opening, cap, credit_limit, reruns, clock_skew, terms, none_left, ln2,
-  probation, pool_keeps, pool_share, honest_mean = unpack(doubles(ARGV[1]))
+  probation, pool_keeps, pool_share, honest_mean, account_evidence = unpack(doubles(ARGV[1]))
 local bets, volume = doubles(ARGV[2]), doubles(ARGV[3])
 local now, remember, half_life, group_half_life, is_shared = unpack(doubles(ARGV[4]))
 
@@ -24,7 +24,11 @@ local function require_whole(holds)
 end
 
 -- Accounts, groups and pools: the state's eight doubles, balance, unpaid, cleared, opened,
--- surcharged, charged, since.
+-- surcharged, charged, since. Behind them a sketch: the second e-process (eight doubles and the
+-- capital that it began with, 0 where it has not), how many sums, the version, sums and fixed.
+
+local RECORD_BYTES, SKETCH_DOUBLES, CAPITAL = 8 * (#bets + 8), #bets + 3, #bets + 2
+local SKETCH_HEAD = 8 * SKETCH_DOUBLES + 8
 
 local function halved(half_lives)
   if half_lives >= none_left then return 0 end
@@ -37,7 +41,33 @@ end
 local function age(record, half_life, is_shared)
   local left = halved(max(0, now - record.charged) / half_life)
   for k = 2, #record.state do record.state[k] = record.state[k] * left end
+  for k = 2, #bets + 1 do record.second[k] = record.second[k] * left end
   if is_shared == 1 and record.unpaid < math.huge then record.unpaid = record.unpaid * left end
+end
+
+local function read_sketch(record, text)
+  record.second = {}
+  for k = 1, CAPITAL do record.second[k] = 0 end
+  if text == '' then return end
+  local count = (#text - SKETCH_HEAD) / 16
+  require_whole(count >= 1 and count % 1 == 0)
+  local second = doubles(string.sub(text, 1, 8 * SKETCH_DOUBLES))
+  require_whole(table.remove(second) == count and second[1] % 1 == 0)
+  for k, value in ipairs(second) do
+    require_whole(value >= 0 and value <= (k == CAPITAL and 1 or cap))
+  end
+  if account_evidence == 0 then return end  -- it is dropped
+  record.second, record.count = second, count
+  record.version = string.sub(text, 8 * SKETCH_DOUBLES + 1, SKETCH_HEAD)
+  record.vectors = string.sub(text, SKETCH_HEAD + 1)
+end
+
+local function packed_sketch(record)
+  if not record.version then return '' end
+  local head = '<' .. string.rep('d', SKETCH_DOUBLES)
+  local second = {unpack(record.second)}
+  table.insert(second, record.count)
+  return pack(head, unpack(second)) .. record.version .. record.vectors
 end
 
 local function read_account(key, half_life, is_shared)
@@ -47,8 +77,8 @@ local function read_account(key, half_life, is_shared)
   record.state = {0}
   for k = 1, #bets do record.state[k + 1] = 0 end
   if text then
-    require_whole(#text == 8 * (#bets + 8))
-    local values = doubles(text)
+    require_whole(#text >= RECORD_BYTES)
+    local values = doubles(string.sub(text, 1, RECORD_BYTES))
     for k, value in ipairs(values) do
       require_whole(value == value and (k > #bets + 1 or value >= 0 and value <= cap))
     end
@@ -61,6 +91,7 @@ local function read_account(key, half_life, is_shared)
     require_whole(record.surcharged >= 0)
     require_whole(record.opened == 0 or record.opened == 1)
   end
+  read_sketch(record, text and string.sub(text, RECORD_BYTES + 1) or '')
   if half_life > 0 then age(record, half_life, is_shared) end
   return record
 end
@@ -73,7 +104,7 @@ local function packed_account(record)
   ) do
     table.insert(values, record[name])
   end
-  return pack(format, unpack(values))
+  return pack(format, unpack(values)) .. packed_sketch(record)
 end
 
 local function write_account(key, record)
@@ -100,34 +131,82 @@ local function price(wealth, query)
   for at = 1, #volume, 2 do
     if query >= volume[at] then multiple = volume[at + 1] end
   end
-  return min(base * max(1, wealth / #bets) * multiple, most)
+  return min(base * max(1, wealth) * multiple, most)
 end
 
-local function wealth(record)
+local function mean_of(state)
   local total = 0
-  for k = 2, #record.state do total = total + record.state[k] end
-  return total
+  for k = 2, #bets + 1 do total = total + state[k] end
+  return total / #bets
+end
+
+local function wealth(record)  -- of both e-processes, where the second has begun
+  local mean, second = mean_of(record.state), record.second
+  return second[CAPITAL] > 0 and (mean + mean_of(second)) / 2 or mean
 end
 
 local function price_now(record)
   return price(wealth(record), record.state[1] + 1)
 end
 
-local function advance(record, evidence)  -- returns the sum of its queries' prices
-  local state, bets, count, owed = record.state, bets, #bets, 0
+local function bet(state, capital, evidence)  -- returns the mean wealth after one more query
+  local bets, count, gain, query = bets, #bets, evidence - 1, state[1] + 1
+  local restart, total = capital / (query * (query + 1)), 0
+  for k = 1, count do
+    local wealth = (state[k + 1] + restart) * (1 + bets[k] * gain)
+    if not (wealth < cap) then wealth = cap end
+    state[k + 1] = wealth
+    total = total + wealth
+  end
+  state[1] = query
+  return total / count
+end
+
+-- Returns the sum of its queries' prices. own: their account evidence, or nil.
+local function advance(record, evidence, own)
+  local state, second, owed = record.state, record.second, 0
+  local other = second[CAPITAL] > 0 and mean_of(second)
   for at = 1, #evidence, 8 do
-    local gain, query = unpack_from('<d', evidence, at) - 1, state[1] + 1
-    local restart, total = 1 / (query * (query + 1)), 0
-    for k = 1, count do
-      local wealth = (state[k + 1] + restart) * (1 + bets[k] * gain)
-      if wealth > cap then wealth = cap end
-      state[k + 1] = wealth
-      total = total + wealth
-    end
-    state[1] = query
-    owed = owed + price(total, query)
+    local mean = bet(state, 1, unpack_from('<d', evidence, at))
+    if own then other = bet(second, second[CAPITAL], unpack_from('<d', own, at)) end
+    owed = owed + price(other and (mean + other) / 2 or mean, state[1])
   end
   return owed
+end
+
+-- Sketches: what a request adds to one is account evidence, sums and fixed, and the version.
+
+local function left_of(state, capital)
+  return min(1, mean_of(state) + capital / (state[1] + 1))
+end
+
+local function is_another(record, added)
+  return record.version ~= added.version or #record.vectors ~= #added.vectors
+end
+
+local function begin(record, added)  -- the second e-process, where it has not, or anew
+  local second = record.second
+  if is_another(record, added) then
+    second[CAPITAL] = left_of(second, second[CAPITAL])
+    for k = 1, #bets + 1 do second[k] = 0 end
+  end
+  if second[CAPITAL] == 0 then second[CAPITAL] = left_of(record.state, 1) end
+end
+
+local function add(record, added)
+  local more = doubles(added.vectors)
+  local count = #more / 2
+  if is_another(record, added) then
+    record.version, record.count = added.version, count
+    record.vectors = string.rep('\0', #added.vectors)
+  end
+  local values = doubles(record.vectors)
+  for k = 1, count do values[k] = values[k] + more[k] end
+  if more[count + 1] > values[count + 1] then
+    for k = count + 1, 2 * count do values[k] = more[k] end
+  end
+  for _, value in ipairs(values) do require_whole(value - value == 0) end
+  record.vectors = pack('<' .. string.rep('d', 2 * count), unpack(values))
 end
 
 -- Newcomers, who share a price until what they have paid beyond their own is the opening.
@@ -147,7 +226,7 @@ local function is_new(record)
 end
 
 local function surcharge(heat, price, queries)
-  return queries * max(0, min(base * (heat / #bets), opening) - price)
+  return queries * max(0, min(base * heat, opening) - price)
 end
 
 local function uncount(record, surcharged)
@@ -165,29 +244,38 @@ local function heat_up(pool, gain)  -- by one query; returns its heat
     total = total + heat
   end
   state[1] = state[1] + 1
-  return total
+  return total / #bets
 end
 
 -- Returns what queries cost, the higher of the two's prices, and what of it is for the opening.
-local function charged_for(own, group, before, is_paid, evidence)
+-- mine, ours: what they add to the two's sketches, or nil.
+local function charged_for(own, group, before, is_paid, evidence, mine, ours)
   uncount(own, before)
-  local owed, more = 0, 0
+  local owed, more, own_evidence = 0, 0, mine and mine.evidence
+  if mine then begin(own, mine) end
   if is_new(own) then
     local pool, left = read_pool(), is_paid and 0 or left_of_opening(own)
     for at = 1, #evidence, 8 do
       local query = string.sub(evidence, at, at + 7)
-      local price = advance(own, query)
+      local theirs = own_evidence and string.sub(own_evidence, at, at + 7)
+      local price = advance(own, query, theirs)
       local heat = heat_up(pool, unpack_from('<d', query) / honest_mean - 1)
       owed = owed + price
       more = more + min(surcharge(heat, price, 1), max(0, left - more))
     end
     write_account(KEYS[4], pool)
   else
-    owed = advance(own, evidence)
+    owed = advance(own, evidence, own_evidence)
   end
-  local ours = group and advance(group, evidence) or 0
-  local price = max(owed + more, ours)
-  local surcharged = min(more, price - max(owed, ours))
+  if mine then add(own, mine) end
+  local together = 0
+  if group then
+    if ours then begin(group, ours) end
+    together = advance(group, evidence, ours and ours.evidence)
+    if ours then add(group, ours) end
+  end
+  local price = max(owed + more, together)
+  local surcharged = min(more, price - max(owed, together))
   own.surcharged = own.surcharged + surcharged
   return price, surcharged
 end
