@@ -185,6 +185,11 @@ static void test_probation(void) {
     CHECK(enter_as_new(&one, &pool, 1) == POWFAST_RUN && one.account.balance == 0);
     CHECK(powfast_leave(&one.account, &one.request, &on_probation, one.run, POWFAST_UNPAID) == 1);
     CHECK(one.account.surcharged == OPENING - BASE && one.account.opened == 0);
+    desk nearly = one;
+    nearly.account.balance = 0;
+    nearly.account.surcharged = OPENING - 1;
+    CHECK(enter_as_new(&nearly, &pool, 1) == POWFAST_DEBT && nearly.work == BASE + 1);
+    CHECK(nearly.account.opened == 0); /* nobody is let off the last unit */
     one.account.balance = 9 * BASE;
     CHECK(enter_as_new(&one, &pool, 1) == POWFAST_RUN && one.request.surcharge == BASE);
     CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, &pool, &one.request, NULL,

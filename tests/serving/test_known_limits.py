@@ -152,7 +152,12 @@ def test_what_a_worker_does_not_hold_and_has_been_read_is_a_new_request_there() 
     assert (record.state[0], record.balance, record.unpaid_runs) == (4, -2 * BASE, 1)
 
 
-def test_a_large_answer_that_is_priced_runs_twice_for_one_payment_and_is_read_once() -> None:
+@pytest.mark.parametrize(
+    ("evidence", "statuses", "made"), [([1.0], [200], 2), ([9.0, 9.0], [402, 200], 3)]
+)
+def test_a_large_answer_that_is_priced_runs_again_to_go_out_and_is_read_once(
+    evidence: list[float], statuses: list[int], made: int
+) -> None:
     app, runs = FastAPI(), itertools.count()
     held = HeldAnswers(max_bytes=LARGEST_SHARE * (OVERHEAD + 1000))
     gate = Gate(Issuer(KEYS), MemoryLedger(TARIFF), held, max_unpaid_runs=0)
@@ -162,15 +167,19 @@ def test_a_large_answer_that_is_priced_runs_twice_for_one_payment_and_is_read_on
         next(runs)
         return Response(b"x" * 2000)
 
-    guarded = PowMiddleware(app, gate, evidence=lambda exchange: [1.0])
+    guarded = PowMiddleware(app, gate, evidence=lambda exchange: evidence)
     with served(guarded) as url, httpx.Client(base_url=url, headers=ALICE) as client:
-        solution = paid(token_of(client.get("/")))
-        statuses = [client.get("/", headers=solution).status_code for _ in range(8)]
-    assert statuses == [200] + [402] * 7
-    assert next(runs) == 2  # paid before it ran: priced, and made again to go out
+        answers = [client.get("/")]
+        for _ in statuses:
+            solution = paid(token_of(answers[-1]))
+            answers.append(client.get("/", headers=solution))
+        assert [answer.status_code for answer in answers] == [402, *statuses]
+        again = [client.get("/", headers=solution).status_code for _ in range(8)]
+    assert again == [402] * 8
+    assert next(runs) == made  # for its price, for that once more where it rose, and to go out
     record = gate.ledger.account(ALICE_S)
     assert record is not None
-    assert record.state[0] == 1
+    assert record.state[0] == len(evidence)
 
 
 @pytest.mark.parametrize(("unpaid", "is_raised"), [(256, True), (0, False)])
