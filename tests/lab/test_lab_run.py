@@ -49,6 +49,27 @@ def test_every_attack_is_on_the_page(report: tuple[str, dict[str, Any]]) -> None
     assert "The weakest link" in page and results["victims"][0] > 0.9
 
 
+def test_cards_save_less_where_dear_work_is_in_walks(
+    folder: Path, report: tuple[str, dict[str, Any]]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.extraction.cards", "smoke"],
+        cwd=ROOT,
+        env=os.environ | {"POWFAST_LAB": str(folder / "cache")},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=3600,
+    )
+    (row,) = (line for line in done.stdout.splitlines()[:12] if line.startswith("| Noise |"))
+    slow, *_, fast, twice, four, eight, sixteen = (
+        float(cell.strip().rstrip("x").replace(",", "")) for cell in row.split("|")[2:-1]
+    )
+    ours = report[1]["attacks"]["Noise"]["at_hash_rate"]["1x"]["best split"]["median"]
+    assert slow == pytest.approx(ours, rel=0.01)
+    assert slow >= twice >= four >= eight >= sixteen > fast
+
+
 def test_copies_learn_and_strangers_pay(report: tuple[str, dict[str, Any]]) -> None:
     attacks = report[1]["attacks"]
     assert attacks["Standard"]["accuracy"][-1]["median"] > 0.75
