@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -278,15 +279,46 @@ def test_a_reload_keeps_the_account(page: Any) -> None:
     assert operator(page)["visitor"]["queries"] == 1
 
 
-def test_offline_nothing_is_lost(page: Any) -> None:
+def test_offline_nothing_is_lost_and_no_old_answer_stands(page: Any) -> None:
+    page.click("#samples button >> nth=7")
+    assert ask(page).startswith("The model says 7")
+    assert page.is_visible("#answer")
     page.click("#samples button >> nth=2")
     page.context.set_offline(True)
     page.click("#ask")
     page.wait_for_selector("#said:has-text('cannot be reached')")
     assert page.is_visible("#offline")
+    assert not page.is_visible("#answer")
     page.context.set_offline(False)
     assert ask(page).startswith("The model says 2")
+    assert page.is_visible("#answer")
     page.wait_for_selector("#offline", state="hidden")
+
+
+def test_a_dead_server_leaves_no_old_answer(browser: Any, shop: Shop) -> None:
+    with ExitStack() as server:
+        url = server.enter_context(served(site(shop)))
+        with visit(browser, url) as page:
+            page.click("#samples button >> nth=7")
+            assert ask(page).startswith("The model says 7")
+            server.close()
+            page.click("#ask")
+            page.wait_for_selector("#said:has-text('cannot be reached')")
+            assert not page.is_visible("#answer")
+
+
+@pytest.mark.parametrize("width", [320, 360, 480, 481, 500, 560, 927, 928, 1000, 1400])
+def test_the_digits_fit_beside_each_other(browser: Any, url: str, width: int) -> None:
+    with visit(browser, url, viewport={"width": width, "height": 800}) as page:
+        page.wait_for_selector("#samples button >> nth=9")
+        row = page.locator("#samples").bounding_box()
+        boxes = [digit.bounding_box() for digit in page.locator("#samples button").all()]
+        for box in boxes:
+            assert row["x"] <= box["x"]
+            assert box["x"] + box["width"] <= row["x"] + row["width"] + 0.5
+        for left, right in itertools.pairwise(boxes):
+            assert left["x"] + left["width"] <= right["x"] or left["y"] < right["y"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_webassembly(launch: Callable[..., Any], shop: Shop) -> None:

@@ -49,6 +49,7 @@ on("ask", async () => {
     const answer = await model.ask(image, { signal: asking.signal, onProgress: progressed, onCredit: showCredit });
     tell({ ...answer, bare: await model.bareSeconds(image), own: ownPrice(await refresh()) });
   } catch (error) {
+    find("answer").hidden = true; // it was to another question
     say(reason(error));
   }
   clearTimeout(lasting);
