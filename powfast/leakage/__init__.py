@@ -6,7 +6,8 @@ honest queries. Neither is a privacy guarantee.
 
 from powfast.leakage.accountant import Accountant
 from powfast.leakage.density import ClassDensity
-from powfast.leakage.estimator import LeakageEstimator, entropy, margin
+from powfast.leakage.direction import OwnDirection
+from powfast.leakage.estimator import Estimate, LeakageEstimator, entropy, margin
 from powfast.leakage.neighbours import NeighbourVotes
 from powfast.leakage.reference import HonestReference
 from powfast.leakage.report import Report, report_files
@@ -17,9 +18,11 @@ from powfast.leakage.votes import Scorer, from_labels, from_votes, warmup
 __all__ = [
     "Accountant",
     "ClassDensity",
+    "Estimate",
     "HonestReference",
     "LeakageEstimator",
     "NeighbourVotes",
+    "OwnDirection",
     "Report",
     "Scorer",
     "TeacherEnsemble",

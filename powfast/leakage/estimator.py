@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from powfast.leakage import _checks
 from powfast.leakage.arrays import Floats, Integers
 from powfast.leakage.clusters import cluster_small
 from powfast.leakage.density import ClassDensity
+from powfast.leakage.direction import Asked, OwnDirection
 from powfast.leakage.outputs import Answers, Outputs
 from powfast.leakage.outputs import entropy as _entropy
 from powfast.leakage.parameters import Parameters
@@ -19,6 +21,7 @@ from powfast.leakage.reference import HonestReference
 from powfast.leakage.storage import Stored
 from powfast.leakage.teachers import TeacherEnsemble
 from powfast.leakage.votes import WARM_CALLS, from_votes
+from powfast.sketch import Advance, Sketch
 
 if TYPE_CHECKING:
     from powfast.leakage.report import Report
@@ -37,6 +40,23 @@ def margin(probabilities: ArrayLike) -> Floats:
     top = np.partition(_checks.probabilities(probabilities), -2, axis=1)[:, -2:]
     value: Floats = top[:, 0] - top[:, 1]
     return value
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Estimate:
+    """What is charged for a request: evidence of its queries, and what they add to a sketch.
+
+    Attributes
+    ----------
+    evidence : (n,) e-values, one query at a time
+    """
+
+    evidence: Floats
+    _asked: Asked
+
+    def advance(self, sketch: Sketch | None) -> Advance:
+        """Return account evidence, and what the queries add to a sketch as it was before them."""
+        return self._asked.advance(sketch)
 
 
 class LeakageEstimator(Parameters, Stored):
@@ -67,7 +87,7 @@ class LeakageEstimator(Parameters, Stored):
 
     Attributes
     ----------
-    outputs_, teachers_, density_, root_density_, reference_ : the fitted parts
+    outputs_, teachers_, density_, root_density_, reference_, direction_ : the fitted parts
     """
 
     _settings = ("teachers", "ridge", "split", "sigma", "weights", "answers", "bins", "seed")
@@ -77,12 +97,14 @@ class LeakageEstimator(Parameters, Stored):
         "density_": ClassDensity,
         "root_density_": ClassDensity,
         "reference_": HonestReference,
+        "direction_": OwnDirection,
     }
 
     teachers_: TeacherEnsemble
     density_: ClassDensity
     root_density_: ClassDensity
     reference_: HonestReference
+    direction_: OwnDirection
 
     score_names: ClassVar[tuple[str, ...]] = ("logq", "entropy", "distance", "roots")
 
@@ -121,6 +143,7 @@ class LeakageEstimator(Parameters, Stored):
         ).fit(data, classes)
         self.density_ = ClassDensity().fit(data, classes)
         self.root_density_ = ClassDensity().fit(_root(data), classes)
+        self.direction_ = OwnDirection(seed=self.seed).fit(data, self._columns(classes))
         return self
 
     def scores(self, features: ArrayLike, probabilities: ArrayLike) -> Floats:
@@ -163,6 +186,7 @@ class LeakageEstimator(Parameters, Stored):
             weights=self._informative(),
             clusters=together,
         )
+        self.direction_.calibrate(honest_features, strata)
         return self
 
     def missing(self) -> dict[int, int]:
@@ -187,10 +211,9 @@ class LeakageEstimator(Parameters, Stored):
         """
         self._fitted("teachers_")
         data = _checks.features(features, "features")
-        votes, classes = self.teachers_.votes(data), self.teachers_.classes_
-        whole = classes.dtype.kind in "iu" and classes.min() >= 0
-        shares = np.zeros((len(data), int(classes.max()) + 1 if whole else len(classes)))
-        shares[:, classes if whole else slice(None)] = votes / self.teachers
+        columns = self._columns(self.teachers_.classes_)
+        shares = np.zeros((len(data), int(columns.max()) + 1))
+        shares[:, columns] = self.teachers_.votes(data) / self.teachers
         return data, self.outputs_.example(shares)
 
     def evidence(self, features: ArrayLike, probabilities: ArrayLike) -> Floats:
@@ -201,6 +224,18 @@ class LeakageEstimator(Parameters, Stored):
         """
         self._fitted("reference_")
         return self.reference_.evidence(*self._scores(features, probabilities))
+
+    def estimate(self, features: ArrayLike, probabilities: ArrayLike) -> Estimate:
+        """Return evidence and account evidence of queries, to be charged instead of `evidence`.
+
+        Account evidence follows from what the account has asked before, which the ledger knows.
+        Parameters and errors as for `scores`.
+        """
+        self._fitted("reference_")
+        scores, strata = self._scores(features, probabilities)
+        return Estimate(
+            self.reference_.evidence(scores, strata), self.direction_.ask(features, strata)
+        )
 
     def warmup(self) -> Self:
         """Make the first request as fast as the next: compile, and judge some batches; return self.
@@ -216,7 +251,7 @@ class LeakageEstimator(Parameters, Stored):
         features = heads.mean_ + heads.spread_ * noise
         for _ in range(WARM_CALLS):
             for rows in (1, 64):
-                self.evidence(features[:rows], answers[:rows])
+                self.estimate(features[:rows], answers[:rows]).advance(None)
                 self.evidence(features[:rows].astype(np.float32), answers[:rows])
         return self
 
@@ -233,6 +268,13 @@ class LeakageEstimator(Parameters, Stored):
 
     def _restore(self) -> None:
         self.weights = tuple(self.weights)  # JSON knows lists only
+
+    def _columns(self, labels: ArrayLike) -> Integers:
+        """Return the column of the answers that each label stands for, or their order."""
+        classes = self.teachers_.classes_
+        if classes.dtype.kind in "iu" and classes.min() >= 0:
+            return np.asarray(labels, dtype=np.int64)
+        return np.searchsorted(classes, labels)
 
     def _scores(self, features: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Integers]:
         """Return scores (n, 4) and strata (n,)."""

@@ -16,7 +16,7 @@ from powfast.leakage import _checks
 from powfast.leakage.arrays import Floats, Integers
 from powfast.leakage.storage import Stored
 
-KAPPAS = np.array([0.05, 0.1, 0.2, 0.5])
+KAPPAS = (0.05, 0.1, 0.2, 0.5)
 
 
 def p_to_e(p: Floats) -> Floats:
@@ -24,8 +24,8 @@ def p_to_e(p: Floats) -> Floats:
 
     Vovk, Wang, "E-values: Calibration, combination and applications" (2021), section 2.
     """
-    log_p = np.log(p)[..., None]
-    value: Floats = (KAPPAS * np.exp((KAPPAS - 1.0) * log_p)).mean(axis=-1)
+    kappas, log_p = np.array(KAPPAS), np.log(p)[..., None]
+    value: Floats = (kappas * np.exp((kappas - 1.0) * log_p)).mean(axis=-1)
     return value
 
 
@@ -304,7 +304,7 @@ def _keys(cells: Integers, scores: Floats) -> NDArray[np.complex128]:
 
 
 @lru_cache(maxsize=256)
-def luck(size: int, delta: float | None) -> float:
+def luck(size: int, delta: float | None, kappas: tuple[float, ...] = KAPPAS) -> float:
     """Return c such that evidence averages at most c with probability 1 - delta.
 
     The honest mass between neighbouring order statistics of `size` honest scores is Dirichlet(1,
@@ -316,7 +316,7 @@ def luck(size: int, delta: float | None) -> float:
     """
     if delta is None:
         return 1.0
-    evidence = (size + 1) * np.diff(_gain(size))
+    evidence = (size + 1) * np.diff(_gain(size, kappas))
     low, high = 1.0, float(evidence[0])
     fractions = np.linspace(0.0, 1.0, 202)[1:-1, None]
     for _ in range(30):
@@ -328,10 +328,10 @@ def luck(size: int, delta: float | None) -> float:
 
 
 @lru_cache(maxsize=256)
-def _gain(size: int) -> Floats:
+def _gain(size: int, kappas: tuple[float, ...] = KAPPAS) -> Floats:
     """Return the integral of g from 0 to k / (size + 1), mean of p^kappa, for k = 0 .. size + 1."""
     p = np.arange(size + 2) / (size + 1)
-    gain: Floats = (p[:, None] ** KAPPAS).mean(axis=1)
+    gain: Floats = (p[:, None] ** np.array(kappas)).mean(axis=1)
     return gain
 
 

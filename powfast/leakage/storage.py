@@ -12,7 +12,7 @@ from powfast.archives import read_npz
 from powfast.errors import InvalidInput
 
 _FORMAT = "powfast.leakage"
-_VERSION = 2
+_VERSION = 3
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

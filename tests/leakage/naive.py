@@ -63,3 +63,44 @@ def p_values(reference, scores, ties):
             u = ties[i] if np.ndim(ties) == 1 else ties[i, d]
             out[i, d] = (larger + u * (equal + 1)) / (len(reference) + 1)
     return out
+
+
+def own_direction(z, same, compared, luck, sums, fixed):
+    """Account evidence of projections z (n, m), one query at a time; also sums and fixed after.
+
+    same: for each query whether it was asked before; compared: for each the honest projections that
+    it is compared with, and luck what its evidence is divided by.
+    """
+    k, first, second = sums
+    fixed_k, fixed_first, fixed_second = fixed
+    out = []
+    for row, repeated, honest, divisor in zip(z, same, compared, luck, strict=True):
+        if repeated:
+            out.append(1.0)
+            continue
+        due = [5]
+        while due[-1] <= fixed_k:
+            due.append(int(1.3 * due[-1] + 0.5))
+        if k >= due[-1]:
+            fixed_k, fixed_first, fixed_second = k, first, second
+        if fixed_k == 0:
+            out.append(1.0)
+        else:
+            m = [a / (fixed_k + 20) for a in fixed_first]
+            v = [
+                max((b - 2 * c * a + fixed_k * c * c + 20) / (fixed_k + 20), 0.1)
+                for a, b, c in zip(fixed_first, fixed_second, m, strict=True)
+            ]
+
+            def score(x, m=m, v=v):
+                return 0.5 * sum(x[j] ** 2 - (x[j] - m[j]) ** 2 / v[j] for j in range(len(m)))
+
+            own, theirs = score(row), [score(x) for x in honest]
+            p = (1 + sum(s > own for s in theirs)) / (1 + len(theirs))
+            before = p - 1 / (1 + len(theirs))
+            mean = [(p**a - before**a) / (p - before) for a in (0.1, 0.2, 0.5)]
+            out.append(sum(mean) / 3 / divisor)
+        k += 1
+        first = [a + x for a, x in zip(first, row, strict=True)]
+        second = [b + x * x for b, x in zip(second, row, strict=True)]
+    return out, (k, first, second), (fixed_k, fixed_first, fixed_second)
