@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -18,7 +18,39 @@ from powfast.accounts import SharedName
 from powfast.challenge import Receipt
 from powfast.errors import InvalidInput, PaymentRequired, PowfastError
 from powfast.http import Answer, Headers
+from powfast.sketch import Advance, Sketch
 from powfast.stores.base import Charged, Outcome
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+
+class Estimate(Protocol):
+    """Evidence of a request's queries, and account evidence: `LeakageEstimator.estimate`."""
+
+    @property
+    def evidence(self) -> ArrayLike:
+        """One number at least 0 for each query."""
+        ...
+
+    def advance(self, sketch: Sketch | None) -> Advance:
+        """Return what the queries add to a sketch as it was before them."""
+        ...
+
+
+Evidence: TypeAlias = ArrayLike | Estimate
+"""What a request is charged for: evidence of its queries alone, or an estimate of both kinds."""
+
+
+def is_estimate(evidence: Evidence) -> TypeIs[Estimate]:
+    """Whether a request is charged for account evidence as well."""
+    return hasattr(evidence, "advance")
+
+
+def evidence_of_queries(evidence: Evidence) -> ArrayLike:
+    """Return the evidence of each query by itself."""
+    return evidence.evidence if is_estimate(evidence) else evidence
+
 
 MAX_NAME_BYTES = 255
 
@@ -127,7 +159,7 @@ _ON_THE_WAY = (Phase.STREAMING, Phase.ANSWERING, Phase.FREE)
 _CHARGED = (Phase.CHARGING, Phase.COVERED, Phase.DUE)
 
 
-async def _nobody_serves(evidence: ArrayLike) -> Charged:
+async def _nobody_serves(evidence: Evidence) -> Charged:
     raise RuntimeError("no gate serves this request")
 
 
@@ -151,7 +183,7 @@ class Bill:
 
     def __init__(self, price: Callable[[Answer], Any] | None = None) -> None:
         self._price = price
-        self._charge: Callable[[ArrayLike], Awaitable[Charged]] = _nobody_serves
+        self._charge: Callable[[Evidence], Awaitable[Charged]] = _nobody_serves
         self._finish: Callable[[Answer | None], Awaitable[None]] | None = None
         self._may_stream: Callable[[], bool] = _never
         self._is_deferred = False
@@ -171,7 +203,7 @@ class Bill:
 
     def begin(
         self,
-        charge: Callable[[ArrayLike], Awaitable[Charged]],
+        charge: Callable[[Evidence], Awaitable[Charged]],
         finish: Callable[[Answer | None], Awaitable[None]],
         may_stream: Callable[[], bool],
     ) -> None:
@@ -294,7 +326,7 @@ class Bill:
         evidence: Any = None if self._price is None else self._price(answer)
         return await evidence if hasattr(evidence, "__await__") else evidence
 
-    async def charging(self, evidence: ArrayLike) -> None:
+    async def charging(self, evidence: Evidence) -> None:
         """Charge the request, in phase `CHARGING`, for the evidence of its queries.
 
         Raises
@@ -315,7 +347,7 @@ class Bill:
         self.due, self.work = charged.due, charged.price
         self.advance(Event.OWE if self.due else Event.COVER)
 
-    async def requiring(self, evidence: ArrayLike) -> None:
+    async def requiring(self, evidence: Evidence) -> None:
         """Charge as `charging`, and stop the endpoint where something is due.
 
         Raises

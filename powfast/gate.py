@@ -7,15 +7,21 @@ it can be, so that over those that block a coroutine ends without waiting; see `
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
-from random import Random
 from typing import Any, TypeVar, get_args
 
 from numpy.typing import ArrayLike
 
-from powfast.bill import Bill, ClientDisconnected, Phase, RequestIdentity, Streams
+from powfast.bill import (
+    Bill,
+    ClientDisconnected,
+    Evidence,
+    Phase,
+    RequestIdentity,
+    Streams,
+    evidence_of_queries,
+)
 from powfast.challenge import Issuer, Receipt
 from powfast.errors import (
     AlreadyRedeemed,
@@ -36,13 +42,12 @@ from powfast.http import (
     receipt_header,
     refusal,
 )
-from powfast.kernel import sha256
 from powfast.observers.base import Observer, Unobserved
 from powfast.puzzle import Algorithm
 from powfast.receipts import Receipts
+from powfast.request import Endpoint, Request
 from powfast.stores import AsyncLedger, Ledger
 from powfast.stores.base import (
-    RUN_BYTES,
     Charged,
     Limits,
     Outcome,
@@ -58,15 +63,7 @@ from powfast.walks import NEVER, Purpose, Walks
 MAX_UNPAID_RUNS = 0
 MAX_QUERIES = 10_000
 
-Endpoint = Callable[[], Coroutine[Any, Any, Answer | None]]
-
 T = TypeVar("T")
-
-# No secrets, they only have to differ: whatever an application seeds, and in every process.
-_runs = Random()
-_new_run = _runs.randbytes
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_runs.seed)
 
 _MAY_PAY = {
     Verdict.OPENING: (Purpose.OPENING,),
@@ -203,7 +200,7 @@ class Gate:
                 self._fallback,
                 self._observer,
             )
-            request = _Request(identity, bill, endpoint, stores, queries, status)
+            request = Request(identity, bill, endpoint, stores, queries, status)
             try:
                 self.require_few(queries)
                 return await self._serve(request, solution)
@@ -245,7 +242,7 @@ class Gate:
             await reported
         self._observer.event("reported", queries=len(queries))
 
-    async def _serve(self, request: _Request, solution: str | None) -> Answer | None:
+    async def _serve(self, request: Request, solution: str | None) -> Answer | None:
         """Redeem a solution, and send the answer that it has paid for; else enter."""
         detail, again = _ASK, None
         if solution is not None:
@@ -260,7 +257,7 @@ class Gate:
                     return self._challenge(request, redeemed.due, detail)
                 if redeemed.verdict in (Verdict.PAID, Verdict.AGAIN):
                     unread = redeemed.verdict is Verdict.PAID
-                    place = _place(request.identity, redeemed.run)
+                    place = request.place(redeemed.run)
                     held = await request.stores.held(place, receipt.expires)
                     if held is not None:
                         if not unread:
@@ -269,7 +266,7 @@ class Gate:
                     again = Paid(receipt.challenge_id, receipt.expires, unread)
         return await self._enter(request, detail, again)
 
-    async def _redeem(self, request: _Request, solution: str) -> tuple[Receipt, Redeemed]:
+    async def _redeem(self, request: Request, solution: str) -> tuple[Receipt, Redeemed]:
         """Check a `PoW-Solution` header and spend its challenge.
 
         Raises
@@ -304,7 +301,7 @@ class Gate:
                 raise WrongAccount("the challenge was issued to this account in another group")
             return self._walks.in_evaluations(receipt)
 
-    async def _enter(self, request: _Request, detail: str, again: Paid | None) -> Answer | None:
+    async def _enter(self, request: Request, detail: str, again: Paid | None) -> Answer | None:
         """Run the endpoint where the ledger lets it, or say what is asked for first."""
         entry = await request.stores.enter(request.run, self._limits, again, request.queries)
         if entry.verdict is Verdict.SPENT:  # it has run again often enough
@@ -323,19 +320,21 @@ class Gate:
         if entry.verdict in _MAY_PAY:
             return self._challenge(request, entry.work, detail, entry.verdict)
         if entry.verdict is Verdict.COVERED:
-            held = await request.stores.held(_place(request.identity, entry.run))
+            held = await request.stores.held(request.place(entry.run))
             if held is not None:
                 await request.stores.leave(request.run, Outcome.ANSWERED)
                 return held.with_headers(*request.bill.receipt_headers)
+        request.sketches = entry.sketch, entry.group_sketch
         return await self._run(request, detail)
 
-    async def _run(self, request: _Request, detail: str) -> Answer | None:
+    async def _run(self, request: Request, detail: str) -> Answer | None:
         """Run the endpoint, and settle what has become of it."""
 
-        async def charge(evidence: ArrayLike) -> Charged:
-            queries = queries_of(evidence)
+        async def charge(evidence: Evidence) -> Charged:
+            queries = queries_of(evidence_of_queries(evidence))
             self.require_few(len(queries))
-            charged = await request.stores.charge(request.run, queries, request.paid)
+            advances = request.advances(evidence) if self.ledger.tariff.account_evidence else ()
+            charged = await request.stores.charge(request.run, queries, request.paid, *advances)
             self._observer.event("charged", work=charged.price, queries=len(queries))
             if charged.price and not charged.due:  # without a price nobody knows the balance
                 bill.receipt_headers = self._receipts.of(request.identity, bill.receipt, charged)
@@ -390,7 +389,7 @@ class Gate:
         await self._hold(request, answer)
         return self._challenge(request, bill.due, detail)
 
-    def _may_stream(self, request: _Request) -> bool:
+    def _may_stream(self, request: Request) -> bool:
         """Let an answer go out before it is charged: its run has been paid for, at a floor.
 
         What its price is above that becomes a debt, so that few of an account stream at once, and
@@ -404,16 +403,16 @@ class Gate:
             bill.receipt_headers += self._receipts.offer(identity, Charged(0.0, 0.0, 0.0))
         return True
 
-    async def _hold(self, request: _Request, answer: Answer | None) -> None:
+    async def _hold(self, request: Request, answer: Answer | None) -> None:
         """Hold an answer that is the asker's alone: nobody else's cookie, nor what others read."""
         if answer is None:
             return
         sets_cookie = b"set-cookie" in [name.lower() for name, _ in answer.headers]
         if self._hold_shared or not (request.identity.is_shared or sets_cookie):
-            await request.stores.hold(_place(request.identity, request.run), answer)
+            await request.stores.hold(request.place(request.run), answer)
 
     def _challenge(
-        self, request: _Request, due: float, detail: str, verdict: Verdict = Verdict.OWED
+        self, request: Request, due: float, detail: str, verdict: Verdict = Verdict.OWED
     ) -> Answer:
         """Ask for work, bound to who asked what."""
         work = self.ledger.tariff.publish(due)
@@ -435,42 +434,6 @@ class Gate:
             f"the price is {price:.0f} evaluations, this server answers up to"
             f" {self._limits.refuse_above:.0f}"
         )
-
-
-class _Request:
-    """One request on its way through the gate."""
-
-    __slots__ = ("bill", "endpoint", "identity", "queries", "run", "status", "stores")
-
-    def __init__(
-        self,
-        identity: RequestIdentity,
-        bill: Bill,
-        endpoint: Endpoint,
-        stores: FailsafeStores,
-        queries: int,
-        status: int,
-    ) -> None:
-        self.identity = identity
-        self.bill = bill
-        self.endpoint = endpoint
-        self.stores = stores
-        self.queries = queries
-        self.status = status
-        self.run = _new_run(RUN_BYTES)
-
-    @property
-    def paid(self) -> Paid | None:
-        """The challenge of this request, whose solution came with it."""
-        receipt = self.bill.receipt
-        if receipt is None or not receipt.request:
-            return None
-        return Paid(receipt.challenge_id, receipt.expires, False)
-
-
-def _place(identity: RequestIdentity, run: bytes) -> bytes:
-    """Name the place of a held answer, which other credentials do not find."""
-    return sha256(run + identity.credentials)[:RUN_BYTES]
 
 
 async def _answered(bill: Bill, endpoint: Endpoint) -> Answer | None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from numpy.typing import ArrayLike
-
-from powfast.bill import Bill, Event
+from powfast.bill import Bill, Event, Evidence
 from powfast.gate import run
 
 BILL_KEY = "powfast.bill"
@@ -21,8 +19,14 @@ BILL_KEY = "powfast.bill"
 class BlockingBill(Bill):
     """The bill of one request to a server that blocks: WSGI, `grpc.server`."""
 
-    def charge(self, evidence: ArrayLike) -> None:
-        """Charge this request for the evidence of its queries, (n,) numbers at least 0.
+    def charge(self, evidence: Evidence) -> None:
+        """Charge this request for its queries.
+
+        Parameters
+        ----------
+        evidence : (n,) array_like, or estimate
+            Numbers at least 0; or what `LeakageEstimator.estimate` returns, which adds account
+            evidence where the tariff uses it.
 
         Raises
         ------
@@ -36,7 +40,7 @@ class BlockingBill(Bill):
         self.advance(Event.CHARGE)
         run(self.charging(evidence))
 
-    def require(self, evidence: ArrayLike) -> None:
+    def require(self, evidence: Evidence) -> None:
         """Charge as `charge` does, and stop the endpoint here until the request is paid.
 
         Raises
@@ -55,16 +59,16 @@ class AsyncBill(Bill):
     An answer that starts before its charge has been awaited ends in `RuntimeError`.
     """
 
-    def charge(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
+    def charge(self, evidence: Evidence) -> Coroutine[Any, Any, None]:
         """See `BlockingBill.charge`."""
         return self._begun(self.charging, evidence)
 
-    def require(self, evidence: ArrayLike) -> Coroutine[Any, Any, None]:
+    def require(self, evidence: Evidence) -> Coroutine[Any, Any, None]:
         """See `BlockingBill.require`."""
         return self._begun(self.requiring, evidence)
 
     def _begun(
-        self, charging: Callable[[ArrayLike], Coroutine[Any, Any, None]], evidence: ArrayLike
+        self, charging: Callable[[Evidence], Coroutine[Any, Any, None]], evidence: Evidence
     ) -> Coroutine[Any, Any, None]:
         self.advance(Event.CHARGE)
         return charging(evidence)
