@@ -29,6 +29,7 @@ from scipy.special import logsumexp
 from powfast import leakage
 from powfast.leakage import gnmax
 from powfast.leakage.votes import rdp
+from powfast.sketch import Sketch
 
 BATCH = 64
 ORDERS = gnmax.ORDERS_ICLR2022
@@ -189,12 +190,25 @@ def others():
     estimator.calibrate(features[:5000], table)
     each = micros(lambda: estimator.evidence(batch, table[:BATCH]))
     yield "all scores and evidence, us a query", each, 200.0
+    for what, sketch in sketches(estimator, features, table):
+        both = micros(lambda s=sketch: estimator.estimate(batch, table[:BATCH]).advance(s))
+        yield f"account evidence beyond that, {what}, us a query", both - each, 50.0
+        yield f"all evidence over all but account evidence, {what}", both / each, None
     each = micros(lambda: estimator.evidence(batch[:1], table[:1])) * BATCH
     yield "all scores and evidence, one query, us", each, None
+    both = micros(lambda: estimator.estimate(batch[:1], table[:1]).advance(sketch)) * BATCH
+    yield "account evidence beyond that, one query, us", both - each, None
     extra = statistics.median(imports("powfast") - imports("numpy") for _ in range(9))
     yield "import powfast beyond import numpy, s", extra, 0.2
     extra = statistics.median(imports("powfast.leakage") - imports("numpy") for _ in range(9))
     yield "import powfast.leakage beyond import numpy, s", extra, None
+
+
+def sketches(estimator, features, table):
+    """Yield a new account, which passes ten checkpoints in a batch, and an old one."""
+    yield "a new account", None
+    old = estimator.estimate(features[64:1064], table[64:1064]).advance(None)
+    yield "after 1000 queries", Sketch(old.sums, old.fixed, old.version)
 
 
 def micros(function):
