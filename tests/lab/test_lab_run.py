@@ -87,7 +87,7 @@ def test_copies_learn_and_strangers_pay(report: tuple[str, dict[str, Any]]) -> N
 def test_targets_are_measured_not_written(report: tuple[str, dict[str, Any]]) -> None:
     _, results = report
     rows = targets(results)
-    assert len(rows) == 7
+    assert len(rows) == 8
     results["users"]["judged"][0]["99%"] = 1.99
     results["attacks"]["Mixtures"]["at_hash_rate"]["1x"]["best split"]["lowest"] = 149.0
     honest, *_, mixtures, _ = targets(results)
