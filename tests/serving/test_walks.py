@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +15,9 @@ from powfast import challenge, errors
 from powfast.bill import Bill, Event, RequestIdentity
 from powfast.challenge import Issuer, token_from_text
 from powfast.clients.flow import Payer
+from powfast.clients.prepaid import Peer
 from powfast.gate import Gate, run
-from powfast.http import Answer, format_solution
+from powfast.http import Answer, format_solution, parse_solution
 from powfast.puzzle import Algorithm, default_parts
 from powfast.stores import MemoryLedger
 from powfast.tariff import EvidenceTariff
@@ -178,6 +181,23 @@ def test_who_has_paid_the_opening_pays_requests_and_debts(purposes, algorithm):
     service.ask(solved(service.ask()), evidence=1e6)
     dear = problem(service.ask(digest=b"next"))
     assert dear.get("algorithm", 1) == algorithm
+
+
+def test_a_client_walks_ahead_of_need():
+    service, payer = Service(Walks(BASE, worth=10)), Payer()
+    peer = Peer("http://model.example:80", "Bearer alice")
+    asked = token_from_text(problem(service.ask())["challenge"])
+    answer = service.ask(payer.pay(asked, peer=peer))
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    end = time.monotonic() + PATIENCE
+    assert payer.begin(peer) is None
+    payer.hear(peer, headers)
+    while (ahead := payer.begin(peer)) is None:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert challenge.decode(parse_solution(ahead)[0]).algorithm == 2
+    assert service.ask(ahead, b"another").status == 200
+    payer.close()
 
 
 def test_the_client_cannot_choose():
