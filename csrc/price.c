@@ -124,7 +124,7 @@ powfast_status powfast_price_both(double *prices, double *owed, double *state, d
         (second && (!are_valid(second, tariff, own, own ? count : 0) ||
                     !within(0, 1, &second[1 + bets], 1))))
         return POWFAST_INVALID_ARGUMENT;
-    if (own && second[1 + bets] == 0)
+    if (own && count && second[1 + bets] == 0)
         second[1 + bets] = left_of(state, 1, bets);
     int both = second && second[1 + bets] > 0;
     double other = both ? mean_of(second + 1, bets) : 0;

@@ -1,6 +1,6 @@
 #include "powfast_impl.h"
 
-#define MOST 0x1p100 /* of one number: so many additions until infinity are never made */
+#define MOST 0x1p60 /* of one number: so many additions until a float overflows are never made */
 
 static int are_finite(const double *values, size_t count) {
     for (size_t i = 0; i < count; i++)

@@ -172,9 +172,15 @@ class Tariff:
         account_evidence: bool,
     ) -> None: ...
     def price_array(
-        self, evidence: npt.NDArray[np.float64], state: npt.NDArray[np.float64]
+        self,
+        evidence: npt.NDArray[np.float64],
+        own: npt.NDArray[np.float64] | None,
+        state: npt.NDArray[np.float64],
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-        """Return prices (n,) and the state (8,) after them; None: a value is out of its range."""
+        """Return prices (n,) and the state after them; None: a value is out of its range.
+
+        The state is (8,), or (17,) with a second e-process, which account evidence `own` drives.
+        """
     def newcomers_array(
         self, evidence: npt.NDArray[np.float64], state: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:

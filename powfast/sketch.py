@@ -16,13 +16,15 @@ from powfast.errors import InvalidInput
 VERSION_BYTES = 8
 MOST_NUMBERS = 512
 """Numbers of each of a sketch's two vectors, at most."""
-MOST = 2.0**100
+MOST = 2.0**60
 """Magnitude of each number that is added, at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """What the queries of an account add up to.
+    """What the queries of an account add up to, kept as 32-bit floats.
+
+    A count that grows by one stands still at 2**24.
 
     Attributes
     ----------
@@ -60,7 +62,7 @@ class Advance:
     ------
     InvalidInput
         If evidence is negative, NaN or not one-dimensional; if sums or fixed differ in length, have
-        no or more than 512 numbers, one beyond ±2**100 or NaN, or a negative count; or if the
+        no or more than 512 numbers, one beyond ±2**60 or NaN, or a negative count; or if the
         version is another thing.
     """
 
@@ -82,7 +84,7 @@ class Advance:
         for name, numbers in (("sums", self.sums), ("fixed", self.fixed)):
             if not (abs(numbers) <= MOST).all() or numbers[0] < 0.0:
                 raise InvalidInput(
-                    f"{name} must be within 2**100, no NaN, and begin with a count of queries"
+                    f"{name} must be within 2**60, no NaN, and begin with a count of queries"
                 )
         if type(self.version) is not bytes or len(self.version) != VERSION_BYTES:
             raise InvalidInput(f"version must be {VERSION_BYTES} bytes, got {self.version!r}")

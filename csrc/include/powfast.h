@@ -314,7 +314,7 @@ powfast_status powfast_publish(uint64_t *work, const powfast_tariff *tariff, dou
 #define POWFAST_RERUNS 3 /* of a request that is paid, until its answer is read */
 
 /* What an account's queries add up to, by an estimator that computes account evidence from it, and
- * the e-process that this evidence drives. Its first 10 + 1 and 2 * length numbers are the record. */
+ * the e-process that this evidence drives. Ledgers keep sums and fixed as floats. */
 typedef struct powfast_sketch {
     double second[2 + POWFAST_BETS]; /* as of powfast_price_both */
     double length;      /* numbers in sums, and in fixed */
@@ -326,7 +326,7 @@ typedef struct powfast_sketch {
 /* What a request adds to a sketch. */
 typedef struct powfast_advance {
     const double *evidence; /* account evidence of each of its queries */
-    const double *sums;     /* to be added, each within 2^100 */
+    const double *sums;     /* to be added, each within 2^60 */
     const double *fixed;    /* taken over where it counts more queries than what is there */
     size_t length;          /* 1 .. POWFAST_SKETCH_NUMBERS */
     uint8_t version[8];     /* not zeros; another one, or another length, begins anew */

@@ -114,14 +114,14 @@ def _print(found: dict[str, Any], arguments: argparse.Namespace) -> int:
         output.print_json(found)
     else:
         for what, value in found.items():
-            print(f"{what:10}{value}")
+            print(f"{what:16} {value}")
     return 0
 
 
 def _described(tariff: EvidenceTariff, record: AccountRecord | None) -> dict[str, Any]:
     if record is None:
         return {"known": False}
-    return {
+    described = {
         "known": True,
         "queries": round(record.state[0]),
         "state": record.state.tolist(),
@@ -130,3 +130,8 @@ def _described(tariff: EvidenceTariff, record: AccountRecord | None) -> dict[str
         "unpaid_runs": "answers" if math.isinf(record.unpaid_runs) else record.unpaid_runs,
         "opened": record.opened,
     }
+    if record.sketch is not None:
+        second, sketch = tariff.second_wealth(record.state), record.sketch
+        described |= {"account_wealth": second, "sketch_queries": round(sketch.sums[0])}
+        described["sketch_version"] = sketch.version.hex()
+    return described

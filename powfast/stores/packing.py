@@ -70,7 +70,7 @@ def sketch_of(packed: bytes | None) -> Sketch | None:
     """
     if not packed:
         return None
-    vectors = np.frombuffer(packed, "<f8", offset=_SKETCH_HEAD).reshape(2, -1)
+    vectors = np.frombuffer(packed, "<f4", offset=_SKETCH_HEAD).reshape(2, -1).astype(np.float64)
     if not np.isfinite(vectors).all():
         raise StoreUnavailable("a record of this account is damaged")
     sums, fixed = vectors

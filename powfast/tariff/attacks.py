@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from powfast.tariff.checks import FloatArray
 from powfast.tariff.evidence import EvidenceTariff
+from powfast.tariff.honest import of_queries, resized
 
 DILUTIONS = sorted({round(1.12**k) for k in range(6, 53)})
 """One query in so many is useful to the extractor, the others are as ordinary as can be."""
 
 _STOP_ABOVE = 2.0 ** np.arange(0.5, 40.0, 0.5)
 
-_BASE = EvidenceTariff(base_work=1.0, max_work=2.0**63)
+_BASE = EvidenceTariff(base_work=1.0, max_work=2.0**63, account_evidence=True)
 
 
 class Abandoned:
@@ -26,7 +27,7 @@ class Abandoned:
 
     Parameters
     ----------
-    evidence : (r, n) float64
+    evidence : (r, n) or (r, n, 2) float64
         Evidence of r simulated accounts' queries, in order.
     useful : (n,) bool
         Which of them the extractor wants answered.
@@ -77,11 +78,16 @@ def split(evidence: FloatArray, seed: int) -> Abandoned:
 
 
 def diluted(evidence: FloatArray, ordinary: float, seed: int) -> list[Abandoned]:
-    """Spread useful queries evenly among ones of evidence `ordinary`: one item per dilution."""
-    dilutions = []
+    """Spread useful queries evenly among ones of evidence `ordinary`: one item per dilution.
+
+    What account evidence would say of such a mixture is not known: it is counted as seeing nothing.
+    """
+    dilutions, queries = [], of_queries(evidence)
     for period in DILUTIONS:
         useful = np.arange(10_000) % period == period - 1
-        mixed = np.where(useful, _accounts(evidence, 5, 10_000, seed), ordinary)
+        mixed = np.where(useful, _accounts(queries, 5, 10_000, seed), ordinary)
+        if evidence.ndim == 2:
+            mixed = np.stack([mixed, np.ones_like(mixed)], axis=-1)
         dilutions.append(Abandoned(mixed, useful))
     return dilutions
 
@@ -93,4 +99,6 @@ def single(tariff: EvidenceTariff, evidence: FloatArray, seed: int) -> float:
 
 
 def _accounts(evidence: FloatArray, accounts: int, queries: int, seed: int) -> FloatArray:
+    if evidence.ndim == 2:  # account evidence follows from what was asked before
+        return resized(evidence, queries)[None]
     return np.random.default_rng(seed).choice(evidence, size=(accounts, queries))

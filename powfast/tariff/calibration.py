@@ -14,7 +14,7 @@ import numpy.typing as npt
 from powfast import __version__
 from powfast.errors import InvalidInput
 from powfast.tariff import attacks, document
-from powfast.tariff.checks import FloatArray, nonnegative_array, number
+from powfast.tariff.checks import FloatArray, nonnegative_columns, number
 from powfast.tariff.evidence import EvidenceTariff
 from powfast.tariff.honest import (
     ACCOUNT_QUERIES,
@@ -26,6 +26,7 @@ from powfast.tariff.honest import (
     hottest,
     mean_logs,
     newcomers_mean,
+    of_queries,
     read,
     usable,
 )
@@ -114,8 +115,9 @@ def calibrate(
 
     Parameters
     ----------
-    honest : iterable of (n_i,) array_like
-        Evidence of one honest account each, in order. The overhead is that of all its queries so
+    honest : iterable of (n_i,) or (n_i, 2) array_like
+        Evidence of one honest account each, in order; a second column is account evidence, which
+        the tariff then uses. The overhead is that of all its queries so
         far when it is highest, from the 1000th on: a shorter account is continued by draws from
         its own; one of fewer than 50 is left out.
     service_time : float
@@ -136,7 +138,9 @@ def calibrate(
         Whether new accounts are on probation, see `EvidenceTariff`.
     suspicious : mapping or sequence of (n,) array_like, optional
         Evidence of extractors, by name. The geometric mean of their best splits is maximised;
-        without any, that of an extractor whose every query has evidence 6.
+        without any, that of an extractor whose every query has evidence 6. Where honest accounts
+        have account evidence, (n, 2) are one account's queries in order, and of (n,) account
+        evidence sees nothing; nor, it is assumed, of a dilution.
     seed : int
         Of the division into halves and of all draws.
 
@@ -158,7 +162,8 @@ def calibrate(
 
     accounts = read(honest)
     long_enough = usable(accounts, least=2)
-    extractors = _named(suspicious)
+    uses_accounts = long_enough[0].ndim == 2
+    extractors = _named(suspicious, uses_accounts)
     whole = [extended(long_enough[i], rng) for i in rng.permutation(len(long_enough))]
     chosen_on, held_out = whole[::2], whole[1::2]
 
@@ -183,10 +188,11 @@ def calibrate(
         opening * base_work,
         probation=probation,
         honest_mean=newcomers_mean(chosen_on) if probation else 1.0,
+        account_evidence=uses_accounts,
     )
 
     per_base_price = base_work / (seconds * rate)
-    pool = np.concatenate(long_enough)
+    pool = of_queries(np.concatenate(long_enough))
     report = {
         "opening_in_base_prices": opening,
         "honest": _honest_report(held_out, tariff, per_base_price, max_overhead, rng, rates),
@@ -228,18 +234,29 @@ def _hash_rates(given: Any) -> FloatArray:
 
 def _named(
     suspicious: Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | None,
+    uses_accounts: bool,
 ) -> dict[str, FloatArray]:
     if suspicious is None:
         suspicious = _NOMINAL
     if not isinstance(suspicious, Mapping):
         suspicious = {f"extractor {i}": evidence for i, evidence in enumerate(suspicious, 1)}
     named = {
-        name: nonnegative_array(evidence, f"evidence of {name}")
+        name: _with_columns(nonnegative_columns(evidence, f"evidence of {name}"), uses_accounts)
         for name, evidence in suspicious.items()
     }
     if not named or not all(map(len, named.values())):
         raise InvalidInput("suspicious must hold at least one extractor, each with queries")
     return named
+
+
+def _with_columns(evidence: FloatArray, uses_accounts: bool) -> FloatArray:
+    if uses_accounts and evidence.ndim == 1:
+        return np.stack([evidence, np.ones_like(evidence)], axis=1)
+    if not uses_accounts and evidence.ndim == 2:
+        raise InvalidInput(
+            "extractors have account evidence, a second column, honest accounts none"
+        )
+    return evidence
 
 
 def _best_opening(

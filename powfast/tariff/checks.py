@@ -33,6 +33,24 @@ def nonnegative_array(values: npt.ArrayLike, name: str) -> FloatArray:
     return array
 
 
+def nonnegative_columns(values: npt.ArrayLike, name: str) -> FloatArray:
+    """`values` as (n,) or (n, 2) float64, none of them negative or NaN; infinity passes."""
+    array = np.asarray(values)
+    if array.ndim != 2:
+        return nonnegative_array(array, name)
+    if array.shape[1] != 2:
+        raise InvalidInput(f"{name} must have one or two columns, got shape {array.shape}")
+    flat = nonnegative_array(array.reshape(-1), name)
+    return flat.reshape(-1, 2)
+
+
+def alike(traces: list[FloatArray]) -> list[FloatArray]:
+    """`traces` if all of them have account evidence, or none."""
+    if len({trace.ndim for trace in traces}) > 1:
+        raise InvalidInput("either all traces have account evidence, a second column, or none")
+    return traces
+
+
 def _vector(values: npt.ArrayLike, name: str) -> FloatArray:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "fiu"):

@@ -13,7 +13,13 @@ import numpy.typing as npt
 from powfast import _native
 from powfast.errors import InvalidInput
 from powfast.tariff import document
-from powfast.tariff.checks import FloatArray, nonnegative, nonnegative_array, number
+from powfast.tariff.checks import (
+    FloatArray,
+    nonnegative,
+    nonnegative_array,
+    nonnegative_columns,
+    number,
+)
 from powfast.tariff.decay import halved
 
 LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
@@ -133,9 +139,9 @@ class EvidenceTariff:
 
         Parameters
         ----------
-        evidence : (n,) array_like
-            Nonnegative. Infinity asks for the highest price.
-        state : (8,) array_like, optional
+        evidence : (n,) or (n, 2) array_like
+            Nonnegative. Infinity asks for the highest price. A second column is account evidence.
+        state : (8,) or (17,) array_like, optional
             What the previous call returned; a new account where it is None or zeros. Not
             modified.
 
@@ -143,16 +149,21 @@ class EvidenceTariff:
         -------
         work : (n,) float64
             Expected SHA-256 evaluations of each query.
-        state : (8,) float64
-            Queries so far and the seven wealths.
+        state : (8,) or (17,) float64
+            Queries so far and the seven wealths; where account evidence has begun, the same of
+            the second e-process, and the capital that it began with.
 
         Raises
         ------
         InvalidInput
-            If evidence is negative, NaN or not one-dimensional, or the state is not one.
+            If evidence is negative, NaN or of another shape, the state is not one, or the tariff
+            uses no account evidence and is given some.
         """
-        queries = nonnegative_array(evidence, "evidence")
-        priced = self.native.price_array(queries, np.array(self._state(state)))
+        queries, own = self._columns(evidence)
+        before = self._state(state, both=self.account_evidence)
+        if own is not None:
+            before = [*before, *([0.0] * (_BOTH - len(before)))]
+        priced = self.native.price_array(queries, own, np.array(before))
         if priced is None:
             raise _no_state(state)
         return priced
@@ -221,6 +232,11 @@ class EvidenceTariff:
         volume = float(self._multiples(vector[0] - 1.0, 1)[0])
         return min(max(1.0, _wealth(vector)) * volume, self.max_work / self.base_work)
 
+    def second_wealth(self, state: npt.ArrayLike) -> float:
+        """Wealth that account evidence has won, 0 where it has not begun."""
+        *_, second = _wealths(self._state(state, both=True))
+        return second
+
     def decayed(self, state: npt.ArrayLike, seconds: float) -> FloatArray:
         """Return the state after `seconds` without a query, the wealth halved per half-life.
 
@@ -272,6 +288,14 @@ class EvidenceTariff:
         multiples = np.array([1.0, *(multiple for _, multiple in self.volume)])
         return multiples[starts.searchsorted(queries + np.arange(1.0, more + 1.0), side="right")]
 
+    def _columns(self, evidence: npt.ArrayLike) -> tuple[FloatArray, FloatArray | None]:
+        columns = nonnegative_columns(evidence, "evidence")
+        if columns.ndim == 1:
+            return columns, None
+        if not self.account_evidence:
+            raise InvalidInput("this tariff uses no account evidence: it takes one column")
+        return columns[:, 0], columns[:, 1]
+
     def _state(self, state: Any, *, both: bool = False) -> list[float]:
         """Check a state, which may have a second e-process where `both` may count."""
         vector = nonnegative(_NEW if state is None else state, "state")
@@ -285,12 +309,17 @@ class EvidenceTariff:
         return vector
 
 
+def _wealths(state: list[float]) -> tuple[float, float]:
+    """Mean wealth of the bets of each e-process."""
+    parts = state[1 : len(_NEW)], state[len(_NEW) + 1 : -1]
+    first, second = (sum(part) / len(LAMBDAS) for part in parts)
+    return first, second
+
+
 def _wealth(state: list[float]) -> float:
     """Wealth that prices: that of the first e-process, or the mean of both."""
-    first = sum(state[1 : len(_NEW)]) / len(LAMBDAS)
-    if len(state) == len(_NEW) or not state[-1]:
-        return first
-    return (first + sum(state[len(_NEW) + 1 : -1]) / len(LAMBDAS)) / 2.0
+    first, second = _wealths(state)
+    return (first + second) / 2.0 if len(state) == _BOTH and state[-1] else first
 
 
 def _no_state(state: Any) -> InvalidInput:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from powfast.errors import InvalidInput
-from powfast.tariff.checks import FloatArray, nonnegative_array
+from powfast.tariff.checks import FloatArray, alike, nonnegative_columns
 from powfast.tariff.evidence import EvidenceTariff
 
 # The overhead is that of a whole account of at least so many queries.
@@ -35,7 +35,7 @@ def usable(accounts: list[FloatArray], least: int) -> list[FloatArray]:
 
 def read(accounts: Iterable[npt.ArrayLike]) -> list[FloatArray]:
     """One validated array per account."""
-    return [nonnegative_array(trace, "honest evidence") for trace in accounts]
+    return alike([nonnegative_columns(trace, "honest evidence") for trace in accounts])
 
 
 def extended(trace: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -44,19 +44,31 @@ def extended(trace: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.concatenate([trace, rng.choice(trace, missing)]) if missing > 0 else trace
 
 
+def resized(trace: FloatArray, queries: int) -> FloatArray:
+    """`trace` from its beginning, and again where it is over."""
+    repeated: FloatArray = np.resize(trace, (queries, *trace.shape[1:]))
+    return repeated
+
+
+def of_queries(trace: FloatArray) -> FloatArray:
+    """Evidence of the queries themselves, (n,), without that of the account."""
+    evidence: FloatArray = trace if trace.ndim == 1 else trace[:, 0]
+    return evidence
+
+
 class Running:
     """Running means of the accounts' prices, for any opening.
 
     Parameters
     ----------
-    accounts : list of (n_i,) float64
+    accounts : list of (n_i,) or (n_i, 2) float64
         Each of at least `least` queries.
     least : int
         Queries from which on an account counts.
     """
 
     def __init__(self, accounts: list[FloatArray], least: int = ACCOUNT_QUERIES) -> None:
-        tariff = EvidenceTariff(1.0, max_work=2.0**63)
+        tariff = EvidenceTariff(1.0, max_work=2.0**63, account_evidence=True)
         self._totals = [tariff.work(trace)[0].cumsum()[least - 1 :] for trace in accounts]
         self._counts = [np.arange(least, len(trace) + 1) for trace in accounts]
 
@@ -68,8 +80,8 @@ class Running:
 
 def first(accounts: list[FloatArray], queries: int, opening: float = 0.0) -> FloatArray:
     """Work per query in base prices of the accounts' first ones; with an opening, on a hot pool."""
-    tariff = EvidenceTariff(1.0, max_work=2.0**63)
-    prices = [tariff.work(np.resize(trace, queries))[0] for trace in accounts]
+    tariff = EvidenceTariff(1.0, max_work=2.0**63, account_evidence=True)
+    prices = [tariff.work(resized(trace, queries))[0] for trace in accounts]
     surcharges = [min(opening, np.maximum(0.0, opening - price).sum()) for price in prices]
     totals: FloatArray = np.array([price.sum() for price in prices]) + surcharges
     return totals / queries
@@ -80,7 +92,7 @@ def newcomers_mean(accounts: list[FloatArray]) -> float:
 
     Newcomers may all be like the twentieth. At most 1, which evidence promises by itself.
     """
-    means = [float(trace.mean()) for trace in accounts]
+    means = [float(of_queries(trace).mean()) for trace in accounts]
     return float(np.clip(np.quantile(means, 0.95, method="higher"), 0.001, 1.0))
 
 
@@ -89,7 +101,7 @@ def hottest(tariff: EvidenceTariff, accounts: list[FloatArray], rng: np.random.G
 
     Each asks its first 30 queries, one account after the other in random order, over and over.
     """
-    firsts = [trace[:_NEWCOMER_QUERIES] for trace in accounts]
+    firsts = [of_queries(trace)[:_NEWCOMER_QUERIES] for trace in accounts]
     rounds = math.ceil(_POOL_QUERIES / sum(map(len, firsts)))
     order = np.concatenate([rng.permutation(len(firsts)) for _ in range(rounds)])
     heat, _ = tariff.newcomers(np.concatenate([firsts[i] for i in order])[:_POOL_QUERIES])
@@ -98,4 +110,5 @@ def hottest(tariff: EvidenceTariff, accounts: list[FloatArray], rng: np.random.G
 
 def mean_logs(accounts: list[FloatArray]) -> list[float]:
     """One number per account that moves when its queries look more, or less, usual."""
-    return [float(np.log(np.clip(trace, 1e-6, 1e6)).mean()) for trace in accounts]
+    queries = map(of_queries, accounts)
+    return [float(np.log(np.clip(trace, 1e-6, 1e6)).mean()) for trace in queries]

@@ -11,9 +11,6 @@ from powfast.tariff.iclr2022 import Iclr2022Tariff
 
 Tariff = EvidenceTariff | Iclr2022Tariff
 
-_LATER = {"account_evidence"}
-"""Parameters that documents of the same version may lack."""
-
 _KINDS: dict[str, type[Tariff]] = {kind.input: kind for kind in (EvidenceTariff, Iclr2022Tariff)}
 
 
@@ -30,5 +27,4 @@ def from_json(text: str | bytes) -> Tariff:
     kind = _KINDS.get(content["input"]) if isinstance(content["input"], str) else None
     if kind is None:
         raise InvalidInput(f"tariff takes {content['input']!r}; known are {sorted(_KINDS)}")
-    known = {field.name for field in fields(kind)}
-    return kind(**document.only(content["parameters"], known - _LATER, known & _LATER))
+    return kind(**document.only(content["parameters"], {field.name for field in fields(kind)}))

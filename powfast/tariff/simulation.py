@@ -46,7 +46,7 @@ def simulate(tariff: Tariff, traces: Iterable[npt.ArrayLike]) -> Simulation:
     ----------
     tariff : Tariff
     traces : iterable of (n_i,) array_like
-        One account's input each, of the kind `tariff.input` names.
+        One account's input each, of the kind `tariff.input` names; (n_i, 2) with account evidence.
 
     Raises
     ------

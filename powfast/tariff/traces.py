@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from powfast.archives import read_npz
 from powfast.errors import InvalidInput
-from powfast.tariff.checks import FloatArray, nonnegative_array
+from powfast.tariff.checks import FloatArray, alike, nonnegative_columns
 
 
 def save_traces(file: Path, traces: Iterable[npt.ArrayLike], kind: str = "evidence") -> None:
@@ -21,19 +21,20 @@ def save_traces(file: Path, traces: Iterable[npt.ArrayLike], kind: str = "eviden
     file : Path
         An .npz archive of `kind`, `values` (float64) and `queries` (int64, per account).
     traces : iterable of (n_i,) array_like
+        Or all of them (n_i, 2), with account evidence.
     kind : str
         What the values are: the `input` of a tariff.
 
     Raises
     ------
     InvalidInput
-        If a trace is negative, NaN or not one-dimensional.
+        If a trace is negative, NaN or of another shape, or some have account evidence only.
     """
-    accounts = [nonnegative_array(trace, "a trace") for trace in traces]
+    accounts = alike([nonnegative_columns(trace, "a trace") for trace in traces])
     np.savez_compressed(
         file,
         kind=np.array(kind),
-        values=np.concatenate([np.empty(0), *accounts]),
+        values=np.concatenate(accounts) if accounts else np.empty(0),
         queries=np.array([len(trace) for trace in accounts], dtype=np.int64),
     )
 
@@ -53,7 +54,7 @@ def load_traces(file: Path, kind: str = "evidence") -> list[FloatArray]:
         raise InvalidInput(f"{file} holds {str(found)!r}, the tariff takes {kind!r}")
     if queries.ndim != 1 or queries.dtype.kind not in "iu" or (queries < 0).any():
         raise InvalidInput(f"{file}: queries must be one count per account")
-    values = nonnegative_array(values, f"{file}: values")
+    values = nonnegative_columns(values, f"{file}: values")
     total = sum(queries.tolist())  # which no count is large enough to overflow
     if total != len(values):
         raise InvalidInput(f"{file}: queries add up to {total}, values are {len(values)}")

@@ -286,6 +286,43 @@ static void test_out_of_range(void) {
     CHECK(memcmp(&one.request, &kept.request, sizeof kept.request) == 0);
 }
 
+static void test_sketches(void) {
+    static powfast_sketch sketch, kept_sketch;
+    static const double own[] = {30, 30, 30}, none[POWFAST_SKETCH_NUMBERS + 1] = {0};
+    static const double sums[] = {3, -0.5}, fixed[] = {2, 0.25}, too_large[] = {1, 0x1p61};
+    static const double refused[] = {NAN, INFINITY}, negative[] = {-1, 0};
+    const powfast_advance good = {own, sums, fixed, 2, {1}};
+    const powfast_advance bad[] = {
+        {own, refused, fixed, 2, {1}},  {own, sums, refused, 2, {1}}, {own, too_large, fixed, 2, {1}},
+        {own, negative, fixed, 2, {1}}, {own, sums, fixed, 0, {1}},   {own, sums, fixed, 2, {0}},
+        {negative, sums, fixed, 2, {1}}, {own, none, none, POWFAST_SKETCH_NUMBERS + 1, {1}},
+    };
+    desk one = opened(0);
+    enter(&one, 1);
+    CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, NULL, &one.request, NULL, &tariff,
+                         one.run, tag, dear, 3, &good, NULL) == POWFAST_INVALID_ARGUMENT);
+    one.account.sketch = &sketch;
+    desk kept = one;
+    kept_sketch = sketch;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, NULL, &one.request, NULL,
+                             &tariff, one.run, tag, dear, 3, &bad[i], NULL) ==
+              POWFAST_INVALID_ARGUMENT);
+    CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, NULL, &one.request, NULL, &tariff,
+                         one.run, tag, dear, 3, &good, &good) == POWFAST_INVALID_ARGUMENT);
+    CHECK(memcmp(&one.account, &kept.account, sizeof kept.account) == 0);
+    CHECK(memcmp(&one.request, &kept.request, sizeof kept.request) == 0);
+    CHECK(memcmp(&sketch, &kept_sketch, sizeof sketch) == 0);
+    CHECK(powfast_charge(&one.due, &one.price, &one.account, NULL, NULL, &one.request, NULL, &tariff,
+                         one.run, tag, dear, 3, &good, NULL) == POWFAST_OK);
+    CHECK(sketch.length == 2 && sketch.sums[1] == -0.5 && sketch.fixed[1] == 0.25);
+    /* It began with half, as an account does that has been reset. */
+    CHECK(sketch.second[0] == 3 && sketch.second[1 + POWFAST_BETS] == 0.5);
+    double before = powfast_account_price(&one.account, NULL, &tariff);
+    one.account.sketch = NULL;
+    CHECK(before > BASE && before != powfast_account_price(&one.account, NULL, &tariff));
+}
+
 int main(void) {
     test_an_opening();
     test_a_dear_request();
@@ -298,6 +335,7 @@ int main(void) {
     test_groups_and_reports();
     test_ageing();
     test_out_of_range();
+    test_sketches();
     printf("%d checks passed\n", checks);
     return 0;
 }

@@ -6,14 +6,17 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from powfast import keyring
 from powfast.accounts import account_of
 from powfast.cli import main
+from powfast.sketch import Advance
 from powfast.stores import SQLiteLedger
 from powfast.stores.base import AccountRecord
 from powfast.tariff import EvidenceTariff
@@ -83,6 +86,24 @@ def test_an_account_is_shown_and_pardoned(
     assert record_of(store, "alice").opened
     assert main(["account", "show", "alice"]) == 0
     assert "alice" in capsys.readouterr().out
+
+
+def test_what_an_account_adds_up_to_is_shown(
+    tmp_path: Path, store: SQLiteLedger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tariff = replace(TARIFF, account_evidence=True)
+    (tmp_path / "tariff.json").write_text(tariff.to_json())
+    assert "sketch_queries" not in run(capsys, "account", "reset", "alice")
+    with closing(SQLiteLedger(tmp_path / "l.sqlite", tariff)) as ledger:
+        advance = Advance([30.0] * 4, [4.0, 1.0], [0.0, 0.0], b"\1" * 8)
+        ledger.charge("alice", "", b"1", RUN, [1.0] * 4, advance=advance)
+    shown = run(capsys, "account", "show", "alice")
+    assert (shown["sketch_queries"], shown["sketch_version"]) == (4, "01" * 8)
+    state = np.array(shown["state"])
+    assert shown["account_wealth"] == pytest.approx(state[9:16].mean())
+    assert shown["price"] == pytest.approx((state[1:8].mean() + shown["account_wealth"]) / 2)
+    pardoned = run(capsys, "account", "reset", "alice")
+    assert pardoned["price"] == 1 and "sketch_queries" not in pardoned
 
 
 def test_a_group_is_shown_and_reset(

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from sketch_oracle import BETS, Second, bet, mean, sketch_bytes
 
 from powfast.accounts import SharedName
+from powfast.sketch import Advance
 from powfast.stores.base import (
     AccountRecord,
     Charged,
@@ -28,8 +30,6 @@ from powfast.stores.base import (
 )
 from powfast.tariff import EvidenceTariff
 
-BETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.9)
-WEALTH_CAP = 2.0**100
 CREDIT_LIMIT = 1000.0  # base prices
 CLOCK_SKEW = 60.0
 RERUNS = 3
@@ -49,6 +49,7 @@ class Account:
     opened: bool = False
     surcharged: float = 0.0
     since: float = 0.0
+    second: Second = field(default_factory=Second)
 
 
 @dataclass
@@ -122,13 +123,14 @@ class Oracle:
         """A copy of the record as of now; a new one where there is none."""
         now = self.clock()
         stored = self.accounts.get((account, group), Account(now, since=now))
-        record = replace(stored, wealths=list(stored.wealths))
+        record = replace(stored, wealths=list(stored.wealths), second=stored.second.aged(1.0))
         name = account if account else group
         half_life = self._half_life(name)
         if half_life is None:
             return record
         h = halved(max(0.0, now - record.charged) / half_life)
         record.wealths = [wealth * h for wealth in record.wealths]
+        record.second = record.second.aged(h)
         if account and isinstance(account, SharedName):
             record.unpaid *= 1.0 if math.isinf(record.unpaid) else h
         return record
@@ -149,10 +151,7 @@ class Oracle:
         return min(price, self.tariff.max_work)
 
     def _price_now(self, record: Account) -> float:
-        total = 0.0
-        for wealth in record.wealths:
-            total += wealth
-        return self._price(total / len(BETS), record.queries + 1)
+        return self._price(record.second.wealth(mean(record.wealths)), record.queries + 1)
 
     def _each(self, record: Account, group: str) -> float:
         own = self._price_now(record)
@@ -170,17 +169,15 @@ class Oracle:
         return max(0.0, self.tariff.opening_work - a.surcharged)
 
     def _surcharge(self, pool: Account, price: float, queries: float) -> float:
-        heat = 0.0
-        for wealth in pool.wealths:
-            heat += wealth
-        hot = min(self.tariff.base_work * (heat / len(BETS)), self.tariff.opening_work)
+        heat = mean(pool.wealths)
+        hot = min(self.tariff.base_work * heat, self.tariff.opening_work)
         return queries * max(0.0, hot - price)
 
     def _heat_up(self, pool: Account, e: float) -> None:
         most = len(BETS) * (self.tariff.opening_work / self.tariff.base_work)
         gain = e / self.tariff.honest_mean - 1
-        for i, bet in enumerate(BETS):
-            heat = POOL_KEEPS * (pool.wealths[i] + POOL_SHARE) * (1 + bet * gain)
+        for i, each in enumerate(BETS):
+            heat = POOL_KEEPS * (pool.wealths[i] + POOL_SHARE) * (1 + each * gain)
             pool.wealths[i] = min(heat, most)
         pool.queries += 1
 
@@ -198,20 +195,17 @@ class Oracle:
         a.surcharged += kept
         a.balance += r.surcharge - kept
 
-    def _advance(self, record: Account, evidence: Sequence[float]) -> float:
-        """The sum of the queries' prices; the state goes on."""
+    def _advance(
+        self, record: Account, evidence: Sequence[float], own: Sequence[float] | None = None
+    ) -> float:
+        """The sum of the queries' prices; the state goes on. own: their account evidence."""
         owed = 0.0
-        for e in evidence:
-            query = record.queries + 1
-            restart = 1 / (query * (query + 1))
-            gain = e - 1
-            total = 0.0
-            for i, bet in enumerate(BETS):
-                wealth = min((record.wealths[i] + restart) * (1 + bet * gain), WEALTH_CAP)
-                record.wealths[i] = wealth
-                total += wealth
-            record.queries = query
-            owed += self._price(total / len(BETS), query)
+        for i, e in enumerate(evidence):
+            record.queries += 1
+            bet(record.wealths, 1.0, record.queries, e)
+            if own is not None:
+                record.second.bet(own[i])
+            owed += self._price(record.second.wealth(mean(record.wealths)), record.queries)
         return owed
 
     def _charge_states(
@@ -222,24 +216,37 @@ class Oracle:
         newcomers: str,
         before: float = 0.0,
         is_paid: bool = False,
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> tuple[float, float]:
         """The price, and what of it is towards the opening, which is counted."""
         own = ours = more = 0.0
         self._uncount(record, before)
+        mine = theirs = None
+        if advance:
+            record.second.begin(advance, record.wealths, record.queries)
+            mine = advance.evidence.tolist()
         if self._is_new(record):
             pool, left = self._pool(newcomers), 0.0 if is_paid else self._left(record)
-            for e in evidence:
-                each = self._advance(record, [e])
+            for i, e in enumerate(evidence):
+                each = self._advance(record, [e], mine and mine[i : i + 1])
                 self._heat_up(pool, e)
                 own += each
                 more += min(self._surcharge(pool, each, 1.0), max(0.0, left - more))
             pool.charged = max(pool.charged, self.clock())
             self.pools[newcomers] = pool
         else:
-            own = self._advance(record, evidence)
+            own = self._advance(record, evidence, mine)
+        if advance:
+            record.second.add(advance)
         if group:
             together = self._aged("", group)
-            ours = self._advance(together, evidence)
+            if group_advance:
+                together.second.begin(group_advance, together.wealths, together.queries)
+                theirs = group_advance.evidence.tolist()
+            ours = self._advance(together, evidence, theirs)
+            if group_advance:
+                together.second.add(group_advance)
             self._write("", group, together)
         price = max(own + more, ours)
         surcharged = min(more, price - max(own, ours))
@@ -306,6 +313,10 @@ class Oracle:
             self._write(account, group, a)
             self._put(key, request, a)
 
+        def entry(verdict: Verdict, run: bytes) -> Entry:
+            together = self._aged("", group).second.sketch if group else None
+            return Entry(verdict, 0.0, run, a.second.sketch, together)
+
         def refuse(verdict: Verdict, work: float) -> Entry:
             if (account, group) in self.accounts:
                 self._write(account, group, a)
@@ -316,7 +327,7 @@ class Oracle:
         if r and r.phase == RUNNING and r.run == run:
             self._write(account, group, a)
             self._put(key, r, a)
-            return Entry(Verdict.RUN, 0.0, run)
+            return entry(Verdict.RUN, run)
         if r and r.phase == RUNNING and now < r.until:
             return Entry(Verdict.BUSY, r.until - now, b"")
         prepaid = r.covered if r and r.phase == PREPAID else 0.0
@@ -329,7 +340,7 @@ class Oracle:
             s.run = run
             self._credit(a, prepaid)
             runs(Request(tag=s.tag, price=s.price, settled=s.price))
-            return Entry(Verdict.RUN, 0.0, run)
+            return entry(Verdict.RUN, run)
         if r and r.phase == DUE:
             if a.balance < 0:
                 return refuse(Verdict.OWED, r.due if a.unpaid < math.inf else -a.balance)
@@ -346,7 +357,7 @@ class Oracle:
                     surcharged=surcharged,
                 )
             )
-            return Entry(Verdict.COVERED, 0.0, held)
+            return entry(Verdict.COVERED, held)
         each, opening = self._each(a, group), self.tariff.opening_work
         floor, surcharge = each * queries, 0.0
         is_refused = floor > limits.refuse_above
@@ -377,7 +388,7 @@ class Oracle:
         if covered < floor:
             self._count(a, request)
         runs(request)
-        return Entry(Verdict.RUN, 0.0, run)
+        return entry(Verdict.RUN, run)
 
     def charge(
         self,
@@ -388,6 +399,8 @@ class Oracle:
         evidence: Sequence[float],
         paid: Paid | None = None,
         newcomers: str = "",
+        advance: Advance | None = None,
+        group_advance: Advance | None = None,
     ) -> Charged:
         key = (account, group, digest)
         a, r = self._aged(account, group), self._request(key)
@@ -419,7 +432,8 @@ class Oracle:
             return Charged(0.0, r.price, a.balance)
         a.balance += r.authorized
         before, is_paid = r.surcharged, r.settled > 0
-        price, surcharged = self._charge_states(a, group, evidence, newcomers, before, is_paid)
+        given = newcomers, before, is_paid, advance, group_advance
+        price, surcharged = self._charge_states(a, group, evidence, *given)
         debit = max(0.0, price - r.settled)
         available = max(r.covered, max(0.0, a.balance))
         due = max(0.0, debit - available)
@@ -527,8 +541,9 @@ class Oracle:
         if (account, group) not in self.accounts:
             return None
         a = self._aged(account, group)
-        state = np.array([a.queries, *a.wealths])
-        return AccountRecord(state, a.balance, a.unpaid, a.opened, a.surcharged, a.charged)
+        state = np.array([a.queries, *a.wealths, *a.second.state])
+        numbers = a.balance, a.unpaid, a.opened, a.surcharged, a.charged
+        return AccountRecord(state, *numbers, a.second.sketch)
 
     def reset(self, account: str, group: str = "") -> None:
         self.accounts[account, group] = Account(
@@ -552,7 +567,5 @@ def bits(record: AccountRecord | None) -> tuple[bytes, ...] | None:
     """The bytes of a record: two are equal to the last bit where these are."""
     if record is None:
         return None
-    sketch = record.sketch
-    kept = () if sketch is None else (sketch.sums.tobytes(), sketch.fixed.tobytes(), sketch.version)
     numbers = (struct.pack("<d", value) for value in record[1:-1])
-    return record.state.tobytes(), *kept, *numbers
+    return record.state.tobytes() + sketch_bytes(record.sketch), *numbers

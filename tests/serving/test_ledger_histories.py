@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,9 +26,11 @@ from ledgers import (
     new_small_ledger,
     one_server,  # noqa: F401
 )
+from sketch_oracle import sketch_bytes
 
 from powfast.accounts import SharedName
-from powfast.stores.base import Limits, Outcome, Paid
+from powfast.sketch import Advance
+from powfast.stores.base import Entry, Limits, Outcome, Paid
 from powfast.tariff import EvidenceTariff
 
 ON_PROBATION = [
@@ -37,13 +40,35 @@ ON_PROBATION = [
     EvidenceTariff(10.0, 100.0, shared_half_life=30.0),
     EvidenceTariff(10.0, 100.0, shared_half_life=None, volume=((3, 1.7), (70, 2.5))),
 ]
-TARIFFS = ON_PROBATION + [replace(tariff, probation=False) for tariff in ON_PROBATION]
+WITH_SKETCHES = [replace(tariff, account_evidence=True) for tariff in ON_PROBATION]
+TARIFFS = [
+    replace(tariff, probation=probation)
+    for tariff in ON_PROBATION + WITH_SKETCHES
+    for probation in (True, False)
+]
 NETWORK = SharedName("192.0.2.0/24")
 WHO = [("a", ""), ("a", "g"), ("b", "g"), (NETWORK, ""), (NETWORK, SharedName("192.0.0.0/16"))]
 POOLS = ["", "another"]
 GROUPS = [("", group) for _, group in WHO if group]
 EVIDENCE = st.sampled_from(
     [[1.0], [1.0], [0.0, 0.3], [5.0, 0.2, 9.0], [30.0] * 20, [1e-9, 1e9], [math.inf], []]
+)
+
+
+def advances(
+    version: bytes, counted: float, own: list[float], numbers: list[float]
+) -> Callable[[int], Advance]:
+    """Make what a request of n queries adds to a sketch."""
+    sums = [counted, *numbers]
+    return lambda n: Advance((own * n)[:n], sums, [2.0 * counted, *numbers], version)
+
+
+ADDED = st.none() | st.builds(
+    advances,
+    version=st.sampled_from([b"one of 8", b"one of 8", b"another8"]),
+    counted=st.sampled_from([0.0, 1.0, 7.0, 0.1]),
+    own=st.sampled_from([[1.0], [0.1], [0.3, 9.0], [1e9], [math.inf]]),
+    numbers=st.sampled_from([[], [-0.1, 1e-9], [1e18, -(2.0**60)]]),
 )
 LIMITS = st.builds(
     Limits,
@@ -53,6 +78,16 @@ LIMITS = st.builds(
 )
 WORK = st.one_of(st.sampled_from(["what is due", "half of it", "the debt"]), st.integers(1, 2**63))
 REMEMBER = 1e9  # what is forgotten when is a store's own affair: here nothing is
+
+
+Added = Callable[[int], Advance] | None
+
+
+def comparable(said: Any) -> Any:
+    """What an operation said, of which two may be compared."""
+    if isinstance(said, Entry):
+        return *said[:3], *map(sketch_bytes, said[3:])
+    return said
 
 
 class Run(NamedTuple):
@@ -87,8 +122,10 @@ class Histories(RuleBasedStateMachine):
             self.both("reset", who)
 
     def both(self, operation: str, who: tuple[str, str], *arguments: Any) -> Any:
-        said = getattr(self.ledger, operation)(*who, *arguments)
-        assert said == getattr(self.oracle, operation)(*who, *arguments)
+        said, expected = (
+            getattr(one, operation)(*who, *arguments) for one in (self.ledger, self.oracle)
+        )
+        assert comparable(said) == comparable(expected)
         for account in (who, ("", who[1])) if who[1] else (who,):
             self.compare(account)
         return said
@@ -184,18 +221,42 @@ class Histories(RuleBasedStateMachine):
         """The store was asked, and its reply was lost."""
         self.both("enter", run.who, run.digest, run.run, limits)
 
-    @rule(run=runs, evidence=EVIDENCE, paid=st.none() | challenges)
-    def charge(self, run: Run, evidence: list[float], paid: Challenge | None) -> None:
+    @rule(run=runs, evidence=EVIDENCE, paid=st.none() | challenges, mine=ADDED, theirs=ADDED)
+    def charge(
+        self,
+        run: Run,
+        evidence: list[float],
+        paid: Challenge | None,
+        mine: Added = None,
+        theirs: Added = None,
+    ) -> None:
         with_it = None
         if paid and paid.who == run.who and self.clock.now < paid.expires:
             with_it = Paid(paid.id, paid.expires, False)
-        self.both("charge", run.who, run.digest, run.run, evidence, with_it, self.pool)
+        adds = [made and made(len(evidence)) for made in (mine, theirs if run.who[1] else None)]
+        added = adds if self.oracle.tariff.account_evidence else [None, None]
+        self.both("charge", run.who, run.digest, run.run, evidence, with_it, self.pool, *added)
         self.compare_pools()
 
-    @rule(run=runs, evidence=EVIDENCE, paid=st.none() | challenges)
-    def charge_twice(self, run: Run, evidence: list[float], paid: Challenge | None) -> None:
+    @rule(run=runs, evidence=EVIDENCE, paid=st.none() | challenges, mine=ADDED, theirs=ADDED)
+    def charge_twice(
+        self,
+        run: Run,
+        evidence: list[float],
+        paid: Challenge | None,
+        mine: Added,
+        theirs: Added,
+    ) -> None:
         for _ in range(2):
-            self.charge(run, evidence, paid)
+            self.charge(run, evidence, paid, mine, theirs)
+
+    @rule(who=st.sampled_from(WHO), evidence=EVIDENCE, mine=ADDED, theirs=ADDED)
+    def ask_and_add(
+        self, who: tuple[str, str], evidence: list[float], mine: Added, theirs: Added
+    ) -> None:
+        run = Run(who, b"1", os.urandom(16))
+        self.enter(run, Limits(math.inf, math.inf, 0.0), None, None)
+        self.charge(run, evidence, None, mine, theirs)
 
     @rule(run=runs, outcome=st.sampled_from(Outcome), is_another=st.booleans())
     def leave(self, run: Run, outcome: Outcome, is_another: bool) -> None:

@@ -179,7 +179,7 @@ PyObject *enter(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
 void tag_of(uint8_t tag[8], const MemoryLedger &ledger, const std::vector<double> &evidence) {
     std::vector<uint8_t> bytes(evidence.size() * sizeof(double));
     for (size_t i = 0; i < bytes.size(); i += sizeof(double))
-        copy_double(&bytes[i], reinterpret_cast<const uint8_t *>(evidence.data()) + i);
+        copy_number(&bytes[i], reinterpret_cast<const uint8_t *>(evidence.data()) + i);
     uint8_t digest[32];
     powfast_sha256(digest, ledger.kernel, bytes.data(), bytes.size());
     std::memcpy(tag, digest, 8);

@@ -20,17 +20,17 @@ template <typename Record> constexpr size_t kBytes = sizeof(Record);
 template <>
 inline constexpr size_t kBytes<powfast_account> = kDoubles<powfast_account> * sizeof(double);
 
-// The order of a double's bytes: its own where numbers are little-endian, reversed elsewhere.
-inline void copy_double(uint8_t *to, const uint8_t *from) {
+// The order of a number's bytes: its own where numbers are little-endian, reversed elsewhere.
+template <typename Number = double> void copy_number(uint8_t *to, const uint8_t *from) {
     const uint16_t one = 1;
     bool little = *reinterpret_cast<const uint8_t *>(&one) == 1;
-    for (size_t i = 0; i < sizeof(double); i++)
-        to[i] = from[little ? i : sizeof(double) - 1 - i];
+    for (size_t i = 0; i < sizeof(Number); i++)
+        to[i] = from[little ? i : sizeof(Number) - 1 - i];
 }
 
 inline void copy_doubles(uint8_t *to, const uint8_t *from, size_t count) {
     for (size_t i = 0; i < count * sizeof(double); i += sizeof(double))
-        copy_double(to + i, from + i);
+        copy_number(to + i, from + i);
 }
 
 template <typename Record> void copy_record(uint8_t *to, const uint8_t *from) {
@@ -45,13 +45,30 @@ template <typename Record> PyObject *packed(const Record &record) {
     return PyBytes_FromStringAndSize(reinterpret_cast<const char *>(bytes), sizeof bytes);
 }
 
-// A sketch as bytes: its doubles and version, then as many sums and fixed ones as it has.
+// Doubles as floats, and back.
+
+inline void pack_floats(uint8_t *to, const double *from, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        auto rounded = (float)from[i];
+        copy_number<float>(to + i * sizeof rounded, reinterpret_cast<const uint8_t *>(&rounded));
+    }
+}
+
+inline void unpack_floats(double *to, const uint8_t *from, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float value;
+        copy_number<float>(reinterpret_cast<uint8_t *>(&value), from + i * sizeof value);
+        to[i] = value;
+    }
+}
+
+// A sketch as bytes: its doubles and version, then as many sums and fixed ones as it has, floats.
 
 constexpr size_t kSketchDoubles = offsetof(powfast_sketch, version) / sizeof(double);
 constexpr size_t kSketchHead = offsetof(powfast_sketch, sums);
 
 inline size_t packed_bytes(const powfast_sketch *sketch) {
-    return sketch && sketch->length > 0 ? kSketchHead + 2 * (size_t)sketch->length * sizeof(double)
+    return sketch && sketch->length > 0 ? kSketchHead + 2 * (size_t)sketch->length * sizeof(float)
                                         : 0;
 }
 
@@ -60,9 +77,8 @@ inline void pack_sketch(uint8_t *to, const powfast_sketch &sketch) {
     auto *from = reinterpret_cast<const uint8_t *>(&sketch);
     copy_doubles(to, from, kSketchDoubles);
     std::memcpy(to + kSketchDoubles * sizeof(double), sketch.version, sizeof sketch.version);
-    copy_doubles(to + kSketchHead, from + kSketchHead, count);
-    copy_doubles(to + kSketchHead + count * sizeof(double),
-                 reinterpret_cast<const uint8_t *>(sketch.fixed), count);
+    pack_floats(to + kSketchHead, sketch.sums, count);
+    pack_floats(to + kSketchHead + count * sizeof(float), sketch.fixed, count);
 }
 
 // Of no bytes it is one that holds nothing; false: they are no sketch.
@@ -71,14 +87,13 @@ inline bool unpack_sketch(const uint8_t *from, size_t length, powfast_sketch *sk
     std::memset(to, 0, kSketchHead);
     if (length == 0)
         return true;
-    size_t count = length < kSketchHead ? 0 : (length - kSketchHead) / (2 * sizeof(double));
+    size_t count = length < kSketchHead ? 0 : (length - kSketchHead) / (2 * sizeof(float));
     if (count == 0 || count > POWFAST_SKETCH_NUMBERS)
         return false;
     copy_doubles(to, from, kSketchDoubles);
     std::memcpy(sketch->version, from + kSketchDoubles * sizeof(double), sizeof sketch->version);
-    copy_doubles(reinterpret_cast<uint8_t *>(sketch->sums), from + kSketchHead, count);
-    copy_doubles(reinterpret_cast<uint8_t *>(sketch->fixed),
-                 from + kSketchHead + count * sizeof(double), count);
+    unpack_floats(sketch->sums, from + kSketchHead, count);
+    unpack_floats(sketch->fixed, from + kSketchHead + count * sizeof(float), count);
     return sketch->length == (double)count && packed_bytes(sketch) == length;
 }
 

@@ -25,7 +25,8 @@ end
 
 -- Accounts, groups and pools: the state's eight doubles, balance, unpaid, cleared, opened,
 -- surcharged, charged, since. Behind them a sketch: the second e-process (eight doubles and the
--- capital that it began with, 0 where it has not), how many sums, the version, sums and fixed.
+-- capital that it began with, 0 where it has not), how many sums, the version, sums and fixed, which
+-- are floats.
 
 local RECORD_BYTES, SKETCH_DOUBLES, CAPITAL = 8 * (#bets + 8), #bets + 3, #bets + 2
 local SKETCH_HEAD = 8 * SKETCH_DOUBLES + 8
@@ -49,7 +50,7 @@ local function read_sketch(record, text)
   record.second = {}
   for k = 1, CAPITAL do record.second[k] = 0 end
   if text == '' then return end
-  local count = (#text - SKETCH_HEAD) / 16
+  local count = (#text - SKETCH_HEAD) / 8
   require_whole(count >= 1 and count % 1 == 0)
   local second = doubles(string.sub(text, 1, 8 * SKETCH_DOUBLES))
   require_whole(table.remove(second) == count and second[1] % 1 == 0)
@@ -181,7 +182,7 @@ local function left_of(state, capital)
 end
 
 local function is_another(record, added)
-  return record.version ~= added.version or #record.vectors ~= #added.vectors
+  return record.version ~= added.version or 2 * #record.vectors ~= #added.vectors
 end
 
 local function begin(record, added)  -- the second e-process, where it has not, or anew
@@ -198,15 +199,16 @@ local function add(record, added)
   local count = #more / 2
   if is_another(record, added) then
     record.version, record.count = added.version, count
-    record.vectors = string.rep('\0', #added.vectors)
+    record.vectors = string.rep('\0', #added.vectors / 2)
   end
-  local values = doubles(record.vectors)
+  local values = {unpack_from('<' .. string.rep('f', 2 * count), record.vectors)}
+  table.remove(values)  -- where reading stopped
   for k = 1, count do values[k] = values[k] + more[k] end
   if more[count + 1] > values[count + 1] then
     for k = count + 1, 2 * count do values[k] = more[k] end
   end
   for _, value in ipairs(values) do require_whole(value - value == 0) end
-  record.vectors = pack('<' .. string.rep('d', 2 * count), unpack(values))
+  record.vectors = pack('<' .. string.rep('f', 2 * count), unpack(values))
 end
 
 -- Newcomers, who share a price until what they have paid beyond their own is the opening.
