@@ -182,6 +182,7 @@ static powfast_verdict enter_due(double *work, uint8_t *run, const powfast_accou
     run_again(request, request->price, request->tag);
     request->authorized = request->covered = request->price;
     request->counted = request->due = 0;
+    *work = account->balance;
     memcpy(request->run, run, sizeof held);
     memcpy(run, held, sizeof held);
     return POWFAST_COVERED;

@@ -111,6 +111,12 @@ powfast_status powfast_newcomers(double *heats, double *state, const powfast_tar
     return POWFAST_OK;
 }
 
+double powfast_newcomers_price(const double *state, const powfast_tariff *tariff) {
+    double heat = mean_of(state + 1, tariff->bet_count);
+    double most = tariff->opening_work / tariff->base_work, price = heat < most ? heat : most;
+    return price > 1 ? price : 1;
+}
+
 powfast_status powfast_price(double *prices, double *owed, double *state,
                              const powfast_tariff *tariff, const double *evidence, size_t count) {
     return powfast_price_both(prices, owed, state, 0, tariff, evidence, 0, count);

@@ -92,8 +92,8 @@ class MemoryLedger:
         group_advance: Advance | None,
         now: float,
         /,
-    ) -> tuple[float, float, float]:
-        """Return what is due, the price, and the balance."""
+    ) -> tuple[float, float, float, float, float]:
+        """Return the fields of `Charged`."""
     def leave(
         self, account: str, group: str, digest: bytes, run: Run, outcome: int, now: float, /
     ) -> None:
@@ -107,8 +107,8 @@ class MemoryLedger:
         work: int,
         now: float,
         /,
-    ) -> tuple[int, Run, float]:
-        """Return the verdict, the run that was paid for, and what is still due."""
+    ) -> tuple[int, Run, float, float]:
+        """Return the verdict, the run that was paid for, what is still due, and the balance."""
     def report(
         self,
         account: str,
@@ -223,21 +223,23 @@ class Tariff:
         float,
         float,
         float,
+        float,
+        float,
         bytes | None,
         bytes | None,
         bytes | None,
         bytes | None,
         bytes | None,
     ]:
-        """Return due, price, balance and the records, None for what stays."""
+        """Return the fields of `Charged` and the records, None for what stays."""
     def leave(
         self, account: Party, request: bytes | None, run: Run, outcome: int, now: float, /
     ) -> tuple[bytes, bytes | None] | None:
         """Return the account's and the request's record; None: both stay."""
     def redeem(
         self, account: Party, request: bytes | None, bound: bool, work: int, now: float, /
-    ) -> tuple[int, Run, float, bytes, bytes | None, bytes]:
-        """Return verdict, run and due, and the account's, the request's and the spent record."""
+    ) -> tuple[int, Run, float, float, bytes, bytes | None, bytes]:
+        """Return the fields of `Redeemed`, and the records of account, request and challenge."""
     def spent_run(self, spent: bytes, /) -> Run | None:
         """Return the run that a spent challenge has paid for; None: no request."""
     def report(

@@ -299,6 +299,9 @@ powfast_status powfast_price_both(double *prices, double *owed, double *state, d
                                   const powfast_tariff *tariff, const double *evidence,
                                   const double *own, size_t count);
 
+/* What an ordinary query costs a newcomer in base prices, where its pool is in that state. */
+double powfast_newcomers_price(const double *state, const powfast_tariff *tariff);
+
 /* Round what is due, at least 0, up to the work of its challenge: base_work times a number of few
  * binary digits, which tells little of the evidence. */
 powfast_status powfast_publish(uint64_t *work, const powfast_tariff *tariff, double due);

@@ -47,7 +47,8 @@ class Verdict(IntEnum):
     OWED = 2
     """The request was charged: `work` is due for it."""
     COVERED = 3
-    """The request was charged, and the balance has covered it since: its answer goes out."""
+    """The request was charged, and the balance has covered it since: its answer goes out. `work` is
+    the credit left."""
     OPENING = 4
     """A new account: `work` is its opening fee and the price of the moment."""
     DEBT = 5
@@ -80,22 +81,40 @@ class Entry(NamedTuple):
 
 
 class Charged(NamedTuple):
-    """What a request still has to pay, 0 where its price is covered, that price, and the balance.
+    """What a charge has come to.
 
-    The balance is that of the account after it: above 0 credit, below 0 a debt.
+    Attributes
+    ----------
+    due : float
+        What the request still has to pay, 0 where its price is covered.
+    price : float
+        What it costs.
+    balance : float
+        The account's after it: above 0 credit, below 0 a debt.
+    newcomers : float
+        What a newcomer of the account's pool pays after it for an ordinary query, in base prices; 0
+        where the account is no newcomer, and where this has advanced no pool.
+    surcharge : float
+        What of the price of a request that is not paid is towards a newcomer's opening.
     """
 
     due: float
     price: float
     balance: float
+    newcomers: float = 0.0
+    surcharge: float = 0.0
 
 
 class Redeemed(NamedTuple):
-    """What a solution has done; `run` names the held answer it paid for, `due` what is left."""
+    """What a solution has done; `run` names the held answer it paid for, `due` what is left.
+
+    `balance` is the account's after it, 0 where the challenge was spent before.
+    """
 
     verdict: Verdict
     run: bytes
     due: float
+    balance: float = 0.0
 
 
 class Outcome(IntEnum):

@@ -141,10 +141,10 @@ class MemoryLedger:
         work: int,
     ) -> Redeemed:
         """See `Ledger.redeem`."""
-        verdict, run, due = self._accounts.redeem(
+        verdict, run, due, balance = self._accounts.redeem(
             account, group, digest, (challenge_id, expires), work, self._clock()
         )
-        return Redeemed(_VERDICTS[verdict], run, due)
+        return Redeemed(_VERDICTS[verdict], run, due, balance)
 
     def report(
         self,

@@ -436,8 +436,8 @@ def _charged(reply: Any) -> Charged:
 
 
 def _redeemed(reply: Any) -> Redeemed:
-    verdict, run, due = reply
-    return Redeemed(Verdict[verdict.decode()], run, _numbers(due)[0])
+    verdict, run, numbers = reply
+    return Redeemed(Verdict[verdict.decode()], run, *_numbers(numbers))
 
 
 def _account_record(reply: Any) -> AccountRecord | None:

@@ -151,7 +151,7 @@ class SQLiteLedger:
         added = packed_advances(self.tariff, group, len(queries), advance, group_advance)
         with self._transaction() as (_, now):
             party = self._party(*key)
-            due, price, balance, mine, ours, pool, request, spent = self._accounting.charge(
+            *charged, mine, ours, pool, request, spent = self._accounting.charge(
                 party,
                 self._party("", group) if group else None,
                 self._pool(newcomers),
@@ -164,7 +164,7 @@ class SQLiteLedger:
                 now,
             )
             if mine is None:
-                return Charged(due, price, balance)
+                return Charged(*charged)
             self._write(key, mine, now)
             if ours is not None:
                 self._write(("", group), ours, now)
@@ -173,7 +173,7 @@ class SQLiteLedger:
             self._write_request(*key, digest, request, now)
             if paid is not None and spent is not None:
                 self._write_spent(paid, spent)
-            return Charged(due, price, balance)
+            return Charged(*charged)
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
         """See `Ledger.leave`."""
@@ -200,19 +200,21 @@ class SQLiteLedger:
         with self._transaction() as (_, now):
             if now >= expires:
                 return Redeemed(Verdict.SPENT, b"", 0.0)
-            known = self._spent(challenge)
+            party, known = self._party(*key), self._spent(challenge)
             if known is not None:
                 run = self._accounting.spent_run(known)
-                return Redeemed(Verdict.SPENT if run is None else Verdict.AGAIN, run or b"", 0.0)
-            party = self._party(*key)
-            number, run, due, mine, request, spent = self._accounting.redeem(
+                if run is None:
+                    return Redeemed(Verdict.SPENT, b"", 0.0)
+                balance = self._accounting.read_account(party, now)[1]
+                return Redeemed(Verdict.AGAIN, run, 0.0, balance)
+            number, run, due, balance, mine, request, spent = self._accounting.redeem(
                 party, self._known(party, *key, digest), bool(digest), work, now
             )
             self._write_spent(challenge, spent)
             self._write(key, mine, now)
             if digest:
                 self._write_request(*key, digest, request, now)
-            return Redeemed(Verdict(number), run, due)
+            return Redeemed(Verdict(number), run, due, balance)
 
     def report(
         self,

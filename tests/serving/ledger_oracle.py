@@ -173,6 +173,9 @@ class Oracle:
         hot = min(self.tariff.base_work * heat, self.tariff.opening_work)
         return queries * max(0.0, hot - price)
 
+    def _newcomers_price(self, pool: Account) -> float:
+        return max(1.0, min(mean(pool.wealths), self.tariff.opening_work / self.tariff.base_work))
+
     def _heat_up(self, pool: Account, e: float) -> None:
         most = len(BETS) * (self.tariff.opening_work / self.tariff.base_work)
         gain = e / self.tariff.honest_mean - 1
@@ -313,9 +316,9 @@ class Oracle:
             self._write(account, group, a)
             self._put(key, request, a)
 
-        def entry(verdict: Verdict, run: bytes) -> Entry:
+        def entry(verdict: Verdict, run: bytes, balance: float = 0.0) -> Entry:
             together = self._aged("", group).second.sketch if group else None
-            return Entry(verdict, 0.0, run, a.second.sketch, together)
+            return Entry(verdict, balance, run, a.second.sketch, together)
 
         def refuse(verdict: Verdict, work: float) -> Entry:
             if (account, group) in self.accounts:
@@ -357,7 +360,7 @@ class Oracle:
                     surcharged=surcharged,
                 )
             )
-            return entry(Verdict.COVERED, held)
+            return entry(Verdict.COVERED, held, a.balance)
         each, opening = self._each(a, group), self.tariff.opening_work
         floor, surcharge = each * queries, 0.0
         is_refused = floor > limits.refuse_above
@@ -409,7 +412,7 @@ class Oracle:
         if r and r.phase == DUE and r.run == run and r.tag == tag_of(evidence):
             self._write(account, group, a)
             self._put(key, r, a)
-            return Charged(r.due, r.price, a.balance)
+            return Charged(r.due, r.price, a.balance, 0.0, r.surcharged)
         if r is None or not mine:
             r = Request(RUNNING)
         if not len(evidence):
@@ -432,6 +435,7 @@ class Oracle:
             return Charged(0.0, r.price, a.balance)
         a.balance += r.authorized
         before, is_paid = r.surcharged, r.settled > 0
+        pool = self._pool(newcomers)
         given = newcomers, before, is_paid, advance, group_advance
         price, surcharged = self._charge_states(a, group, evidence, *given)
         debit = max(0.0, price - r.settled)
@@ -457,7 +461,10 @@ class Oracle:
                 due_for_it.surcharged = surcharged
                 self._put(key, due_for_it, a)
         self._write(account, group, a)
-        return Charged(due, price, a.balance)
+        now = self._pool(newcomers)
+        heat = 0.0 if now.queries == pool.queries else self._newcomers_price(now)
+        waits = due > 0 and (mine or not is_there)
+        return Charged(due, price, a.balance, heat, surcharged if waits else 0.0)
 
     def leave(self, account: str, group: str, digest: bytes, run: bytes, outcome: Outcome) -> None:
         key = (account, group, digest)
@@ -491,7 +498,9 @@ class Oracle:
             return Redeemed(Verdict.SPENT, b"", 0.0)
         s = self._spent(challenge_id)
         if s is not None:
-            return Redeemed(Verdict.AGAIN if s.run else Verdict.SPENT, s.run, 0.0)
+            if not s.run:
+                return Redeemed(Verdict.SPENT, b"", 0.0)
+            return Redeemed(Verdict.AGAIN, s.run, 0.0, self._aged(account, group).balance)
         a, done = self._aged(account, group), float(work)
         key = (account, group, digest)
         r = self._request(key) if digest else None
@@ -515,7 +524,7 @@ class Oracle:
                 self._put(key, r, a)
                 redeemed = Redeemed(Verdict.OWED, b"", owed)
         self._write(account, group, a)
-        return redeemed
+        return redeemed._replace(balance=a.balance)
 
     def report(
         self,

@@ -41,7 +41,7 @@ def test_a_first_query_costs_a_base_price(new_ledger: NewLedger) -> None:
     assert not caller.is_known
     caller.redeem(BASE)
     assert caller.enter(limits=FLOOR_FIRST).verdict == Verdict.RUN
-    assert caller.charge([1.0]) == Charged(0.0, BASE, 0.0)
+    assert caller.charge([1.0]) == Charged(0.0, BASE, 0.0, 1.0)
     assert (caller.record.opened, caller.record.surcharged) == (False, 0)
     assert caller.ledger.newcomers().state[0] == 1
 

@@ -83,7 +83,8 @@ PyObject *advanced(const Party &party, double queries) {
 }
 
 // charge(account, group, newcomers, request, spent, run, tag, evidence, advance, group's, now)
-//     -> (due, price, balance, account, group, newcomers, request, spent), None for what stays as it was
+//     -> (due, price, balance, newcomers' price, surcharge, account, group, newcomers, request,
+//     spent), see `Charged`; None for what stays as it was
 PyObject *charge(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
     Party own, together, pool;
     powfast_account &account = own.account, *group, *newcomers;
@@ -105,8 +106,8 @@ PyObject *charge(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
         return refused("charge(account, group, newcomers, request, spent, run, tag, evidence, advance, "
                        "group_advance, now)");
     if (evidence.empty() && !is_running(request, run))
-        return Py_BuildValue("dddOOOOO", 0.0, 0.0, account.balance, Py_None, Py_None, Py_None,
-                             Py_None, Py_None);
+        return Py_BuildValue("dddddOOOOO", 0.0, 0.0, account.balance, 0.0, 0.0, Py_None, Py_None,
+                             Py_None, Py_None, Py_None);
     double queries = together.account.state[0], theirs = pool.account.state[0];
     powfast_spent before = spent;
     if (powfast_charge(&due, &price, &account, group, newcomers, &request,
@@ -114,7 +115,9 @@ PyObject *charge(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
                        evidence.data(), evidence.size(), advance.get(),
                        group_advance.get()) != POWFAST_OK)
         return PyErr_Format(PyExc_ValueError, "a record is damaged");
-    return Py_BuildValue("dddNNNNN", due, price, account.balance, packed_account(account),
+    return Py_BuildValue("dddddNNNNN", due, price, account.balance,
+                         price_after(pool.account, theirs, tariff.get()),
+                         unpaid_surcharge(request, run, tag.bytes), packed_account(account),
                          advanced(together, queries), advanced(pool, theirs),
                          packed_request(request),
                          std::memcmp(&spent, &before, sizeof spent) == 0 ? Py_NewRef(Py_None)
@@ -138,8 +141,9 @@ PyObject *leave(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
     return Py_BuildValue("NN", packed_account(account), packed_request(request));
 }
 
-// redeem(account, request, bound, work, now) -> (verdict, run, due, account, request, spent); bound:
-// whether the challenge is bound to a request
+// redeem(account, request, bound, work, now)
+//     -> (verdict, run, due, balance, account, request, spent); bound: whether the challenge is bound
+//     to a request
 PyObject *redeem(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
     Party own;
     powfast_account &account = own.account;
@@ -152,9 +156,8 @@ PyObject *redeem(Tariff &tariff, PyObject *const *args, Py_ssize_t count) {
         return refused("redeem(account, request, bound, work, now)");
     int verdict = powfast_redeem(&due, &account, args[2] == Py_True ? &request : nullptr, &spent,
                                  tariff.get(), work);
-    return Py_BuildValue("iNdNNN", verdict, held_run(spent.paid, spent.run), due,
-                         packed_account(account),
-                         packed_request(request), packed(spent));
+    return Py_BuildValue("iNddNNN", verdict, held_run(spent.paid, spent.run), due, account.balance,
+                         packed_account(account), packed_request(request), packed(spent));
 }
 
 // spent_run(spent) -> the run of the request that the challenge has paid for, None for no request

@@ -134,6 +134,11 @@ class Parties {
             ledger.pools.write(whose.pool_id, newcomers);
     }
 
+    // What a newcomer pays now; 0 where its pool has not advanced.
+    double newcomers_price(const MemoryLedger &ledger) const {
+        return price_after(newcomers, theirs_, ledger.tariff);
+    }
+
   private:
     double queries_, theirs_; // of the group and the pool, before
     powfast_sketch sketch_, group_sketch_; // nothing, until they are read
@@ -186,7 +191,7 @@ void tag_of(uint8_t tag[8], const MemoryLedger &ledger, const std::vector<double
 }
 
 // charge(account, group, digest, run, evidence, (challenge id, expires) or None, newcomers, advance,
-//     group's advance, now) -> (due, price, balance)
+//     group's advance, now) -> (due, price, balance, newcomers, surcharge), see `Charged`
 PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     uint8_t run[kRunBytes], tag[8];
@@ -206,7 +211,7 @@ PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     Parties parties(ledger, whose, now);
     powfast_request request = known(ledger, whose, parties.account, now);
     if (evidence.empty() && !is_running(request, run))
-        return Py_BuildValue("ddd", 0.0, 0.0, parties.account.balance);
+        return Py_BuildValue("ddddd", 0.0, 0.0, parties.account.balance, 0.0, 0.0);
     powfast_spent *spent = paid ? ledger.spent.find(challenge, expires) : nullptr;
     if (powfast_charge(&due, &price, &parties.account, parties.group, &parties.newcomers, &request,
                        spent, ledger.tariff, run, tag, evidence.data(), evidence.size(),
@@ -214,7 +219,8 @@ PyObject *charge(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
         return misused("evidence is a list of nonnegative floats, an advance one of a sketch");
     parties.write(ledger, whose);
     ledger.requests.write(whose.request_id, request, now);
-    return Py_BuildValue("ddd", due, price, parties.account.balance);
+    return Py_BuildValue("ddddd", due, price, parties.account.balance,
+                         parties.newcomers_price(ledger), unpaid_surcharge(request, run, tag));
 }
 
 // leave(account, group, digest, run, outcome, now)
@@ -236,7 +242,7 @@ PyObject *leave(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Py_RETURN_NONE;
 }
 
-// redeem(account, group, digest, (challenge id, expires), work, now) -> (verdict, run, due)
+// redeem(account, group, digest, (challenge id, expires), work, now) -> (verdict, run, due, balance)
 PyObject *redeem(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) {
     Whose whose;
     Id challenge;
@@ -248,12 +254,13 @@ PyObject *redeem(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
         return misused("redeem(account, group, digest, (challenge id, expires), work, now)");
     ledger.spent.forget(now - ledger.skew);
     if (now >= expires)
-        return Py_BuildValue("iyd", (int)POWFAST_SPENT, "", 0.0);
-    if (const powfast_spent *known = ledger.spent.find(challenge, expires))
-        return Py_BuildValue("iNd", (int)(known->paid ? POWFAST_AGAIN : POWFAST_SPENT),
-                             held_run(known->paid, known->run), 0.0);
+        return Py_BuildValue("iydd", (int)POWFAST_SPENT, "", 0.0, 0.0);
     powfast_sketch sketch;
     powfast_account account = ledger.aged(whose.account_id, whose.account, &sketch, now);
+    if (const powfast_spent *known = ledger.spent.find(challenge, expires))
+        return Py_BuildValue("iNdd", (int)(known->paid ? POWFAST_AGAIN : POWFAST_SPENT),
+                             held_run(known->paid, known->run), 0.0,
+                             known->paid ? account.balance : 0.0);
     powfast_request request = known(ledger, whose, account, now);
     powfast_spent spent;
     powfast_request *bound = whose.names[2].length ? &request : nullptr;
@@ -261,7 +268,7 @@ PyObject *redeem(MemoryLedger &ledger, PyObject *const *args, Py_ssize_t count) 
     ledger.spent.write(challenge, expires, spent);
     ledger.accounts.write(whose.account_id, account);
     ledger.requests.write(whose.request_id, request, now);
-    return Py_BuildValue("iNd", verdict, held_run(spent.paid, spent.run), due);
+    return Py_BuildValue("iNdd", verdict, held_run(spent.paid, spent.run), due, account.balance);
 }
 
 // report(account, group, report, evidence, paid, newcomers, now)

@@ -233,6 +233,20 @@ inline bool is_running(const powfast_request &request, const uint8_t *run) {
     return request.phase == POWFAST_RUNNING && std::memcmp(request.run, run, kRunBytes) == 0;
 }
 
+// What is towards an opening in the price of a run that is charged for that evidence, and not paid.
+inline double unpaid_surcharge(const powfast_request &request, const uint8_t *run,
+                               const uint8_t *tag) {
+    bool is_its = std::memcmp(request.run, run, kRunBytes) == 0 &&
+                  std::memcmp(request.tag, tag, sizeof request.tag) == 0;
+    return request.phase == POWFAST_DUE && is_its ? request.surcharged : 0;
+}
+
+// What a newcomer pays in base prices; 0 where its pool has as many queries as before.
+inline double price_after(const powfast_account &pool, double queries,
+                          const powfast_tariff *tariff) {
+    return pool.state[0] == queries ? 0 : powfast_newcomers_price(pool.state, tariff);
+}
+
 inline bool read_limits(PyObject *object, powfast_limits *limits) {
     return has_items(object, 3) &&
            number_of(PySequence_Fast_GET_ITEM(object, 0), &limits->unpaid_runs) &&

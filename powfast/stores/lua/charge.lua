@@ -10,14 +10,14 @@ local request = is_mine and known
   or {authorized = 0, covered = 0, settled = 0, counted = 0, price = 0, surcharge = 0,
     surcharged = 0, tag = ''}
 
-local function reply(due, price)
-  return pack('<ddd', due, price, own.balance)
+local function reply(due, price, heat, surcharge)
+  return pack('<ddddd', due, price, own.balance, heat or 0, surcharge or 0)
 end
 
 if known and known.phase == DUE and known.run == run and known.tag == tag then  -- sent twice
   write_account(KEYS[1], own)
   write_request(known, own)
-  return reply(known.due, known.price)
+  return reply(known.due, known.price, 0, known.surcharged)
 end
 if evidence == '' then
   if is_mine then
@@ -45,11 +45,12 @@ if request.tag == tag then  -- it has paid for this very evidence
   return reply(0, request.price)
 end
 
-local price, surcharged =
+local price, surcharged, heat =
   charged_for(own, group, request.surcharged, request.settled > 0, evidence, added(8), added(11))
 own.balance = own.balance + request.authorized
 local debit = max(0, price - request.settled)
 local due = max(0, debit - max(request.covered, max(0, own.balance)))
+local waits = due > 0 and (is_mine or not known)
 own.balance = own.balance - debit
 if due == 0 then
   if spent and (spent.run == '' or spent.run == run) then spend(debit) end
@@ -61,7 +62,7 @@ else
     redis.call('SET', KEYS[3], '', 'KEEPTTL')  -- what it has paid counts for this run now
   end
   count_run(own, request)
-  if is_mine or not known then
+  if waits then
     local is_first = request.tag == ''
     local moment = is_first and request.price or request.authorized
     local moments = is_first and request.surcharge or request.surcharged
@@ -71,4 +72,4 @@ else
 end
 write_account(KEYS[1], own)
 if group then write_account(KEYS[5], group) end
-return reply(due, price)
+return reply(due, price, heat, waits and surcharged or 0)

@@ -41,7 +41,7 @@ if request and request.phase == DUE then
     local held, paid = request.run, request.price
     begin({authorized = paid, covered = paid, price = paid, surcharge = request.surcharge,
       surcharged = request.surcharged, tag = request.tag})
-    return reply('COVERED', 0, held)
+    return reply('COVERED', own.balance, held)
   end
   write_account(KEYS[1], own)
   write_request(request, own)

@@ -249,11 +249,12 @@ local function heat_up(pool, gain)  -- by one query; returns its heat
   return total / #bets
 end
 
--- Returns what queries cost, the higher of the two's prices, and what of it is for the opening.
+-- Returns what queries cost, the higher of the two's prices, what of it is for the opening, and
+-- where that may be so what a newcomer pays by then, in base prices; else 0.
 -- mine, ours: what they add to the two's sketches, or nil.
 local function charged_for(own, group, before, is_paid, evidence, mine, ours)
   uncount(own, before)
-  local owed, more, own_evidence = 0, 0, mine and mine.evidence
+  local owed, more, heat, own_evidence = 0, 0, 0, mine and mine.evidence
   if mine then begin(own, mine) end
   if is_new(own) then
     local pool, left = read_pool(), is_paid and 0 or left_of_opening(own)
@@ -261,10 +262,11 @@ local function charged_for(own, group, before, is_paid, evidence, mine, ours)
       local query = string.sub(evidence, at, at + 7)
       local theirs = own_evidence and string.sub(own_evidence, at, at + 7)
       local price = advance(own, query, theirs)
-      local heat = heat_up(pool, unpack_from('<d', query) / honest_mean - 1)
+      heat = heat_up(pool, unpack_from('<d', query) / honest_mean - 1)
       owed = owed + price
       more = more + min(surcharge(heat, price, 1), max(0, left - more))
     end
+    heat = max(1, min(heat, opening / base))
     write_account(KEYS[4], pool)
   else
     owed = advance(own, evidence, own_evidence)
@@ -279,7 +281,7 @@ local function charged_for(own, group, before, is_paid, evidence, mine, ours)
   local price = max(owed + more, together)
   local surcharged = min(more, price - max(owed, together))
   own.surcharged = own.surcharged + surcharged
-  return price, surcharged
+  return price, surcharged, heat
 end
 
 local function owed(own, request)  -- everything, where answers were read that are not paid

@@ -1,12 +1,13 @@
 local expires, work, is_bound = unpack(doubles(ARGV[5]))
 
+local own, spent = read_own(), read_spent()
+local request = is_bound == 1 and read_request(own) or nil
+
 local function reply(verdict, run, due)
-  return {verdict, run or '', pack('<d', due or 0)}
+  return {verdict, run or '', pack('<dd', due or 0, verdict ~= 'SPENT' and own.balance or 0)}
 end
 
 if now >= expires then return reply('SPENT') end
-local own, spent = read_own(), read_spent()
-local request = is_bound == 1 and read_request(own) or nil
 if spent then return reply(spent.run == '' and 'SPENT' or 'AGAIN', spent.run) end
 
 local function spend(record)
