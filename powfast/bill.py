@@ -159,7 +159,7 @@ _ON_THE_WAY = (Phase.STREAMING, Phase.ANSWERING, Phase.FREE)
 _CHARGED = (Phase.CHARGING, Phase.COVERED, Phase.DUE)
 
 
-async def _nobody_serves(evidence: Evidence) -> Charged:
+async def _nobody_serves(evidence: Evidence, has_run: bool) -> Charged:
     raise RuntimeError("no gate serves this request")
 
 
@@ -183,7 +183,7 @@ class Bill:
 
     def __init__(self, price: Callable[[Answer], Any] | None = None) -> None:
         self._price = price
-        self._charge: Callable[[Evidence], Awaitable[Charged]] = _nobody_serves
+        self._charge: Callable[[Evidence, bool], Awaitable[Charged]] = _nobody_serves
         self._finish: Callable[[Answer | None], Awaitable[None]] | None = None
         self._may_stream: Callable[[], bool] = _never
         self._is_deferred = False
@@ -192,6 +192,8 @@ class Bill:
         """Price of the request: expected SHA-256 evaluations."""
         self.due: float = 0.0
         """What of it is still to be redeemed."""
+        self.surcharge = 0.0
+        """What of that may be a newcomer's for its pool."""
         self.receipt: Receipt | None = None
         """Of the solution that came with the request."""
         self.receipt_headers: Headers = ()
@@ -203,7 +205,7 @@ class Bill:
 
     def begin(
         self,
-        charge: Callable[[Evidence], Awaitable[Charged]],
+        charge: Callable[[Evidence, bool], Awaitable[Charged]],
         finish: Callable[[Answer | None], Awaitable[None]],
         may_stream: Callable[[], bool],
     ) -> None:
@@ -212,7 +214,7 @@ class Bill:
         Parameters
         ----------
         charge : coroutine function
-            Takes the evidence and returns what is due, and the price.
+            Takes the evidence, and whether the model has run for it; returns what it has come to.
         finish : coroutine function
             Settles what became of the run; takes a copy of the answer, where there is one.
         may_stream : callable
@@ -326,25 +328,32 @@ class Bill:
         evidence: Any = None if self._price is None else self._price(answer)
         return await evidence if hasattr(evidence, "__await__") else evidence
 
-    async def charging(self, evidence: Evidence) -> None:
+    async def charging(self, evidence: Evidence, *, has_run: bool = True) -> None:
         """Charge the request, in phase `CHARGING`, for the evidence of its queries.
+
+        Parameters
+        ----------
+        evidence
+            Of its queries, or an estimate.
+        has_run : bool
+            Whether the model has run for them.
 
         Raises
         ------
         InvalidInput
             The evidence is malformed; the request can be charged again.
         TooManyQueries, StoreUnavailable
-            The endpoint is stopped.
+            The endpoint is stopped; `UncountedQueries` are too many for a run that nobody counted.
         """
         try:
-            charged = await self._charge(evidence)
+            charged = await self._charge(evidence, has_run)
         except InvalidInput:
             self.advance(Event.REJECT)
             raise
         except PowfastError as error:
             self.stop(error)
             raise
-        self.due, self.work = charged.due, charged.price
+        self.due, self.work, self.surcharge = charged.due, charged.price, charged.surcharge
         self.advance(Event.OWE if self.due else Event.COVER)
 
     async def requiring(self, evidence: Evidence) -> None:
@@ -355,7 +364,7 @@ class Bill:
         PaymentRequired
             The request has to be paid before it runs.
         """
-        await self.charging(evidence)
+        await self.charging(evidence, has_run=False)
         if self.phase is Phase.DUE:
             error = PaymentRequired("this request has to be paid before it runs")
             self.stop(error)

@@ -192,6 +192,12 @@ class TooManyQueries(PowfastError):
     code = "too-many-queries"
 
 
+class UncountedQueries(TooManyQueries):
+    """One request has more queries than are answered where nobody counted them before they ran."""
+
+    code = "uncounted-queries"
+
+
 class PriceTooHigh(PowfastError):
     """The request's price is above what the server answers at all."""
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from numpy.typing import ArrayLike
 
+from powfast.batches import Batches
 from powfast.bill import (
     Bill,
     ClientDisconnected,
@@ -44,7 +45,7 @@ from powfast.http import (
 )
 from powfast.observers.base import Observer, Unobserved
 from powfast.puzzle import Algorithm
-from powfast.receipts import Receipts
+from powfast.receipts import Charges, Receipts
 from powfast.request import Endpoint, Request
 from powfast.stores import AsyncLedger, Ledger
 from powfast.stores.base import (
@@ -87,7 +88,8 @@ class Gate:
         Where answers wait for their payment.
     refuse_above : int, optional
         Work beyond which a request is refused, with 403, instead of challenged: before anything
-        runs where the account's price is already above it.
+        runs where the account's price is already above it. What a newcomer pays for its pool does
+        not count.
     max_unpaid_runs : int
         Runs of an account that may be unpaid before its whole debt is asked for. With 0, nothing
         runs that is not paid for at the price of the moment, and answers may stream.
@@ -142,7 +144,6 @@ class Gate:
             math.inf if refuse_above is None else float(refuse_above),
             issuer.ttl,
         )
-        self._max_queries = require_int("max_queries", max_queries, 1, 2**53)
         self._hold_shared = hold_shared
         self._on_store_error: OnStoreError = on_store_error
         self._fallback = fallback
@@ -151,6 +152,8 @@ class Gate:
         self._streams = Streams()
         self._observer = Unobserved() if observer is None else observer
         self._receipts = Receipts(issuer, ledger.tariff, self._observer, self._walks)
+        self._charges = Charges(self._observer)
+        self._batches = Batches(max_queries, self._observer)
         self.issuer = issuer
         self.ledger = ledger
         if held is None:
@@ -164,7 +167,7 @@ class Gate:
         solution: str | None,
         endpoint: Endpoint,
         *,
-        queries: int = 1,
+        queries: int | None = None,
         status: int = 402,
     ) -> Answer | None:
         """Serve one request: the walk of every server adapter.
@@ -179,8 +182,9 @@ class Gate:
             The request's `PoW-Solution` header.
         endpoint : coroutine function
             Runs the endpoint. It passes the answer on, or returns what `ResponseBuffer` kept.
-        queries : int
+        queries : int, optional
             How many it has: nothing runs before the price of the moment of all of them is paid.
+            Without it that is the price of one, and more than 64 that have run are not answered.
         status : int
             Status of a challenge.
 
@@ -202,27 +206,13 @@ class Gate:
             )
             request = Request(identity, bill, endpoint, stores, queries, status)
             try:
-                self.require_few(queries)
+                self._batches.require_few(queries or 1)
                 return await self._serve(request, solution)
             except ClientDisconnected:
                 return None
             except (RequestInProgress, PriceTooHigh, TooManyQueries, StoreUnavailable) as error:
                 self._observer.event("refused", code=error.code)
                 return refusal(error)
-
-    def require_few(self, queries: int) -> None:
-        """Refuse a request of more queries than are answered at once.
-
-        Raises
-        ------
-        TooManyQueries
-            It has to be split.
-        """
-        if queries > self._max_queries:
-            raise TooManyQueries(
-                f"this request has {queries} queries, at most {self._max_queries} are answered at"
-                " once: split it"
-            )
 
     async def report(self, identity: RequestIdentity, evidence: ArrayLike, paid: float) -> None:
         """Charge for an answer that was read already, once per `identity.digest`.
@@ -235,12 +225,14 @@ class Gate:
             The ledger is away; nothing takes its place.
         """
         queries = queries_of(evidence)
-        self.require_few(len(queries))
+        self._batches.require_few(len(queries))
         whose = identity.account, identity.group, identity.digest
         reported = self.ledger.report(*whose, queries, paid, identity.newcomers)
         if reported is not None:
             await reported
         self._observer.event("reported", queries=len(queries))
+        if paid < len(queries) * self.ledger.tariff.base_work:
+            self._batches.note_uncounted(len(queries))
 
     async def _serve(self, request: Request, solution: str | None) -> Answer | None:
         """Redeem a solution, and send the answer that it has paid for; else enter."""
@@ -262,7 +254,9 @@ class Gate:
                     if held is not None:
                         if not unread:
                             self._redeemed("again")
-                        return held.with_headers(*request.bill.receipt_headers)
+                        return held.with_headers(
+                            *self._receipts.released(request.identity, receipt, redeemed.balance)
+                        )
                     again = Paid(receipt.challenge_id, receipt.expires, unread)
         return await self._enter(request, detail, again)
 
@@ -303,7 +297,7 @@ class Gate:
 
     async def _enter(self, request: Request, detail: str, again: Paid | None) -> Answer | None:
         """Run the endpoint where the ledger lets it, or say what is asked for first."""
-        entry = await request.stores.enter(request.run, self._limits, again, request.queries)
+        entry = await request.stores.enter(request.run, self._limits, again, request.queries or 1)
         if entry.verdict is Verdict.SPENT:  # it has run again often enough
             request.bill.receipt, request.bill.receipt_headers = None, ()
             spent = AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
@@ -323,26 +317,30 @@ class Gate:
             held = await request.stores.held(request.place(entry.run))
             if held is not None:
                 await request.stores.leave(request.run, Outcome.ANSWERED)
-                return held.with_headers(*request.bill.receipt_headers)
+                return held.with_headers(
+                    *self._receipts.released(request.identity, request.bill.receipt, entry.work)
+                )
         request.sketches = entry.sketch, entry.group_sketch
         return await self._run(request, detail)
 
     async def _run(self, request: Request, detail: str) -> Answer | None:
         """Run the endpoint, and settle what has become of it."""
 
-        async def charge(evidence: Evidence) -> Charged:
+        async def charge(evidence: Evidence, has_run: bool) -> Charged:
             queries = queries_of(evidence_of_queries(evidence))
-            self.require_few(len(queries))
+            self._batches.require_few(len(queries))
+            if has_run and request.queries is None:
+                self._batches.require_counted(bill, len(queries))
             advances = request.advances(evidence) if self.ledger.tariff.account_evidence else ()
             charged = await request.stores.charge(request.run, queries, request.paid, *advances)
-            self._observer.event("charged", work=charged.price, queries=len(queries))
+            self._charges.tell(request.identity.newcomers, charged, len(queries))
             if charged.price and not charged.due:  # without a price nobody knows the balance
                 bill.receipt_headers = self._receipts.of(request.identity, bill.receipt, charged)
             return charged
 
         async def end_stream() -> None:
             try:
-                charged = await charge(await bill.end_stream())
+                charged = await charge(await bill.end_stream(), True)
             except BaseException:
                 await leave(request.run, Outcome.UNPAID)
                 raise
@@ -382,9 +380,9 @@ class Gate:
             if bill.phase is Phase.FREE or answer is not None:
                 await bill.finish(answer)
             return None if answer is None else answer.with_headers(*bill.receipt_headers)
-        if bill.due > self._limits.refuse_above:
+        if bill.due - bill.surcharge > self._limits.refuse_above:
             await leave(request.run, Outcome.UNPAID)
-            raise self._too_high(bill.due)
+            raise self._too_high(bill.due - bill.surcharge)
         bill.end()
         await self._hold(request, answer)
         return self._challenge(request, bill.due, detail)

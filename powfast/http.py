@@ -31,6 +31,7 @@ from powfast.errors import (
     RequestInProgress,
     StoreUnavailable,
     TooManyQueries,
+    UncountedQueries,
 )
 from powfast.kernel import sha256_of_fields
 from powfast.puzzle import Algorithm, Solution
@@ -48,6 +49,7 @@ _REFUSALS: dict[type[PowfastError], tuple[int, str]] = {
     RequestInProgress: (409, "Conflict"),
     BodyTooLarge: (413, "Content Too Large"),
     TooManyQueries: (413, "Content Too Large"),
+    UncountedQueries: (413, "Content Too Large"),
     StoreUnavailable: (503, "Service Unavailable"),
 }
 
@@ -102,8 +104,8 @@ def pricing(
 
 def counted(
     queries: Callable[[Exchange], int] | None, method: str, target: bytes, body: bytes
-) -> int:
-    """Return how many queries a request has: 1 where nobody says, or where it cannot be read.
+) -> int | None:
+    """Return how many queries a request has; `None` where nobody says, or where it cannot be read.
 
     What is wrong with it is for the endpoint to say.
 
@@ -113,13 +115,13 @@ def counted(
         The operator's function says so.
     """
     if queries is None:
-        return 1
+        return None
     try:
         found = queries(Exchange(method, target, body, 0, b""))
     except InvalidInput:
         raise
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        return 1
+        return None
     return max(1, index(found))
 
 

@@ -1,4 +1,4 @@
-"""What an answer says of its payment, and the challenge that it brings for later requests."""
+"""What is said of a charge: to observers, and in the answer, with a challenge for later ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from powfast.bill import RequestIdentity
 from powfast.challenge import Issuer, Receipt
 from powfast.http import Headers, prepaid_header, receipt_header
 from powfast.observers.base import Observer
+from powfast.observers.newcomers import Newcomers
 from powfast.stores.base import Charged
 from powfast.tariff import EvidenceTariff
 from powfast.walks import Purpose, Walks
@@ -15,6 +16,27 @@ LOW = 8
 
 PREPAID = 32
 """Base prices that such a challenge is worth."""
+
+
+class Charges:
+    """Tells an observer what is charged, and what newcomers pay.
+
+    Parameters
+    ----------
+    observer : Observer
+        Is told.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer, self._newcomers = observer, Newcomers(observer)
+
+    def tell(self, pool: str, charged: Charged, queries: int) -> None:
+        """Tell of one charge; of a newcomer's, the price of its pool as well."""
+        said: dict[str, str | float] = {"work": charged.price, "queries": queries}
+        if charged.newcomers:
+            said |= {"pool": pool, "newcomers": charged.newcomers}
+            self._newcomers.pay(pool, charged.newcomers)
+        self._observer.event("charged", **said)
 
 
 class Receipts:
@@ -40,12 +62,18 @@ class Receipts:
 
     def of(self, identity: RequestIdentity, receipt: Receipt | None, charged: Charged) -> Headers:
         """Say what was paid and what is left; where that is little, offer to pay ahead."""
+        paid = self.released(identity, receipt, charged.balance)
+        is_low = charged.balance < LOW * charged.price and not identity.is_shared
+        return (*paid, *self.offer(identity, charged)) if is_low else paid
+
+    def released(
+        self, identity: RequestIdentity, receipt: Receipt | None, balance: float
+    ) -> Headers:
+        """Say what was paid and what is left, of a held answer too, whose charge is long ago."""
         work = 0 if receipt is None else receipt.work
         if identity.is_shared:  # what is left is what others have paid
             return (receipt_header(work),)
-        paid = receipt_header(work, max(0.0, charged.balance))
-        is_low = charged.balance < LOW * charged.price
-        return (paid, *self.offer(identity, charged)) if is_low else (paid,)
+        return (receipt_header(work, max(0.0, balance)),)
 
     def offer(self, identity: RequestIdentity, charged: Charged) -> Headers:
         """Offer a challenge for any later request of the account, as far as credit may rise."""

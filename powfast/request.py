@@ -34,7 +34,7 @@ class Request:
         bill: Bill,
         endpoint: Endpoint,
         stores: FailsafeStores,
-        queries: int,
+        queries: int | None,
         status: int,
     ) -> None:
         self.identity = identity

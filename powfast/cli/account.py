@@ -93,6 +93,7 @@ def _newcomers(arguments: argparse.Namespace) -> int:
             "queries": 0 if state is None else round(state[0]),
             "price": tariff.newcomers_price(state),
             "opening": tariff.opening_work / tariff.base_work,
+            "state": None if state is None else state.tolist(),
         }
         return _print(found, arguments)
 

@@ -6,14 +6,21 @@ import json
 import logging
 from contextlib import AbstractContextManager, nullcontext
 
-_LEVELS = {"store-error": logging.ERROR, "refused": logging.WARNING, "held": logging.DEBUG}
+_LEVELS = {
+    "store-error": logging.ERROR,
+    "refused": logging.WARNING,
+    "newcomers": logging.WARNING,
+    "uncounted": logging.WARNING,
+    "held": logging.DEBUG,
+}
 
 
 class Logs:
     """Writes every event to a logger: `{"event": "challenged", "work": 2000}`.
 
-    Events are logged as INFO, refusals as WARNING, a failing store as ERROR, and how much is held
-    as DEBUG. No event carries a key, a solution, an answer or the name of an account.
+    Events are logged as INFO; refusals, newcomers whose price rises and batches that nobody counted
+    as WARNING; a failing store as ERROR, and how much is held as DEBUG. No event carries a key, a
+    solution, an answer or the name of an account.
 
     Parameters
     ----------

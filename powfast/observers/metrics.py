@@ -18,6 +18,7 @@ except ImportError as _missing:
     ) from _missing
 
 _LATENCIES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_MOST_POOLS = 32
 # An honest account pays two base prices a query at most, on average: up to 2 is its range.
 _PRICES = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5)
 
@@ -47,12 +48,29 @@ class Metrics:
         self._price = self._histogram(
             "price", "Price per query of a request, in base prices.", _PRICES
         )
+        self._newcomers = self._counter(
+            "newcomers_queries", "Queries of accounts that have not paid their opening.", "pool"
+        )
+        self._newcomers_price = prometheus.Gauge(
+            "powfast_newcomers_price",
+            "What such an account pays for an ordinary query, in base prices.",
+            ("pool",),
+            registry=self._registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._heated = self._counter(
+            "newcomers_heated", "How often a pool's price has passed a level.", "level"
+        )
+        self._pools = {""}
         self._issued = self._counter("challenges_issued", "Challenges that were sent.")
         self._work_issued = self._counter("work_issued", "SHA-256 evaluations asked for.")
         self._offered = self._counter("challenges_offered", "Challenges to be solved ahead.")
         self._redeemed = self._counter("redeemed", "Solutions that came, by outcome.", "outcome")
         self._work_redeemed = self._counter("work_redeemed", "SHA-256 evaluations paid.")
         self._refused = self._counter("refused", "Requests refused without a challenge.", "code")
+        self._uncounted = self._counter(
+            "uncounted", "Batches that were read and nobody had counted."
+        )
         self._abandoned = self._counter("abandoned", "Held answers that nobody paid in time.")
         self._evicted = self._counter("evicted", "Held answers that made room for others.")
         # what a process holds adds up; of what all hold together, each says the same
@@ -72,6 +90,8 @@ class Metrics:
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {
             "charged": self._on_charged,
             "challenged": self._on_challenged,
+            "newcomers": lambda said: self._heated.labels(said["level"]).inc(),
+            "uncounted": lambda said: self._uncounted.inc(),
             "offered": lambda said: self._offered.inc(),
             "redeemed": self._on_redeemed,
             "refused": lambda said: self._refused.labels(said["code"]).inc(),
@@ -119,6 +139,16 @@ class Metrics:
         if said["queries"]:
             self._queries.inc(said["queries"])
             self._price.observe(said["work"] / said["queries"] / self._base_work)
+        if "pool" in said:
+            pool = self._label(said["pool"])
+            self._newcomers.labels(pool).inc(said["queries"])
+            self._newcomers_price.labels(pool).set(said["newcomers"])
+
+    def _label(self, pool: str) -> str:
+        """Name a pool; those that come after many others share a name."""
+        if len(self._pools) < _MOST_POOLS:
+            self._pools.add(pool)
+        return pool if pool in self._pools else "other"
 
     def _on_challenged(self, said: dict[str, Any]) -> None:
         self._issued.inc()

@@ -33,7 +33,8 @@ class BlockingBill(Bill):
         InvalidInput
             The evidence is malformed.
         TooManyQueries
-            The request has more queries than the gate answers at once; the adapter says so.
+            The request has more queries than the gate answers at once, or (`UncountedQueries`) than
+            it lets run uncounted; the adapter says so.
         RuntimeError
             The request was charged before, or its answer is already on the way.
         """

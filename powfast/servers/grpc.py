@@ -122,7 +122,7 @@ class _Guard:
         names = self._account(caller), self._group(caller)
         return RequestIdentity(*names, digest, credentials, self._newcomers(caller))
 
-    def _count(self, method: str, request: bytes) -> int:
+    def _count(self, method: str, request: bytes) -> int | None:
         return counted(self._queries, "POST", method.encode(), request)
 
     def _pricing(self, method: str, request: bytes) -> Callable[[Answer], Any] | None:

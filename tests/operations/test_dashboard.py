@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import httpx
 from conftest import ROOT, missing
 from ports import free_port
-from traffic import BASE, Traffic
+from traffic import BASE, Extraction, Traffic
 
 from powfast.observers.metrics import Metrics
 
@@ -85,6 +85,7 @@ def test_every_panel_shows_what_happened(tmp_path: Path) -> None:
     metrics = Metrics(BASE)
     traffic = Traffic(metrics)
     asyncio.run(traffic.all_kinds())  # every series exists before the first scrape
+    asyncio.run(Extraction(metrics).heat())
     queries = {query.replace("$__rate_interval", "1m") for query in QUERIES}
     assert len(queries) == len(QUERIES)
     with served(metrics) as port, scraped(port, tmp_path) as client:
@@ -107,6 +108,7 @@ def test_every_panel_shows_what_happened(tmp_path: Path) -> None:
 def test_the_dashboard_names_only_metrics_that_exist() -> None:
     metrics = Metrics(BASE)
     asyncio.run(Traffic(metrics).all_kinds())
+    asyncio.run(Extraction(metrics).heat())
     text = metrics.text().decode()
     samples = {line.split("{")[0].split(" ")[0] for line in text.splitlines()}
     words = {word for query in QUERIES for word in re.findall(r"powfast_\w+", query)}

@@ -82,7 +82,7 @@ def test_an_account_is_shown_and_pardoned(
     store.report("alice", "", b"1", [1.0], 0.0)  # of an answer that was read, and is not paid
     assert run(capsys, "account", "show", "alice")["unpaid_runs"] == "answers"
     assert run(capsys, "account", "reset", "alice")["balance"] == 0
-    assert store.charge("alice", "", b"2", RUN, [1.0]) == (1000, 1000, -1000)
+    assert store.charge("alice", "", b"2", RUN, [1.0])[:3] == (1000, 1000, -1000)
     assert record_of(store, "alice").opened
     assert main(["account", "show", "alice"]) == 0
     assert "alice" in capsys.readouterr().out
@@ -135,11 +135,21 @@ def test_a_store_in_memory_cannot_be_looked_into(
 def test_a_pool_of_newcomers_is_shown_and_reset(
     store: SQLiteLedger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fresh = {"newcomers": "", "known": False, "queries": 0, "price": 1.0, "opening": 5.0}
+    fresh: dict[str, Any] = {
+        "newcomers": "",
+        "known": False,
+        "queries": 0,
+        "price": 1.0,
+        "opening": 5.0,
+    }
+    fresh["state"] = None
     assert run(capsys, "account", "newcomers") == fresh
     for number in range(20):
         store.charge(f"new {number}", "", b"1", RUN, [1e6] * 4, newcomers="web")
     hot = run(capsys, "account", "newcomers", "web")
-    assert hot == {**fresh, "newcomers": "web", "known": True, "queries": 80, "price": 5.0}
+    record = store.newcomers("web")
+    assert record is not None
+    hot_state = {"known": True, "queries": 80, "price": 5.0, "state": record.state.tolist()}
+    assert hot == {**fresh, "newcomers": "web", **hot_state}
     assert run(capsys, "account", "newcomers") == fresh
     assert run(capsys, "account", "newcomers", "web", "--reset")["price"] == 1.0

@@ -24,6 +24,7 @@ API_KEY = "Bearer sk-an-api-key-nobody-may-read"
 ANSWER = "an-answer-nobody-may-read"
 QUERY = "a-query-nobody-may-read"
 BASE = 1000
+PROBATION = EvidenceTariff(base_work=BASE, opening_work=50 * BASE)
 
 
 class Clock:
@@ -101,3 +102,23 @@ class Traffic:
         self.ledger.failing = False
         self.ledger.reset(account_of(API_KEY))
         self.rounds += 1
+
+
+class Extraction:
+    """Fresh accounts that ask what their path says."""
+
+    def __init__(self, observer: Any) -> None:
+        self.ledger = MemoryLedger(PROBATION)
+        gate = Gate(Issuer({"2026a": KEY}), self.ledger, max_unpaid_runs=256, observer=observer)
+        self._app = PowMiddleware(application, gate, newcomers=lambda caller: "web")
+
+    async def ask(self, evidence: float, name: str) -> None:
+        headers = {"authorization": name}
+        transport = httpx.ASGITransport(self._app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            assert (await client.get(f"/{evidence}", headers=headers)).status_code == 402
+
+    async def heat(self) -> None:
+        """Make the pool hot, by as many accounts as queries."""
+        for number in range(40):
+            await self.ask(1e5, f"Bearer {number}")

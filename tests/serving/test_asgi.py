@@ -35,7 +35,7 @@ def test_a_client_never_sees_the_402(library: Any, auth: Any) -> None:
     with served(service.app) as url, library.Client(base_url=url, auth=auth()) as client:
         response = client.post("/v1/predict", json=ASK, headers=ALICE)
         assert (response.status_code, response.json()) == (200, {"answer": 1})
-        assert response.headers["pow-receipt"] == f"work={2 * BASE}"
+        assert response.headers["pow-receipt"] == f"work={2 * BASE}, balance=0"
         assert response.request.headers["authorization"] == "Bearer alice"
     assert service.runs == 1
 

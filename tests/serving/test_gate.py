@@ -102,7 +102,7 @@ def test_charge_challenge_redeem(gate: Served) -> None:
     for _ in range(3):  # and for who has lost it
         answer = gate.ask(solution)
         assert (answer.status, answer.body) == (200, b"answer")
-        assert (b"pow-receipt", b"work=%d" % said.work) in answer.headers
+        assert (b"pow-receipt", b"work=%d, balance=0" % said.work) in answer.headers
     assert gate.runs == 2  # one for the other
     assert gate.record.balance == -2 * BASE  # which nobody has paid
 

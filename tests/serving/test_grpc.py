@@ -48,7 +48,7 @@ def test_a_client_never_sees_the_challenge(serve: Serve) -> None:
         response, call = unary(channel, "predict").with_call(ASK, metadata=ALICE)
         assert response == {"answer": 1}
         trailing = dict(call.trailing_metadata())
-        assert trailing["pow-receipt"] == f"work={2 * BASE}"
+        assert trailing["pow-receipt"] == f"work={2 * BASE}, balance=0"
         assert (trailing["model"], trailing["raw-bin"]) == ("m", b"\x00\xff")
         assert served.model.runs == 1
 

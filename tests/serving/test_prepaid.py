@@ -182,8 +182,9 @@ def test_it_pays_a_debt_and_what_waits_goes_out(new: New, serve: Serve) -> None:
         ahead = Issuer(KEYS).issue(work=WORTH, account=account)
         answer = ask(client, 1, 20, **paid(ahead))
     assert (answer.json(), service.runs) == ({"answer": 1}, 1)
-    assert answer.headers["pow-receipt"] == f"work={WORTH}"
-    assert balance(service) == BASE + WORTH - 20 * BASE
+    left = BASE + WORTH - 20 * BASE
+    assert answer.headers["pow-receipt"] == f"work={WORTH}, balance={left}"
+    assert balance(service) == left
 
 
 @both

@@ -32,7 +32,7 @@ def test_a_client_never_sees_the_402(serve: Serve) -> None:
     with serve(service.app) as url, httpx.Client(base_url=url, auth=PowAuth()) as client:
         response = client.post("/v1/predict", json=ASK, headers=ALICE)
         assert (response.status_code, response.json()) == (200, {"answer": 1})
-        assert response.headers["pow-receipt"] == f"work={2 * BASE}"
+        assert response.headers["pow-receipt"] == f"work={2 * BASE}, balance=0"
         assert response.headers["x-model"] == "m"
         assert client.post("/v1/pieces").text == "abc"
     assert service.runs == 1
