@@ -11,13 +11,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float32, float64, int64, njit, types
+from numba import float32, float64, int64, njit, types, uint64
 
 FIRST = 5
 PRIOR = 20.0
 LEAST_VARIANCE = 0.1
 CLIP = 4.0
-SAME = 1e-3  # in honest spreads
+
+# The filter of queries asked before: counters of 2 bits, so that those of requests at once add up.
+WORDS, COUNTERS = 127, 24
+_CELL = 1.0 / 64.0  # in honest spreads: so near are queries that are the same, but for rounding
+_COORDINATES = 8
+_FAR = 2.0**40
 
 _jit = njit(nogil=True, error_model="numpy", forceinline=True)
 
@@ -57,16 +62,27 @@ def _gain(p):
 
 
 @_jit
-def _is_repeat(far, strata, i):
-    """Whether a query before is the same one, but for the rounding of other batches."""
-    for k in range(i):
-        if strata[k] == strata[i]:
-            j = 0
-            while j < far.shape[1] and abs(far[k, j] - far[i, j]) < SAME:
-                j += 1
-            if j == far.shape[1]:
-                return True
-    return False
+def _mixed(hash):
+    """Spread a hash over all 64 bits (Steele, Lea, Flood, "SplitMix", 2014)."""
+    hash = (hash ^ (hash >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
+    hash = (hash ^ (hash >> uint64(27))) * uint64(0x94D049BB133111EB)
+    return hash ^ (hash >> uint64(31))
+
+
+@_jit
+def _note(query, stratum, words):
+    """Note a query in a Bloom filter of two hashes; return whether it was there before."""
+    hash = _mixed(uint64(stratum))
+    for j in range(min(_COORDINATES, len(query))):
+        cell = math.floor(min(max(query[j], -_FAR), _FAR) / _CELL)
+        hash = _mixed(hash ^ uint64(int64(cell)))
+    was_there = True
+    for half in (hash >> uint64(32), hash & uint64(0xFFFFFFFF)):
+        word, counter = divmod(int64(half) % (WORDS * COUNTERS), COUNTERS)
+        if (int64(words[word]) >> (2 * counter)) & 3 == 0:
+            words[word] += 4.0**counter
+            was_there = False
+    return was_there
 
 
 @njit(
@@ -92,6 +108,7 @@ def walk(far, strata, groups, honest, starts, luck, sums, fixed, out):
     far : (n, m) projections; strata, groups : (n,) classes, and what each is compared with
     honest : (m, r) projections within the clip, sorted by group, which begin at starts (g + 1,)
     luck : (g,) what evidence is divided by
+    sums, fixed : (1 + 2 m + WORDS,) count, sums of z and of z^2, filter
     """
     size = far.shape[1]
     z, linear, square = np.empty((3, size), dtype=np.float32)
@@ -101,12 +118,12 @@ def walk(far, strata, groups, honest, starts, luck, sums, fixed, out):
         _score_by(fixed, linear, square)
     for i in range(len(far)):
         out[i] = 1.0
-        if _is_repeat(far, strata, i):
-            continue
         if sums[0] >= _next_checkpoint(fixed[0]):
             fixed[:] = sums
             _score_by(fixed, linear, square)
             scored[:] = 0
+        if _note(far[i], strata[i], sums[1 + 2 * size :]):
+            continue
         for j in range(size):
             z[j] = min(max(far[i, j], -CLIP), CLIP)
         if fixed[0] > 0.0:

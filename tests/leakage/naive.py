@@ -75,14 +75,14 @@ def own_direction(z, same, compared, luck, sums, fixed):
     fixed_k, fixed_first, fixed_second = fixed
     out = []
     for row, repeated, honest, divisor in zip(z, same, compared, luck, strict=True):
-        if repeated:
-            out.append(1.0)
-            continue
         due = [5]
         while due[-1] <= fixed_k:
             due.append(int(1.3 * due[-1] + 0.5))
         if k >= due[-1]:
             fixed_k, fixed_first, fixed_second = k, first, second
+        if repeated:
+            out.append(1.0)
+            continue
         if fixed_k == 0:
             out.append(1.0)
         else:
