@@ -353,8 +353,9 @@ class Histories(Attacks):
                        and self.clock.now < f.run.began + TTL]  # fmt: skip
             assert not at_once, "3: the same request runs twice at once"
         self.touched.add(flight.person.who)
-        if flight.run and flight.run.told is not None and flight.run.charge is None:
-            self.books.charged(flight.run, flight.run.told, self.look(flight))
+        run = flight.run
+        if run and run.told is not None and not (run.charge or run.is_killed):
+            self.books.charged(run, run.told, self.look(flight))
         self.books.saw(flight.person.who, self.look(flight))
         answered = flight.status == 200 and flight.request.path != "/free"
         if flight.status == 200 and (flight.body or (flight.is_whole and flight.is_heard)):
