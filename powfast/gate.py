@@ -236,29 +236,23 @@ class Gate:
 
     async def _serve(self, request: Request, solution: str | None) -> Answer | None:
         """Redeem a solution, and send the answer that it has paid for; else enter."""
-        detail, again = _ASK, None
+        again = None
         if solution is not None:
             try:
                 receipt, redeemed = await self._redeem(request, solution)
             except Refused as error:
-                detail = f"{error} ({error.code}); {_ASK}"
-            else:
-                request.bill.receipt = receipt
-                request.bill.receipt_headers = (receipt_header(receipt.work),)
-                if redeemed.verdict is Verdict.OWED:
-                    return self._challenge(request, redeemed.due, detail)
-                if redeemed.verdict in (Verdict.PAID, Verdict.AGAIN):
-                    unread = redeemed.verdict is Verdict.PAID
-                    place = request.place(redeemed.run)
-                    held = await request.stores.held(place, receipt.expires)
-                    if held is not None:
-                        if not unread:
-                            self._redeemed("again")
-                        return held.with_headers(
-                            *self._receipts.released(request.identity, receipt, redeemed.balance)
-                        )
-                    again = Paid(receipt.challenge_id, receipt.expires, unread)
-        return await self._enter(request, detail, again)
+                return await self._enter(request, f"{error} ({error.code}); {_ASK}", None)
+            request.bill.receipt = receipt
+            request.bill.receipt_headers = (receipt_header(receipt.work),)
+            if redeemed.verdict is Verdict.OWED:
+                return self._challenge(request, redeemed.due, _ASK)
+            held = await self._held(request, redeemed)
+            if held is not None:
+                return held
+            unread = redeemed.verdict is Verdict.PAID
+            if unread or redeemed.verdict in (Verdict.AGAIN, Verdict.SPENT):
+                again = Paid(receipt.challenge_id, receipt.expires, unread)
+        return await self._enter(request, _ASK, again)
 
     async def _redeem(self, request: Request, solution: str) -> tuple[Receipt, Redeemed]:
         """Check a `PoW-Solution` header and spend its challenge.
@@ -271,14 +265,28 @@ class Gate:
         try:
             receipt = self._checked(request.identity, solution)
             redeemed = await request.stores.redeem(receipt)
-            if redeemed.verdict is Verdict.SPENT:
+            if redeemed.verdict is Verdict.SPENT and not receipt.request:
                 raise AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
         except Refused as error:
             self._redeemed(error.code)
             raise
-        if redeemed.verdict is not Verdict.AGAIN:  # what comes of that is seen later
+        if redeemed.verdict not in (Verdict.AGAIN, Verdict.SPENT):  # seen later
             self._redeemed("ok", receipt.work)
         return receipt, redeemed
+
+    async def _held(self, request: Request, redeemed: Redeemed) -> Answer | None:
+        """Return the answer that a solution has paid for, where it is held."""
+        receipt = request.bill.receipt
+        if receipt is None or redeemed.verdict not in (Verdict.PAID, Verdict.AGAIN):
+            return None
+        held = await request.stores.held(request.place(redeemed.run), receipt.expires)
+        if held is None:
+            return None
+        if redeemed.verdict is Verdict.AGAIN:
+            self._redeemed("again")
+        return held.with_headers(
+            *self._receipts.released(request.identity, receipt, redeemed.balance)
+        )
 
     def _redeemed(self, outcome: str, work: int = 0) -> None:
         self._observer.event("redeemed", outcome=outcome, work=work)
@@ -298,7 +306,12 @@ class Gate:
     async def _enter(self, request: Request, detail: str, again: Paid | None) -> Answer | None:
         """Run the endpoint where the ledger lets it, or say what is asked for first."""
         entry = await request.stores.enter(request.run, self._limits, again, request.queries or 1)
-        if entry.verdict is Verdict.SPENT:  # it has run again often enough
+        if entry.verdict is Verdict.SPENT:  # it has failed, or run again often enough
+            if request.bill.receipt is not None:  # or it was under way, and is answered by now
+                redeemed = await request.stores.redeem(request.bill.receipt)
+                held = await self._held(request, redeemed)
+                if held is not None:
+                    return held
             request.bill.receipt, request.bill.receipt_headers = None, ()
             spent = AlreadyRedeemed("the challenge was redeemed before: ask for a new one")
             self._redeemed(spent.code)
