@@ -37,7 +37,7 @@ INSTALLED = [name for name in COMMANDS if importlib.util.find_spec(name) or name
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     name = request.param
     if importlib.util.find_spec(name) is None:
-        missing("LitServe is not installed: pip install litserve")
+        missing("LitServe is not installed: pip install 'powfast[litserve]'")
     store, port = f"sqlite:///{tmp_path}/ledger.db", free_port()
     environ = settings(tmp_path, store, BASE, paths="/predict") | {"BENTOML_DO_NOT_TRACK": "1"}
     command = [sys.executable, *COMMANDS[name], str(port)]
