@@ -36,15 +36,11 @@ autodoc_member_order = "bysource"
 napoleon_use_ivar = True  # attributes of a named tuple are members as well
 autodoc_typehints = "none"  # the signature and the docstring both have them
 
-OUTSIDE = re.compile(r"\]\(\.\./([^)#]+)(#[^)]*)?\)")
-README_LINK = re.compile(r"\]\(docs/([^)]+)\)")
-
 
 def link_to_source(app: Sphinx, page: str, content: list[str]) -> None:
     """Let links that leave docs/ lead to the repository."""
-    depth = page.count("/")
-    if depth == 0:
-        content[0] = OUTSIDE.sub(rf"]({SOURCE}/blob/main/\1\2)", content[0])
+    up = re.escape("../" * (page.count("/") + 1))
+    content[0] = re.sub(rf"\]\({up}([^)]+)\)", rf"]({SOURCE}/blob/main/\1)", content[0])
 
 
 def setup(app: Sphinx) -> None:

@@ -8,28 +8,44 @@ from pathlib import Path
 
 import pytest
 
-from powfast.cli import parser
+from powfast.cli import main, parser
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *GUIDES]
 LINKED = [*ROOT.glob("*.md"), *PAGES[1:], *ROOT.glob("examples/*/*.md")]
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|toml|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
+COMMAND = re.compile(r"^powfast ([^#\n]*)", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
+PREPARES = ("calibrate", "keys make")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_snippets_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A guide's files are there as well; what follows its prepare.py on the command line runs."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     text = page.read_text()
-    for match in PYTHON.finditer(text):
-        line = text.count("\n", 0, match.start()) + 1
-        exec(compile("\n" * line + match[1], str(page), "exec"), namespace)
+    for match in BLOCK.finditer(text):
+        language, block = match.groups()
+        if page in GUIDES and (named := FILE.match(block)):
+            (tmp_path / named[1]).write_text(block)
+        if language == "console" and (tmp_path / "prepare.py").exists():
+            for line in COMMAND.findall(block):
+                assert not line.startswith(PREPARES) or main(shlex.split(line)) == 0
+        if language == "python":
+            line = text.count("\n", 0, match.start()) + 1
+            exec(compile("\n" * line + block, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", LINKED, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in LINK.findall(page.read_text()):
         linked = page.parent / target if target else page
@@ -43,9 +59,9 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_commands_and_their_options_exist(page: Path) -> None:
-    for block in CONSOLE.findall(page.read_text()):
-        for line in re.findall(r"^powfast ([^#\n]*)", block, re.MULTILINE):
+    for language, block in BLOCK.findall(page.read_text()):
+        for line in COMMAND.findall(block) if language == "console" else ():
             words = shlex.split(line.replace("[", "").replace("]", ""))  # optional: taken
             parser().parse_args(words)  # else it exits
