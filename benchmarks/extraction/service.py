@@ -21,6 +21,7 @@ from powfast.accounts import account_of
 from powfast.challenge import Issuer
 from powfast.clients.flow import Payer
 from powfast.gate import Gate
+from powfast.http import Exchange
 from powfast.profile import hash_rate
 from powfast.servers.wsgi import PowMiddleware, bill_of
 from powfast.stores import MemoryLedger
@@ -65,7 +66,7 @@ class Service:
         self.ledger = MemoryLedger(tariff)
         issuer = Issuer({"lab": secrets.token_bytes(32)})
         gate = Gate(issuer, self.ledger, max_unpaid_runs=2**20)  # prices are seen, not paid
-        self._app = PowMiddleware(self._endpoint, gate, paths=("/v1",))
+        self._app = PowMiddleware(self._endpoint, gate, queries=self._count, paths=("/v1",))
         self._shape: tuple[int, ...] = (-1,)
 
     def open(self, account: str = "user") -> None:
@@ -88,6 +89,9 @@ class Service:
             reply = self.ask(images, account, Payer(threads=threads).answer(reply))
         assert reply.status == 200, reply
         return reply
+
+    def _count(self, exchange: Exchange) -> int:
+        return len(np.frombuffer(exchange.request, np.uint8).reshape(self._shape))
 
     def _endpoint(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read()
