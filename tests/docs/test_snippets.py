@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from powfast.cli import main, parser
+from powfast.servers.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -28,7 +29,7 @@ def name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_snippets_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A guide's files are there as well; what follows its prepare.py on the command line runs."""
+    """A guide's files are there as well, its settings load, and what prepares them runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
@@ -43,6 +44,8 @@ def test_snippets_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         if language == "python":
             line = text.count("\n", 0, match.start()) + 1
             exec(compile("\n" * line + block, str(page), "exec"), namespace)
+    if (tmp_path / "powfast.toml").exists():
+        Settings.load(tmp_path / "powfast.toml")
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name)
