@@ -51,5 +51,5 @@ def test_a_solution_seen_to_be_spent_before_its_run_is_charged() -> None:
         assert first.result().status_code == 200
         ledger.may_enter.set()
         assert again.result().status_code == 200, again.result().text
-        assert again.result().headers["pow-receipt"] == f"work={BASE}"
+        assert again.result().headers["pow-receipt"].startswith(f"work={BASE}")
     assert service.runs == 1
