@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,18 @@ def write(results: dict[str, Any], name: str, docs: Path) -> Path:
     plots = draw(results, folder, name)
     (folder / f"{name}.json").write_text(json.dumps(_rounded(results), indent=1) + "\n")
     page = docs / ("results.md" if name == "mnist" else f"results-{name}.md")
-    page.write_text("\n".join(_page(results, name, plots, docs)) + "\n")
+    page.write_text("\n".join(map(_wrapped, _page(results, name, plots, docs))) + "\n")
     return page
+
+
+def _wrapped(line: str) -> str:
+    """Break prose, which comes a paragraph a line, at 100 characters."""
+    if line.startswith(("|", "#", "!")) or "\n" in line:
+        return line
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(
+        line, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _page(results: dict[str, Any], name: str, plots: dict[str, Path], docs: Path) -> Iterator[str]:
