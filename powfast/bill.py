@@ -192,7 +192,7 @@ class Bill:
         """Price of the request: expected SHA-256 evaluations."""
         self.due: float = 0.0
         """What of it is still to be redeemed."""
-        self.surcharge = 0.0
+        self.surcharge: float = 0.0
         """What of that may be a newcomer's for its pool."""
         self.receipt: Receipt | None = None
         """Of the solution that came with the request."""

@@ -453,7 +453,8 @@ class Issuer:
         if not walking:
             return self._redeem_many(*items)
         codes = np.empty(count, np.uint8)
-        codes[walking] = [self._redeem_code(*(column[i] for column in items)) for i in walking]
+        for i in walking:
+            codes[i] = self._redeem_code(tokens[i], solutions[i], accounts[i], requests[i])
         others = np.setdiff1d(np.arange(count), walking)
         codes[others] = self._redeem_many(*([column[i] for i in others] for column in items))
         return codes

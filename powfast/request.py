@@ -37,13 +37,13 @@ class Request:
         queries: int | None,
         status: int,
     ) -> None:
-        self.identity = identity
-        self.bill = bill
-        self.endpoint = endpoint
-        self.stores = stores
-        self.queries = queries
-        self.status = status
-        self.run = _new_run(RUN_BYTES)
+        self.identity: RequestIdentity = identity
+        self.bill: Bill = bill
+        self.endpoint: Endpoint = endpoint
+        self.stores: FailsafeStores = stores
+        self.queries: int | None = queries
+        self.status: int = status
+        self.run: bytes = _new_run(RUN_BYTES)
         self.sketches: tuple[Sketch | None, Sketch | None] = None, None
 
     @property

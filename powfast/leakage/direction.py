@@ -69,6 +69,13 @@ class OwnDirection(Parameters, Stored):
     _settings = ("minimum", "delta", "pooled", "seed")
     _arrays = ("names_", "means_", "spreads_", "project_", "honest_", "strata_")
 
+    names_: Integers
+    means_: Floats
+    spreads_: Floats
+    project_: Floats
+    honest_: Singles
+    strata_: Integers
+
     def __init__(
         self, *, minimum: int = 500, delta: float = 0.01, pooled: float = 3.0, seed: int = 0
     ) -> None:

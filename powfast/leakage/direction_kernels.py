@@ -9,6 +9,7 @@ Imported when first needed; the explicit signature compiles it then.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import float32, float64, int64, njit, types, uint64
@@ -85,7 +86,7 @@ def _note(query, stratum, words):
     return was_there
 
 
-@njit(
+_compiled: Any = njit(
     types.void(
         types.Array(float64, 2, "C", readonly=True),
         types.Array(int64, 1, "C", readonly=True),
@@ -100,6 +101,9 @@ def _note(query, stratum, words):
     nogil=True,
     error_model="numpy",
 )
+
+
+@_compiled
 def walk(far, strata, groups, honest, starts, luck, sums, fixed, out):
     """Fill out (n,) with the account evidence of queries, in order; advance sums and fixed.
 

@@ -100,6 +100,7 @@ class LeakageEstimator(Parameters, Stored):
         "direction_": OwnDirection,
     }
 
+    outputs_: Outputs
     teachers_: TeacherEnsemble
     density_: ClassDensity
     root_density_: ClassDensity
@@ -125,8 +126,8 @@ class LeakageEstimator(Parameters, Stored):
         self.split: Literal["shards", "bootstrap"] = split
         self.sigma = sigma
         self.weights: Sequence[float] = weights
-        self.answers = answers
-        self.bins = bins
+        self.answers: Answers = answers
+        self.bins: int = bins
         self.seed = seed
 
     def fit(self, features: ArrayLike, labels: ArrayLike) -> Self:

@@ -286,7 +286,7 @@ def test_a_framework_carries_the_exchange(
         assert "answer" not in asked.json()
         paid = paying.post("/v1/charge", json=ASK)
         assert (paid.status_code, paid.json()) == (200, {"answer": 1})
-        assert paid.headers["pow-receipt"] == f"work={2 * BASE}"
+        assert paid.headers["pow-receipt"] == f"work={2 * BASE}, balance=0"
         assert model.runs == 1
 
         assert plain.post("/v1/require", json=ASK).status_code == 402
