@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import warnings
-from contextlib import suppress
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,3 +56,18 @@ def data() -> Path:
     if not folder.is_dir():
         missing(f"no data at {folder}: set POWFAST_DATA")
     return folder
+
+
+@contextmanager
+def modules_of(folder: Path) -> Iterator[None]:
+    """Import from a folder meanwhile; forget its modules, whose names others have as well."""
+    before = sys.path.copy()
+    sys.path.insert(0, str(folder))
+    invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None)).startswith(f"{folder}{os.sep}"):
+                del sys.modules[name]

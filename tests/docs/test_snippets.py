@@ -7,11 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, modules_of
 
 from powfast.cli import main, parser
 from powfast.servers.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *GUIDES]
 LINKED = [*ROOT.glob("*.md"), *PAGES[1:], *ROOT.glob("examples/*/*.md")]
@@ -31,21 +31,25 @@ def name(page: Path) -> str:
 def test_snippets_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A guide's files are there as well, its settings load, and what prepares them runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    with modules_of(tmp_path):
+        run(page, tmp_path)
+
+
+def run(page: Path, folder: Path) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     text = page.read_text()
     for match in BLOCK.finditer(text):
         language, block = match.groups()
         if page in GUIDES and (named := FILE.match(block)):
-            (tmp_path / named[1]).write_text(block)
-        if language == "console" and (tmp_path / "prepare.py").exists():
+            (folder / named[1]).write_text(block)
+        if language == "console" and (folder / "prepare.py").exists():
             for line in COMMAND.findall(block):
                 assert not line.startswith(PREPARES) or main(shlex.split(line)) == 0
         if language == "python":
             line = text.count("\n", 0, match.start()) + 1
             exec(compile("\n" * line + block, str(page), "exec"), namespace)
-    if (tmp_path / "powfast.toml").exists():
-        Settings.load(tmp_path / "powfast.toml")
+    if (folder / "powfast.toml").exists():
+        Settings.load(folder / "powfast.toml")
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
-from conftest import ROOT, needs
+from conftest import ROOT, modules_of, needs
 from processes import settings
 from service import served
 
@@ -26,16 +26,13 @@ def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Import
     """Import a module of an example's folder, with settings of the test."""
     for name, value in settings(tmp_path, f"sqlite:///{tmp_path}/ledger.db").items():
         monkeypatch.setenv(name, value)
-    names: list[str] = []
+    with ExitStack() as folders:
 
-    def load(folder: str, name: str) -> ModuleType:
-        monkeypatch.syspath_prepend(str(EXAMPLES / folder))
-        names.append(name)
-        return importlib.import_module(name)
+        def load(folder: str, name: str) -> ModuleType:
+            folders.enter_context(modules_of(EXAMPLES / folder))
+            return importlib.import_module(name)
 
-    yield load
-    for name in names:
-        sys.modules.pop(name, None)
+        yield load
 
 
 @pytest.fixture(params=["gunicorn wsgi", "gunicorn asgi", "ray"])

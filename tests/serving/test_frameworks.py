@@ -18,7 +18,7 @@ import litestar
 import openai
 import pytest
 import websockets
-from conftest import PATIENCE, ROOT
+from conftest import PATIENCE, ROOT, modules_of
 from django.conf import settings as django_settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
@@ -414,10 +414,10 @@ def test_a_dotted_path_with_wrong_settings_does_not_start(tmp_path: Path) -> Non
     ],
 )
 def test_the_example_prices_every_answer_that_a_request_asks_for(
-    request_: Any, queries: int, monkeypatch: pytest.MonkeyPatch
+    request_: Any, queries: int
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples/dotted_path"))
-    from pricing import evidence
+    with modules_of(ROOT / "examples/dotted_path"):
+        from pricing import evidence
 
     body = request_ if isinstance(request_, bytes) else json.dumps(request_).encode()
     asked = Exchange("POST", b"/v1/completions?", body, 200, b"")
