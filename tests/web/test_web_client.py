@@ -349,7 +349,7 @@ def test_what_an_answer_costs_beyond_its_floor_is_paid_as_well(here: Any, site: 
     }"""
     arg = {"url": api(here, site, "/dear/echo"), "key": type(here).__name__}
     # the opening and one query, then the other one
-    assert here.run(script, arg) == [200, f"work={BASE}", "x"]
+    assert here.run(script, arg) == [200, f"work={BASE}, balance=0", "x"]
     sent = [solution for path, solution, _ in site.seen if path == "/dear/echo"]
     works = [decode(parse_solution(solution)[0]).work for solution in sent if solution]
     assert (len(sent), works) == (3, [2 * BASE, BASE])
