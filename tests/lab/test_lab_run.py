@@ -67,8 +67,8 @@ def test_cards_save_less_where_dear_work_is_in_walks(
     )
     ours = report[1]["attacks"]["Noise"]["at_hash_rate"]["1x"]["best split"]["median"]
     assert slow == pytest.approx(ours, rel=0.01)
+    # equal where the model is so slow that solving hardly counts: test_lab_pricing has the rest
     assert slow >= twice >= four >= eight >= sixteen >= fast
-    assert twice > fast
 
 
 def test_copies_learn_and_strangers_pay(report: tuple[str, dict[str, Any]]) -> None:
