@@ -297,19 +297,28 @@ class SQLiteLedger:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._swept = 0
-        try:
-            with ExitStack() as failing:
-                database = sqlite3.connect(
-                    self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
-                )
-                failing.callback(database.close)
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = NORMAL")
-                database.executescript(_SCHEMA)
-                failing.pop_all()
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"the ledger in {self._path}: {error}") from error
-        self._database = database
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                self._database = self._opened()
+                return
+            except sqlite3.Error as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() >= until:
+                    raise StoreUnavailable(f"the ledger in {self._path}: {error}") from error
+            time.sleep(0.005)  # SQLite itself does not wait for a file that others open as well
+
+    def _opened(self) -> sqlite3.Connection:
+        with ExitStack() as failing:
+            database = sqlite3.connect(
+                self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
+            )
+            failing.callback(database.close)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.executescript(_SCHEMA)
+            failing.pop_all()
+        return database
 
     @contextmanager
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, float]]:

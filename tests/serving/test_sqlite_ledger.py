@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -138,3 +139,16 @@ def test_a_damaged_record_is_an_unavailable_store(tmp_path: Path, table: str, da
                 with pytest.raises(StoreUnavailable, match="damaged"):
                     step()
             assert "\n".join(database.iterdump()) == before
+
+
+def test_a_file_that_another_process_opens_as_well_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE another (id)")
+        other.execute("BEGIN IMMEDIATE")  # SQLite switches to WAL now or not at all
+        with pytest.raises(StoreUnavailable, match="locked"):
+            SQLiteLedger(file, TARIFF, timeout=0.1)
+        reader = Timer(0.3, other.execute, ["COMMIT"])
+        reader.start()
+        SQLiteLedger(file, TARIFF, timeout=60).close()
+        reader.join()
