@@ -7,14 +7,17 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import numpy as np
 import pytest
 from ledgers import BASE, TARIFF, Caller, Clock, recipe
 
 from powfast.errors import StoreUnavailable
+from powfast.sketch import Advance
 from powfast.stores import SQLiteLedger
 from powfast.stores.base import CLOCK_SKEW, Verdict
 
@@ -152,3 +155,18 @@ def test_a_file_that_another_process_opens_as_well_is_waited_for(tmp_path: Path)
         reader.start()
         SQLiteLedger(file, TARIFF, timeout=60).close()
         reader.join()
+
+
+def test_a_record_of_account_evidence_has_the_size_that_the_docs_state(tmp_path: Path) -> None:
+    def size(numbers: int) -> int:
+        file = tmp_path / f"{numbers}.db"
+        tariff = replace(TARIFF, account_evidence=numbers > 0)
+        given = [1.0], np.ones(numbers), np.zeros(numbers), bytes(7) + b"v"
+        advance = Advance(*given) if numbers else None
+        with closing(SQLiteLedger(file, tariff)) as ledger:
+            ledger.charge("alice", "", bytes(32), bytes(16), [1.0], advance=advance)
+        with closing(sqlite3.connect(file)) as database:
+            (found,) = database.execute("SELECT length(record) FROM account").fetchone()
+        return int(found)
+
+    assert [size(numbers) - size(0) for numbers in (1, 65, 192)] == [96, 608, 1624]
